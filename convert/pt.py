@@ -1,0 +1,149 @@
+"""Read and write `.pt` files."""
+
+import io
+import pickle
+import warnings
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from flax.traverse_util import flatten_dict, unflatten_dict
+from spliceai_jax.convert.table import Tensor, tensor_table
+
+from spliceai_jax.architecture import ARCHITECTURES
+from spliceai_jax.errors import SpliceAIWarning, WeightsError
+from spliceai_jax.model import Variables
+
+_LISTED_PROBLEMS = 12
+
+
+def _load(path: Path) -> Any:
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights file; give the path of a .pt file of OpenSpliceAI")
+    try:
+        # weights_only: a .pt is a pickle and can carry code; this loader runs none.
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path}: holds something other than tensors and was not loaded, since it could run code; "
+            "expected a state dict, saved with torch.save(model.state_dict(), path)"
+        ) from error
+    except Exception as error:
+        # torch.load raises whatever zipfile, pickle or its own C++ raise on damaged bytes.
+        reason = str(error).strip().split("\n")[0][:200]
+        raise WeightsError(f"{path}: cannot be read as a .pt file ({reason}); it may be damaged") from error
+
+
+def _state_dict(content: Any, path: Path) -> dict[str, torch.Tensor]:
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        if "temperature" in content:
+            warnings.warn(
+                f"{path}: a calibrated model; its temperature is not applied, the scores are the uncalibrated ones",
+                SpliceAIWarning,
+                stacklevel=4,
+            )
+        content = content["state_dict"]
+    if not isinstance(content, dict) or not content:
+        raise WeightsError(f"{path}: holds a {type(content).__name__}, expected a state dict of tensors")
+    not_tensors = [key for key, value in content.items() if not isinstance(value, torch.Tensor)]
+    if not_tensors:
+        raise WeightsError(f"{path}: {not_tensors[0]!r} is not a tensor; expected a state dict of tensors")
+    return {str(key).removeprefix("module."): value for key, value in content.items()}
+
+
+def _problems(state: dict[str, torch.Tensor], tensors: list[Tensor]) -> list[str]:
+    expected = {tensor.key: tensor for tensor in tensors}
+    problems = [f"{key} is missing" for key in expected if key not in state]
+    problems += [f"{key} is unexpected" for key in state if key not in expected]
+    for key, tensor in expected.items():
+        if key not in state:
+            continue
+        value, dtype = state[key], torch.int64 if tensor.is_count else torch.float32
+        if tuple(value.shape) != tensor.shape:
+            problems.append(f"{key} has shape {tuple(value.shape)}, expected {tensor.shape}")
+        elif value.dtype != dtype:
+            problems.append(f"{key} is {value.dtype}, expected {dtype}")
+        elif not tensor.is_count and not bool(torch.isfinite(value).all()):
+            problems.append(f"{key} holds values that are infinite or not a number")
+        elif tensor.is_count and not 0 <= int(value) < 2**31:
+            problems.append(f"{key} is {int(value)}, expected a count of batches")
+    return problems
+
+
+def _shapes_fit(state: dict[str, torch.Tensor], tensors: list[Tensor]) -> bool:
+    return {key: tuple(value.shape) for key, value in state.items()} == {t.key: t.shape for t in tensors}
+
+
+def _listed(problems: list[str]) -> str:
+    more = len(problems) - _LISTED_PROBLEMS
+    return "; ".join(problems[:_LISTED_PROBLEMS]) + (f"; and {more} more" if more > 0 else "")
+
+
+def read_pt(path: str | Path, flanking_size: int | None = None) -> tuple[int, Variables]:
+    """Read a `.pt` file: a state dict, plain, under `module.` prefixes, or under the key `state_dict`.
+
+    Arguments:
+        path: The file.
+        flanking_size: What the caller expects (80, 400, 2000 or 10000), or None to take what the file holds.
+
+    Returns:
+        The flanking size that the weights fit, and the variables, numpy arrays in float32 (counts in int32).
+
+    Raises:
+        WeightsError: The file is missing, damaged, carries code, or any tensor is missing, unexpected, misshapen,
+            of a wrong type or not finite (all are listed), or the weights are of another flanking size.
+    """
+    path = Path(path)
+    if flanking_size is not None and flanking_size not in ARCHITECTURES:
+        raise WeightsError(f"flanking size {flanking_size} is none of {', '.join(map(str, ARCHITECTURES))}")
+    state = _state_dict(_load(path), path)
+    tables = {size: tensor_table(architecture) for size, architecture in ARCHITECTURES.items()}
+    fits = next((size for size, tensors in tables.items() if _shapes_fit(state, tensors)), None)
+    if fits is not None and flanking_size not in (None, fits):
+        raise WeightsError(
+            f"{path}: these weights have a flanking size of {fits}, not {flanking_size}; give --flanking-size {fits}"
+        )
+    # Weights that fit no table are held against the one they come nearest to.
+    size = fits or flanking_size or min(tables, key=lambda known: len(_problems(state, tables[known])))
+    if problems := _problems(state, tables[size]):
+        raise WeightsError(f"{path}: not the weights of a {size}-nt model: {_listed(problems)}")
+    flat = {}
+    for tensor in tables[size]:
+        # tensor.numpy() shares the tensor's memory; np.array copies.
+        value = np.array(state[tensor.key].numpy(), dtype=np.int32 if tensor.is_count else np.float32)
+        flat[tensor.path] = np.ascontiguousarray(value.transpose(2, 1, 0)) if tensor.is_kernel else value
+    return size, unflatten_dict(flat)
+
+
+def flanking_size_of(variables: Variables, source: Path) -> int:
+    """The flanking size of variables that did not come from a `.pt` file.
+
+    Raises:
+        WeightsError: They are not those of any architecture.
+    """
+    shapes = {path: np.shape(value) for path, value in flatten_dict(variables).items()}
+    for size, architecture in ARCHITECTURES.items():
+        if shapes == {t.path: t.shape[::-1] if t.is_kernel else t.shape for t in tensor_table(architecture)}:
+            return size
+    raise WeightsError(f"{source}: holds {len(shapes)} arrays that are not the variables of any of the four models")
+
+
+def pt_bytes(flanking_size: int, variables: Variables) -> bytes:
+    """The `.pt` file of variables: keys, order, shapes and types as OpenSpliceAI writes them.
+
+    The same variables always give the same bytes.
+    """
+    flat = flatten_dict(variables)
+    state: OrderedDict[str, torch.Tensor] = OrderedDict()
+    for tensor in tensor_table(ARCHITECTURES[flanking_size]):
+        value = np.asarray(flat[tensor.path])
+        if tensor.is_kernel:
+            value = value.transpose(2, 1, 0)
+        state[tensor.key] = torch.from_numpy(
+            np.array(value, dtype=np.int64 if tensor.is_count else np.float32, order="C")
+        )
+    buffer = io.BytesIO()  # torch.save names the archive after the file; from a buffer the name is always the same
+    torch.save(state, buffer)
+    return buffer.getvalue()

@@ -1,0 +1,240 @@
+"""The command line: a thin skin over the Python API."""
+
+import argparse
+import json
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, get_args
+
+from spliceai_jax.architecture import ARCHITECTURES
+from spliceai_jax.errors import SpliceAIError, SpliceAIWarning
+from spliceai_jax.recipes import RECIPES, LossName
+from spliceai_jax.schedules import SCHEDULERS
+from spliceai_jax.settings import Parallel, Precision, TransferSettings
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="spliceai-jax",
+        description="Fine-tune OpenSpliceAI splice-site models in JAX.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_transfer(commands)
+    _add_evaluate(commands)
+    _add_convert(commands)
+    return parser
+
+
+def _add_command(commands: Any, name: str, run: Any, summary: str, example: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary,
+        epilog=f"example: {example}",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        argument_default=argparse.SUPPRESS,  # what is not given is left to the settings' own defaults
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _add_transfer(commands: Any) -> None:
+    parser = _add_command(
+        commands,
+        "transfer",
+        _transfer,
+        "fine-tune a model on a data set and keep the best",
+        "spliceai-jax transfer -m model_400nt_rs10.pt -train dataset_train.h5 -test dataset_test.h5 -o out -p worm "
+        "--recipe best",
+    )
+    add = parser.add_argument
+    recipes = "; ".join(
+        f"{name}: {r.epochs} epochs, {r.loss}, {r.scheduler} from {r.learning_rate:g}, "
+        f"{'all weights' if r.unfreeze_all else f'last {r.unfreeze}'}"
+        for name, r in RECIPES.items()
+    )
+    add("--recipe", choices=RECIPES, help=f"defaults of the flags below (default: openspliceai); {recipes}")
+    add("--epochs", "-n", type=int, metavar="N", help="epochs at most (default: the recipe's)")
+    add("--scheduler", "-s", choices=SCHEDULERS, help="learning-rate schedule (default: the recipe's)")
+    add(
+        "--early-stopping",
+        "-E",
+        action=argparse.BooleanOptionalAction,
+        help="stop when the validation loss no longer falls",
+    )
+    add(
+        "--patience",
+        "-P",
+        type=int,
+        metavar="N",
+        help="epochs to wait for a better validation loss (default: the recipe's)",
+    )
+    add("--output-dir", "-o", required=True, metavar="DIR", help="folder that the run's own folder is made in")
+    add("--project-name", "-p", required=True, metavar="NAME", help="part of that folder's name")
+    add("--exp-num", "-e", type=int, metavar="N", help="likewise (default: 0)")
+    add(
+        "--flanking-size",
+        "-f",
+        type=int,
+        choices=ARCHITECTURES,
+        help="checked against the weights (default: theirs)",
+    )
+    add("--random-seed", "-r", type=int, metavar="N", help="seed of everything random (default: 42)")
+    add("--pretrained-model", "-m", required=True, metavar="PT", help="weights to start from")
+    add("--train-dataset", "-train", required=True, metavar="H5", help="data set to train on")
+    add("--test-dataset", "-test", required=True, metavar="H5", help="data set to test on")
+    add(
+        "--validation-dataset",
+        metavar="H5",
+        help="data set whose loss picks the best model (default: the training file's sibling with 'validation' for "
+        "'train' in its name, else a tenth of the training file)",
+    )
+    add("--loss", "-l", choices=get_args(LossName), help="training loss (default: the recipe's)")
+    add("--unfreeze-all", "-A", action="store_true", help="train everything")
+    add(
+        "--unfreeze",
+        "-u",
+        type=int,
+        metavar="N",
+        help="train the last N residual units; 0: the head alone (default: the recipe's)",
+    )
+    add(
+        "--learning-rate",
+        type=float,
+        metavar="RATE",
+        help="where the schedule starts, or its peak (default: the recipe's)",
+    )
+    add("--weight-decay", type=float, metavar="W", help="AdamW's weight decay (default: the recipe's)")
+    add(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="windows a batch, over all devices (default: the recipe's)",
+    )
+    add(
+        "--resume",
+        action="store_true",
+        help="go on with the run in the output folder; start it where there is none",
+    )
+    add("--precision", choices=get_args(Precision), help="what convolutions compute in (default: float32)")
+    add("--parallel", choices=get_args(Parallel), help="how several devices are used (default: jit)")
+
+
+def _add_evaluate(commands: Any) -> None:
+    parser = _add_command(
+        commands,
+        "evaluate",
+        _evaluate,
+        "score a model on a data set",
+        "spliceai-jax evaluate -m model_best.pt -test dataset_test.h5",
+    )
+    parser.add_argument("--model", "-m", required=True, metavar="PT", help="weights")
+    parser.add_argument("--test-dataset", "-test", required=True, metavar="H5", help="data set")
+    parser.add_argument(
+        "--flanking-size",
+        "-f",
+        type=int,
+        choices=ARCHITECTURES,
+        default=None,
+        help="checked against the weights",
+    )
+    parser.add_argument("--json", action="store_true", default=False, help="print JSON")
+
+
+def _add_convert(commands: Any) -> None:
+    parser = _add_command(
+        commands,
+        "convert",
+        _convert,
+        "turn a .pt file into an orbax checkpoint directory, or one into a .pt file",
+        "spliceai-jax convert model_best.pt model_best_orbax",
+    )
+    parser.add_argument("source", metavar="IN", help=".pt file or checkpoint directory")
+    parser.add_argument("target", metavar="OUT", help="what to make; must not exist")
+
+
+def _transfer(arguments: dict[str, Any]) -> None:
+    from spliceai_jax.console import ConsoleReport
+    from spliceai_jax.fine_tuning import transfer
+
+    names = {field.name for field in fields(TransferSettings)}
+    settings = TransferSettings(**{name: value for name, value in arguments.items() if name in names})
+    transfer(settings, ConsoleReport())
+
+
+def _evaluate(arguments: dict[str, Any]) -> None:
+    from spliceai_jax.evaluation import evaluate
+
+    metrics = evaluate(arguments["model"], arguments["test_dataset"], arguments["flanking_size"])
+    if arguments["json"]:
+        print(json.dumps(asdict(metrics), indent=2))
+        return
+    print(f"{metrics.windows} windows, loss {metrics.loss:.6f}")
+    print(f"{'':>8}  {'AUPRC':>6}  {'top-k':>6}  {'precision':>9}  {'recall':>6}  {'F1':>6}  {'sites':>7}")
+    for kind in ("donor", "acceptor"):
+        site = getattr(metrics, kind)
+        print(
+            f"{kind:>8}  {site.auprc:6.4f}  {site.top_k[1]:6.4f}  {site.precision:9.4f}  {site.recall:6.4f}  "
+            f"{site.f1:6.4f}  {site.sites:7d}"
+        )
+
+
+def _convert(arguments: dict[str, Any]) -> None:
+    from spliceai_jax.pretrained import Pretrained
+
+    source, target = Path(arguments["source"]), Path(arguments["target"])
+    model = Pretrained.from_orbax(source) if source.is_dir() else Pretrained.from_pt(source)
+    if target.exists():
+        raise SpliceAIError(f"{target}: exists already; give a name that does not")
+    if source.is_dir():
+        model.to_pt(target)
+    else:
+        model.to_orbax(target)
+    print(f"{target}: the {model.flanking_size}-nt model of {source}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status: 0, 2 for an error, 128 + n when stopped by signal n."""
+    arguments = vars(_parser().parse_args(argv))
+    run, debug = arguments.pop("run"), arguments.pop("debug", False)
+    plain = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+        if issubclass(category, SpliceAIWarning):
+            print(f"spliceai-jax: note: {message}", file=sys.stderr, flush=True)
+        elif debug:
+            plain(message, category, *rest, **more)
+
+    warnings.showwarning = show
+    try:
+        run(arguments)
+    except SpliceAIError as error:
+        return _fail(error, error.exit_status, debug)
+    except KeyboardInterrupt as error:
+        return _fail(error, 130, debug, "stopped")
+    except Exception as error:
+        return _fail(error, 2, debug, f"unexpected {type(error).__name__}: {error}; --debug shows where it came from")
+    finally:
+        warnings.showwarning = plain
+    return 0
+
+
+def _fail(error: BaseException, status: int, debug: bool, text: str | None = None) -> int:
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    line = " ".join((text or str(error)).split())
+    print(f"spliceai-jax: {line}", file=sys.stderr, flush=True)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,246 @@
+"""OpenSpliceAI's HDF5 data sets: read, checked, split and cut into batches.
+
+A file holds a pair of datasets a shard: `Xi`, one-hot bases (n, 15000, 4), and `Yi`, one-hot labels
+(1, n, 5000, 3). In memory a base and a label are one byte each.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from spliceai_jax.architecture import BASES, CLASSES, CONTEXT, PADDING, WINDOW
+from spliceai_jax.errors import DatasetError
+from spliceai_jax.training import Batch
+
+_SLICE = 64
+"""Windows decoded at a time: the one-hot form takes eight times the room of what is kept."""
+
+VALIDATION_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Some or all windows of a data set, in memory.
+
+    Attributes:
+        source: The file they came from.
+        bases: uint8 (windows of the file, 5000 + flanking_size), 0 for N, 1 to 4 for A C G T.
+        labels: uint8 (windows of the file, 5000): 0 neither, 1 acceptor, 2 donor, 3 padding behind a gene's end.
+        shards: (windows of the file,) the number of the shard that holds each.
+        index: Rows of these arrays that belong to this set; subsets share the arrays.
+    """
+
+    source: Path
+    bases: np.ndarray
+    labels: np.ndarray
+    shards: np.ndarray
+    index: np.ndarray
+
+    def __len__(self) -> int:
+        """Number of windows."""
+        return len(self.index)
+
+    @cached_property
+    def class_counts(self) -> np.ndarray:
+        """Positions of each class and of padding, (4,)."""
+        counts = np.zeros(len(CLASSES) + 1, np.int64)
+        for rows in self._slices():
+            counts += np.bincount(self.labels[rows].ravel(), minlength=len(counts))
+        return counts
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over the shard sizes, bases and labels, however the file stores them."""
+        digest = hashlib.sha256(self.shards[self.index].astype("<i8").tobytes())
+        for rows in self._slices():
+            digest.update(self.bases[rows].tobytes())
+            digest.update(self.labels[rows].tobytes())
+        return digest.hexdigest()
+
+    def _slices(self) -> Iterator[np.ndarray]:
+        for start in range(0, len(self), _SLICE):
+            yield self.index[start : start + _SLICE]
+
+    def subset(self, positions: np.ndarray) -> "Windows":
+        """The windows at these positions, in this order; the arrays are shared."""
+        return replace(self, index=self.index[positions])
+
+    def batch(self, positions: np.ndarray, size: int) -> Batch:
+        """The windows at these positions, filled up to `size` with windows that do not count."""
+        rows, missing = self.index[positions], ((0, size - len(positions)), (0, 0))
+        return Batch(
+            bases=np.pad(self.bases[rows], missing),
+            labels=np.pad(self.labels[rows], missing, constant_values=PADDING),
+            real=(np.arange(size) < len(positions)).astype(np.float32),
+        )
+
+    def batches_in_order(self, size: int) -> Iterator[Batch]:
+        """All windows, in order; the last batch filled up."""
+        for start in range(0, len(self), size):
+            yield self.batch(np.arange(start, min(start + size, len(self))), size)
+
+
+def read_windows(path: str | Path, flanking_size: int) -> Windows:
+    """Read and check a whole data set.
+
+    Memory: 10 kB + flanking_size bytes a window, and a constant.
+
+    Arguments:
+        path: The HDF5 file.
+        flanking_size: Bases of context to keep, both sides together.
+
+    Raises:
+        DatasetError: The file is missing, damaged or not HDF5; it has no shards, or an X without its Y; a shard has
+            the wrong shape or type, its X and Y differ in windows, or it holds values that are not one-hot; the set
+            is empty or lacks a class of splice site altogether.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DatasetError(f"{path}: no such data set; give an HDF5 file made by OpenSpliceAI's create-data")
+    try:
+        with h5py.File(path, "r") as file:
+            windows = _read(file, path, flanking_size)
+    except OSError as error:
+        reason = str(error).replace("\n", " ")[:200]
+        raise DatasetError(f"{path}: cannot be read as HDF5, it may be damaged or cut short ({reason})") from error
+    check_sites(windows, f"{path}")
+    return windows
+
+
+def check_sites(windows: Windows, name: str) -> None:
+    """Refuse a set that nothing can be learned from or measured on."""
+    if not len(windows):
+        raise DatasetError(f"{name}: holds no windows")
+    for label, kind in enumerate(CLASSES):
+        if not windows.class_counts[label]:
+            raise DatasetError(
+                f"{name}: not one position in its {len(windows)} windows is labelled {kind!r}; scores would mean "
+                "nothing; make the data set again with an annotation that matches the genome"
+            )
+
+
+def _shard_numbers(file: h5py.File, path: Path) -> list[int]:
+    found: dict[str, set[int]] = {
+        kind: {int(match[1]) for key in file if (match := re.fullmatch(rf"{kind}(\d+)", key))} for kind in "XY"
+    }
+    if not found["X"] and not found["Y"]:
+        raise DatasetError(f"{path}: has no shards; expected datasets X0, Y0, X1, Y1, ..., found {list(file)[:8]}")
+    for kind, other in ("XY", "YX"):
+        if alone := sorted(found[kind] - found[other]):
+            raise DatasetError(f"{path}: has {kind}{alone[0]} but no {other}{alone[0]}; make the data set again")
+    return sorted(found["X"])  # as text X10 would come before X2
+
+
+def _check_form(dataset: object, name: str, path: Path, shape: tuple[int | None, ...]) -> h5py.Dataset:
+    wanted = "(" + ", ".join("n" if size is None else str(size) for size in shape) + ")"
+    if not isinstance(dataset, h5py.Dataset):
+        raise DatasetError(f"{path}: {name} is a group, expected a dataset of shape {wanted}")
+    fits = len(dataset.shape) == len(shape) and all(
+        size in (None, found) for size, found in zip(shape, dataset.shape, strict=True)
+    )
+    if not fits:
+        raise DatasetError(f"{path}: {name} has shape {dataset.shape}, expected {wanted}")
+    if dataset.dtype.kind not in "iub":
+        raise DatasetError(f"{path}: {name} holds {dataset.dtype}, expected int8")
+    return dataset
+
+
+def _read(file: h5py.File, path: Path, flanking_size: int) -> Windows:
+    pairs, sizes = [], []
+    numbers = _shard_numbers(file, path)
+    for number in numbers:
+        x = _check_form(file[f"X{number}"], f"X{number}", path, (None, WINDOW + CONTEXT, len(BASES) - 1))
+        y = _check_form(file[f"Y{number}"], f"Y{number}", path, (1, None, WINDOW, len(CLASSES)))
+        if x.shape[0] != y.shape[1]:
+            raise DatasetError(f"{path}: X{number} has {x.shape[0]} windows but Y{number} has {y.shape[1]}")
+        pairs.append((x, y))
+        sizes.append(x.shape[0])
+    crop, total = (CONTEXT - flanking_size) // 2, sum(sizes)
+    bases = np.empty((total, WINDOW + flanking_size), np.uint8)
+    labels = np.empty((total, WINDOW), np.uint8)
+    row = 0
+    for number, (x, y) in zip(numbers, pairs, strict=True):
+        for start in range(0, x.shape[0], _SLICE):
+            codes = _codes(x[start : start + _SLICE], f"X{number}", path)
+            size = len(codes)
+            bases[row : row + size] = codes[:, crop : crop + WINDOW + flanking_size]
+            codes = _codes(y[0, start : start + _SLICE], f"Y{number}", path)
+            labels[row : row + size] = np.where(codes == 0, PADDING, codes - 1)
+            row += size
+    return Windows(path, bases, labels, np.repeat(numbers, sizes), np.arange(total))
+
+
+def _codes(one_hot: np.ndarray, name: str, path: Path) -> np.ndarray:
+    """One-hot (..., k) -> uint8 (...): 0 where all are zero, else 1 + the place of the one."""
+    places = one_hot.shape[-1]
+    if one_hot.size and (one_hot.min() < 0 or one_hot.max() > 1 or one_hot.sum(-1, dtype=np.uint8).max() > 1):
+        raise DatasetError(f"{path}: {name} holds values that are not one-hot; expected one 1 a position, or none")
+    return one_hot.astype(np.uint8, copy=False) @ np.arange(1, places + 1, dtype=np.uint8)
+
+
+def gene_starts(windows: Windows) -> np.ndarray:
+    """Positions in a set, taken in file order, at which a gene begins, as far as the file shows.
+
+    A window goes on with the gene of the one before it if both are of one shard, the one before has no padding at
+    its end, and the bases that both hold (the flanking size's worth) are the same.
+    """
+    rows = windows.index
+    before, after = rows[:-1], rows[1:]
+    same = (windows.shards[before] == windows.shards[after]) & (windows.labels[before, -1] != PADDING)
+    for i in np.flatnonzero(same):
+        same[i] = np.array_equal(windows.bases[before[i], WINDOW:], windows.bases[after[i], :-WINDOW])
+    return np.flatnonzero(np.concatenate([[True], ~same]))
+
+
+def split_validation(windows: Windows, seed: int) -> tuple[Windows, Windows]:
+    """The documented 90:10 split of a training file.
+
+    By whole shards where there are ten or more, otherwise by whole genes, drawn at random until a tenth of the
+    windows is reached.
+
+    Returns:
+        The training and the validation windows.
+
+    Raises:
+        DatasetError: Either part would be empty or lack a class of splice site.
+    """
+    if len(np.unique(windows.shards)) >= 10:
+        starts = np.flatnonzero(np.diff(windows.shards, prepend=-1))
+    else:
+        starts = gene_starts(windows)
+    runs = np.split(np.arange(len(windows)), starts[1:])
+    wanted, drawn = VALIDATION_SHARE * len(windows), 0
+    held_out = np.zeros(len(windows), bool)
+    for run in np.random.default_rng([seed, 90, 10]).permutation(len(runs)):
+        if drawn >= wanted:
+            break
+        held_out[runs[run]] = True
+        drawn += len(runs[run])
+    train, validation = windows.subset(np.flatnonzero(~held_out)), windows.subset(np.flatnonzero(held_out))
+    for part, name in ((train, "training"), (validation, "validation")):
+        check_sites(part, f"{windows.source}: the {name} part of its 90:10 split (or give --validation-dataset)")
+    return train, validation
+
+
+def epoch_batches(windows: Windows, size: int, batching: str, seed: int, epoch: int) -> list[np.ndarray]:
+    """The positions that make up each batch of an epoch: a function of its arguments alone.
+
+    "pooled": all windows shuffled together, the last batch partial. "per_shard": each shard shuffled and batched
+    alone and its remainder dropped, the shards in the same order every epoch (OpenSpliceAI 0.0.7).
+    """
+    shuffle = np.random.default_rng([seed, epoch])
+    if batching == "pooled":
+        order = shuffle.permutation(len(windows))
+        return [order[start : start + size] for start in range(0, len(order), size)]
+    shards = windows.shards[windows.index]
+    batches = []
+    for shard in np.random.default_rng(seed).permutation(np.unique(shards)):
+        order = shuffle.permutation(np.flatnonzero(shards == shard))
+        batches += [order[start : start + size] for start in range(0, len(order) - size + 1, size)]
+    return batches

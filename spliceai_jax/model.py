@@ -1,0 +1,134 @@
+"""The network: a Flax Linen port whose submodules are named as in OpenSpliceAI's `.pt` keys."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from spliceai_jax.architecture import BASES, CHANNELS, CLASSES, Architecture
+from spliceai_jax.operations import EPSILON, batchnorm_leaky_relu, leaky_relu
+
+MOMENTUM = 0.1
+"""Weight of the newest batch in the running statistics (PyTorch's convention)."""
+
+Variables = dict[str, Any]
+"""`{"params": ..., "batch_stats": ...}`, nested dictionaries of arrays."""
+
+
+def entry_name(number: int) -> str:
+    """Name of the submodule for entry `number` of the `.pt` file's `residual_units`."""
+    return f"residual_units_{number}"
+
+
+def _convolution(width: int, dilation: int, features: int, dtype: Any, name: str) -> nn.Conv:
+    # float32 means float32: without this, TPUs multiply in bfloat16 and GPUs may in tf32.
+    precision = None if dtype == jnp.bfloat16 else jax.lax.Precision.HIGHEST
+    return nn.Conv(features, (width,), kernel_dilation=(dilation,), dtype=dtype, precision=precision, name=name)
+
+
+class BatchNormLeakyReLU(nn.Module):
+    """BatchNorm as PyTorch does it, then LeakyReLU.
+
+    Not flax's: its running variance is the biased one, PyTorch's is unbiased.
+    """
+
+    axis_name: str | None
+
+    @nn.compact
+    def __call__(self, x: Array, real: Array, batch_statistics: bool) -> Array:
+        """(windows, length, channels) -> the same; updates `batch_stats` where `batch_statistics` is set."""
+        features = x.shape[-1]
+        weight = self.param("weight", nn.initializers.ones, (features,))
+        bias = self.param("bias", nn.initializers.zeros, (features,))
+        mean = self.variable("batch_stats", "running_mean", jnp.zeros, (features,))
+        variance = self.variable("batch_stats", "running_var", jnp.ones, (features,))
+        batches = self.variable("batch_stats", "num_batches_tracked", jnp.zeros, (), jnp.int32)
+        if not batch_statistics:
+            scale = weight * jax.lax.rsqrt(variance.value + EPSILON)
+            return leaky_relu((x - mean.value) * scale + bias).astype(x.dtype)
+        y, batch_mean, batch_variance = batchnorm_leaky_relu(x, weight, bias, real, self.axis_name)
+        if not self.is_initializing():
+            mean.value = (1 - MOMENTUM) * mean.value + MOMENTUM * batch_mean
+            variance.value = (1 - MOMENTUM) * variance.value + MOMENTUM * batch_variance
+            batches.value = batches.value + 1
+        return y
+
+
+class ResidualUnit(nn.Module):
+    """Twice BatchNorm, LeakyReLU and a dilated convolution, added to the input."""
+
+    width: int
+    dilation: int
+    dtype: Any
+    axis_name: str | None
+
+    @nn.compact
+    def __call__(self, x: Array, real: Array, batch_statistics: bool) -> Array:
+        """(windows, length, channels) -> the same."""
+        y = x
+        for i in ("1", "2"):
+            y = BatchNormLeakyReLU(self.axis_name, name=f"batchnorm{i}")(y, real, batch_statistics)
+            y = _convolution(self.width, self.dilation, CHANNELS, self.dtype, name=f"conv{i}")(y)
+        return x + y
+
+
+class Skip(nn.Module):
+    """The 1x1 convolution that feeds the skip sum, at the kept positions only."""
+
+    crop: int
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """(windows, length + flanking_size, channels) -> (windows, length, channels)."""
+        # Cropping first gives the same values as cropping the sum: a 1x1 convolution is position by position.
+        kept = x[:, self.crop : x.shape[1] - self.crop]
+        return _convolution(1, 1, CHANNELS, self.dtype, name="conv")(kept)
+
+
+class SpliceAI(nn.Module):
+    """The residual dilated network of one architecture.
+
+    Attributes:
+        architecture: A row of `ARCHITECTURES`.
+        dtype: What convolutions compute in; None for the parameters' own type. Statistics and softmax are never
+            in less than float32.
+        axis_name: The pmap axis that batch statistics are summed over, or None.
+    """
+
+    architecture: Architecture
+    dtype: Any = None
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(
+        self, bases: Array, real: Array | None = None, batch_statistics: frozenset[int] = frozenset()
+    ) -> Array:
+        """Score every position.
+
+        Arguments:
+            bases: Integers (windows, length + flanking_size), 0 for N, 1 to 4 for A C G T.
+            real: (windows,) 1 for real windows, 0 for those that only fill the batch up; None: all are real.
+            batch_statistics: Entry numbers of the units whose BatchNorm uses (and tracks) the batch's statistics,
+                PyTorch's training mode; all others use the running ones.
+
+        Returns:
+            Probabilities of neither, acceptor and donor, (windows, length, 3), float32 or wider.
+        """
+        crop = self.architecture.flanking_size // 2
+        real = jnp.ones(bases.shape[0]) if real is None else real
+        x = jax.nn.one_hot(bases.astype(jnp.int32) - 1, len(BASES) - 1)  # N is index -1: all zeros
+        x = _convolution(1, 1, CHANNELS, self.dtype, name="initial_conv")(x)
+        total = Skip(crop, self.dtype, name="initial_skip")(x)
+        for number in range(max(self.architecture.skips) + 1):
+            if number in self.architecture.units:
+                unit = ResidualUnit(
+                    *self.architecture.units[number], self.dtype, self.axis_name, name=entry_name(number)
+                )
+                x = unit(x, real, number in batch_statistics)
+            else:
+                total = total + Skip(crop, self.dtype, name=entry_name(number))(x)
+        logits = _convolution(1, 1, len(CLASSES), self.dtype, name="final_conv")(total)
+        return jax.nn.softmax(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)))

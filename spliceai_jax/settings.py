@@ -1,0 +1,107 @@
+"""What a caller asks of `transfer`, checked when it is made."""
+
+import math
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from spliceai_jax.architecture import ARCHITECTURES
+from spliceai_jax.errors import SettingsError
+from spliceai_jax.recipes import RECIPES, LossName, Recipe
+from spliceai_jax.schedules import SCHEDULERS, Scheduler
+
+Precision = Literal["float32", "bfloat16"]
+Parallel = Literal["jit", "pmap"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferSettings:
+    """Settings of a fine-tuning run; the flags of `spliceai-jax transfer` under the same names.
+
+    Attributes:
+        train_dataset: HDF5 file to train on.
+        test_dataset: HDF5 file to test on after each epoch.
+        pretrained_model: `.pt` file to start from.
+        validation_dataset: HDF5 file whose loss picks the best model; None for the training file's sibling by
+            OpenSpliceAI's naming where it exists, else a tenth of the training file.
+        output_dir: Folder that the run's own folder is made in.
+        project_name: Part of that folder's name.
+        exp_num: Likewise.
+        random_seed: Seed of the shuffling and of the split.
+        flanking_size: Checked against the weights; None takes theirs.
+        recipe: A name in `RECIPES`; the settings below override its fields where they are not None.
+        epochs, scheduler, early_stopping, patience, loss, unfreeze, unfreeze_all, learning_rate, weight_decay,
+            batch_size: See `Recipe`.
+        resume: Go on with the run in the folder; start one where there is none.
+        precision: What convolutions compute in; parameters, statistics and loss are float32 all the same.
+        parallel: How several devices are used.
+
+    Raises:
+        SettingsError: A value is out of range.
+    """
+
+    train_dataset: str | Path
+    test_dataset: str | Path
+    pretrained_model: str | Path
+    validation_dataset: str | Path | None = None
+    output_dir: str | Path = "."
+    project_name: str = "transfer"
+    exp_num: int = 0
+    random_seed: int = 42
+    flanking_size: int | None = None
+    recipe: str = "openspliceai"
+    epochs: int | None = None
+    scheduler: Scheduler | None = None
+    early_stopping: bool | None = None
+    patience: int | None = None
+    loss: LossName | None = None
+    unfreeze: int | None = None
+    unfreeze_all: bool | None = None
+    learning_rate: float | None = None
+    weight_decay: float | None = None
+    batch_size: int | None = None
+    resume: bool = False
+    precision: Precision = "float32"
+    parallel: Parallel = "jit"
+
+    def __post_init__(self) -> None:
+        """Check every value that can be checked without opening a file."""
+        for name, least in {
+            "exp_num": 0, "random_seed": 0, "epochs": 1, "patience": 1, "unfreeze": 0, "batch_size": 1
+        }.items():  # fmt: skip
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise SettingsError(f"{_flag(name)} is {value}; expected {least} or more")
+        if self.learning_rate is not None and not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise SettingsError(f"--learning-rate is {self.learning_rate}; expected a number above 0")
+        if self.weight_decay is not None and not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
+            raise SettingsError(f"--weight-decay is {self.weight_decay}; expected 0 or a number above it")
+        for name, choices in {
+            "flanking_size": (None, *ARCHITECTURES),
+            "recipe": tuple(RECIPES),
+            "scheduler": (None, *SCHEDULERS),
+            "loss": (None, *get_args(LossName)),
+            "precision": get_args(Precision),
+            "parallel": get_args(Parallel),
+        }.items():
+            value = getattr(self, name)
+            if value not in choices:
+                known = ", ".join(str(choice) for choice in choices if choice is not None)
+                raise SettingsError(f"{_flag(name)} is {value!r}; expected one of {known}")
+        if not self.project_name or set(self.project_name) & set("/\\\0"):
+            raise SettingsError(f"--project-name is {self.project_name!r}; expected a name without slashes")
+        effective = self.effective_recipe
+        if not (effective.unfreeze or effective.unfreeze_all or effective.head_trains):
+            raise SettingsError(f"--unfreeze 0 with --recipe {self.recipe} leaves nothing to train; give 1 or more")
+
+    @property
+    def effective_recipe(self) -> Recipe:
+        """The recipe with the fields that these settings override."""
+        overrides: dict[str, Any] = {
+            field.name: value for field in fields(Recipe) if (value := getattr(self, field.name, None)) is not None
+        }
+        return replace(RECIPES[self.recipe], **overrides)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")

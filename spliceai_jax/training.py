@@ -1,0 +1,108 @@
+"""The training state and the two pure steps, of training and of evaluation."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import struct
+from jax import Array
+
+from spliceai_jax import freezing
+from spliceai_jax.architecture import PADDING
+from spliceai_jax.losses import Loss, named_loss
+from spliceai_jax.model import SpliceAI, Variables
+from spliceai_jax.recipes import Recipe
+
+
+@struct.dataclass
+class TrainState:
+    """Everything that a training step changes."""
+
+    step: Array
+    params: dict[str, Any]
+    batch_stats: dict[str, Any]
+    opt_state: optax.OptState
+
+    @property
+    def variables(self) -> Variables:
+        """What the network is evaluated with."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
+
+@struct.dataclass
+class Batch:
+    """Windows on their way through a step.
+
+    Attributes:
+        bases: uint8 (windows, 5000 + flanking_size).
+        labels: uint8 (windows, 5000); PADDING throughout in a window that only fills the batch up.
+        real: float32 (windows,), 1 or 0 for such a window.
+    """
+
+    bases: Array | np.ndarray
+    labels: Array | np.ndarray
+    real: Array | np.ndarray
+
+
+TrainStep = Callable[[TrainState, Batch, Array], tuple[TrainState, Array]]
+"""(state, batch, learning rate) -> (state after the step, the batch's loss)."""
+
+EvalStep = Callable[[Variables, Batch], tuple[Array, Array]]
+"""(variables, batch) -> (probabilities (windows, 5000, 3), summed loss of each window (windows,))."""
+
+
+def init_state(variables: Variables, labels: freezing.Labels, recipe: Recipe) -> TrainState:
+    """The state before the first step."""
+    params, batch_stats = variables["params"], variables["batch_stats"]
+    freezing.check_coverage(labels, params)
+    opt_state = freezing.optimizer(labels, recipe.weight_decay).init(params)
+    return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, opt_state)
+
+
+def make_train_step(model: SpliceAI, recipe: Recipe) -> TrainStep:
+    """A pure training step; under pmap (`model.axis_name` set) each device works on its share of the batch."""
+    labels = freezing.parameter_labels(model.architecture, recipe)
+    on_batch_statistics = freezing.units_on_batch_statistics(model.architecture, recipe)
+    optimizer = freezing.optimizer(labels, recipe.weight_decay)
+    position_loss = named_loss(recipe.loss, recipe.focal_alpha)
+
+    def over_devices(tree: Any) -> Any:
+        return tree if model.axis_name is None else jax.lax.psum(tree, model.axis_name)
+
+    def train_step(state: TrainState, batch: Batch, learning_rate: Array) -> tuple[TrainState, Array]:
+        positions = batch.real.sum() * batch.labels.shape[1]
+        labelled = jnp.asarray(batch.labels != PADDING).sum()
+        # Counted over all devices before differentiation, so that each device's gradient is its share of the whole.
+        counted = jnp.maximum(over_devices(positions if recipe.padding_counts else labelled), 1)
+
+        def loss_of(params: dict[str, Any]) -> tuple[Array, dict[str, Any]]:
+            probabilities, updated = model.apply(
+                {"params": params, "batch_stats": state.batch_stats},
+                batch.bases,
+                batch.real,
+                on_batch_statistics,
+                mutable=["batch_stats"],
+            )
+            return position_loss(probabilities, jnp.asarray(batch.labels)).sum() / counted, updated["batch_stats"]
+
+        (loss, batch_stats), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        loss, gradients = over_devices((loss, gradients))
+        opt_state = optax.tree.set(state.opt_state, learning_rate=learning_rate)
+        updates, opt_state = optimizer.update(gradients, opt_state, state.params)
+        params = freezing.keep_frozen(labels, state.params, optax.apply_updates(state.params, updates))
+        return TrainState(state.step + 1, params, batch_stats, opt_state), loss
+
+    return train_step
+
+
+def make_eval_step(model: SpliceAI, loss: Loss) -> EvalStep:
+    """A pure evaluation step: running statistics throughout."""
+
+    def eval_step(variables: Variables, batch: Batch) -> tuple[Array, Array]:
+        probabilities: Any = model.apply(variables, batch.bases)
+        return probabilities, loss(probabilities, jnp.asarray(batch.labels)).sum(-1)
+
+    return eval_step
