@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NoReturn, get_args
 
 from spliceai_jax.architecture import ARCHITECTURES
 from spliceai_jax.errors import SpliceAIError, SpliceAIWarning
@@ -16,8 +16,14 @@ from spliceai_jax.schedules import SCHEDULERS
 from spliceai_jax.settings import Parallel, Precision, TransferSettings
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, without the usage."""
+        self.exit(2, f"spliceai-jax: {message}; see {self.prog} --help\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="spliceai-jax",
         description="Fine-tune OpenSpliceAI splice-site models in JAX.",
         allow_abbrev=False,
@@ -36,7 +42,6 @@ def _add_command(commands: Any, name: str, run: Any, summary: str, example: str)
         help=summary,
         description=summary,
         epilog=f"example: {example}",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         argument_default=argparse.SUPPRESS,  # what is not given is left to the settings' own defaults
         allow_abbrev=False,
     )

@@ -1,5 +1,6 @@
 """Score a model on a data set."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from spliceai_jax.architecture import ARCHITECTURES
 from spliceai_jax.dataset import Windows, read_windows
+from spliceai_jax.errors import DivergedError
 from spliceai_jax.metrics import Metrics, MetricsAccumulator
 from spliceai_jax.model import Variables
 from spliceai_jax.parallel import Engine, make_engine
@@ -32,12 +34,17 @@ def evaluate_windows(
 
     Returns:
         The metrics, and each batch's mean loss.
+
+    Raises:
+        DivergedError: A loss is infinite or not a number.
     """
     gathered, losses = MetricsAccumulator(), []
     for batch in windows.batches_in_order(batch_size):
         probabilities, window_losses = engine.evaluate(variables, batch)
         real = int(batch.real.sum())
         losses.append(gathered.add(probabilities[:real], np.asarray(batch.labels)[:real], window_losses[:real]))
+        if not math.isfinite(losses[-1]):
+            raise DivergedError(f"{windows.source}: the model's loss here is {losses[-1]}; its weights are unusable")
         after_batch(real)
     return gathered.result(), losses
 

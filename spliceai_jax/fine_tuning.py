@@ -280,21 +280,28 @@ class _Run:
     def _record(self, rate: float, loss: Any) -> None:
         history, value = self._progress.history, float(loss)
         if not math.isfinite(value):
-            raise DivergedError(
-                f"the training loss is {value} at step {len(history.update_losses)} (epoch {self._progress.epoch}); "
-                f"everything saved before is kept in {self._folder.root}; try a lower --learning-rate"
-            )
+            raise self._diverged(f"the training loss is {value}")
         history.update_losses.append(value)
         history.update_rates.append(rate)
 
+    def _diverged(self, what: str) -> DivergedError:
+        return DivergedError(
+            f"{what} at step {len(self._progress.history.update_losses)} (epoch {self._progress.epoch}); everything "
+            f"saved before is kept in {self._folder.root}; try a lower --learning-rate"
+        )
+
     def _finish_epoch(self) -> None:
         progress, history = self._progress, self._progress.history
+        variables = self._engine.fetch(self._state.variables)
+        # The last step's loss says nothing about the weights that it left.
+        if not all(np.isfinite(value).all() for value in jax.tree.leaves(variables)):
+            raise self._diverged("weights became infinite or not a number")
         trained = np.concatenate(self._batches())[:TRAIN_WINDOWS_EVALUATED]
         title = f"epoch {progress.epoch}"
         records = self._evaluate(title, train=self._data.train.subset(trained))
         history.epochs.append(Epoch(history.update_rates[-1], **records))
         # Models and logs first: if the process dies before the checkpoint they are written again, with the same bytes.
-        content = pt_bytes(self._architecture.flanking_size, self._engine.fetch(self._state.variables))
+        content = pt_bytes(self._architecture.flanking_size, variables)
         write_whole(self._folder.epoch_model(progress.epoch), content)
         if history.best_epoch == progress.epoch:
             write_whole(self._folder.best_model, content)

@@ -65,7 +65,6 @@ RECIPES = {
     # Measured to work best for a new species; the figures are in the README.
     "best": Recipe(
         unfreeze_all=True,
-        epochs=20,
         learning_rate=1e-3,
         scheduler="OneCycleLR",
         batch_size=12,

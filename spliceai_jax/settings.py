@@ -100,6 +100,8 @@ class TransferSettings:
         overrides: dict[str, Any] = {
             field.name: value for field in fields(Recipe) if (value := getattr(self, field.name, None)) is not None
         }
+        if self.unfreeze is not None:
+            overrides.setdefault("unfreeze_all", False)  # who asks for the last units does not want all
         return replace(RECIPES[self.recipe], **overrides)
 
 

@@ -1,0 +1,33 @@
+"""The demo: fine-tune a model of the worm on 47 genes of the fly, and look at what that changed."""
+
+import shutil
+from pathlib import Path
+
+from spliceai_jax import TransferSettings, transfer
+from spliceai_jax.console import ConsoleReport
+
+HERE = Path(__file__).parent
+
+
+def main() -> None:
+    output = HERE / "output"
+    shutil.rmtree(output, ignore_errors=True)  # the demo's own, of an earlier time
+    print("A model that has only seen worms (80 nt of context) learns the splice sites of the fly from 47 genes.\n")
+    settings = TransferSettings(
+        train_dataset=HERE / "fly" / "dataset_train.h5",
+        test_dataset=HERE / "fly" / "dataset_test.h5",
+        pretrained_model=HERE / "worm_80nt.pt",
+        output_dir=output,
+        project_name="fly",
+        recipe="best",
+    )
+    history = transfer(settings, ConsoleReport()).history
+    before, after = history.untouched["test"].metrics, history.epochs[history.best_epoch].test.metrics
+    print("\nOn 29 genes of another chromosome arm, AUPRC (top-k accuracy):")
+    for kind in ("donor", "acceptor"):
+        was, now = getattr(before, kind), getattr(after, kind)
+        print(f"{kind:>9}  {was.auprc:.3f} ({was.top_k[1]:.3f}) before, {now.auprc:.3f} ({now.top_k[1]:.3f}) after")
+
+
+if __name__ == "__main__":
+    main()

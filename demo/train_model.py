@@ -1,0 +1,44 @@
+"""Train the demo's starting model: an 80-nt network from random weights on worm genes.
+
+    python demo/train_model.py FOLDER_WITH_THE_WORMS_DATASETS OUTPUT_FOLDER
+
+The folder holds dataset_{train,validation,test}.h5 of *C. elegans* in OpenSpliceAI's form (genes of the autosomes to
+train and validate on, of chromosome X to test on; from KorfLab/datacore, MIT licence). `demo/worm_80nt.pt` is the
+model_best.pt that this leaves. About 20 minutes on 2 cores.
+"""
+
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from spliceai_jax import ARCHITECTURES, Pretrained, SpliceAI, TransferSettings, transfer
+from spliceai_jax.console import ConsoleReport
+
+FLANKING_SIZE = 80
+
+
+def main() -> None:
+    data, output = map(Path, sys.argv[1:])
+    network = SpliceAI(ARCHITECTURES[FLANKING_SIZE])
+    variables = jax.device_get(network.init(jax.random.key(0), np.zeros((1, FLANKING_SIZE + 1), np.uint8)))
+    start = output / "random_80nt.pt"
+    Pretrained(FLANKING_SIZE, variables).to_pt(start)
+    settings = TransferSettings(
+        train_dataset=data / "dataset_train.h5",
+        test_dataset=data / "dataset_test.h5",
+        pretrained_model=start,
+        output_dir=output,
+        project_name="worm",
+        recipe="best",
+        learning_rate=5e-3,
+        batch_size=16,
+        epochs=10,
+        resume=True,
+    )
+    transfer(settings, ConsoleReport())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""What several test files share: small real-shaped data sets and models that the tests make themselves."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import jax
+import numpy as np
+import pytest
+
+from spliceai_jax.architecture import ARCHITECTURES, CONTEXT, PADDING, WINDOW
+from spliceai_jax.model import SpliceAI
+from spliceai_jax.pretrained import Pretrained
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the folder ../shared is not here")
+
+
+def make_windows(count: int, seed: int, sites: int = 6) -> tuple[np.ndarray, np.ndarray]:
+    """Random bases, uint8 (count, 15000), and labels, uint8 (count, 5000), that go together.
+
+    Donors stand at GT and acceptors behind AG, as real ones do, so that there is something to learn. Every second
+    window ends a gene: its last 1000 positions are padding.
+    """
+    random = np.random.default_rng(seed)
+    bases = random.integers(1, 5, (count, WINDOW + CONTEXT), dtype=np.uint8)
+    labels = np.zeros((count, WINDOW), np.uint8)
+    labels[1::2, -1000:] = PADDING
+    for row in range(count):
+        places = random.choice(np.arange(50, 3900, 10), 2 * sites, replace=False)
+        for place, kind in zip(places, [1, 2] * sites, strict=True):
+            labels[row, place] = kind
+            at = CONTEXT // 2 + place
+            if kind == 2:
+                bases[row, at + 1 : at + 7] = [3, 4, 1, 1, 3, 4]
+            else:
+                bases[row, at - 6 : at] = [4, 4, 4, 2, 1, 3]
+    return bases, labels
+
+
+def write_dataset(path: Path, shards: list[tuple[np.ndarray, np.ndarray]], **storage: object) -> Path:
+    """Write windows as OpenSpliceAI's HDF5, a pair of datasets a shard; `storage` goes to h5py."""
+    with h5py.File(path, "w") as file:
+        for number, (bases, labels) in enumerate(shards):
+            x = np.eye(5, dtype=np.int8)[bases][..., 1:]
+            y = np.eye(4, dtype=np.int8)[labels][..., :3][None]
+            file.create_dataset(f"X{number}", data=x, **storage)
+            file.create_dataset(f"Y{number}", data=y, **storage)
+    return path
+
+
+def random_model(flanking_size: int, seed: int = 0) -> Pretrained:
+    """A network of random weights, with running statistics that are not the trivial ones."""
+    model = SpliceAI(ARCHITECTURES[flanking_size])
+    variables = jax.device_get(model.init(jax.random.key(seed), np.zeros((1, flanking_size + 1), np.uint8)))
+    random = np.random.default_rng(seed)
+
+    def livelier(path: tuple, value: np.ndarray) -> np.ndarray:
+        name = path[-1].key
+        if name == "num_batches_tracked":
+            return np.asarray(1000, np.int32)
+        if name in ("running_var", "weight"):
+            return random.uniform(0.5, 1.5, value.shape).astype(np.float32)
+        if name in ("running_mean", "bias"):
+            return random.normal(0, 0.1, value.shape).astype(np.float32)
+        return value
+
+    return Pretrained(flanking_size, jax.tree_util.tree_map_with_path(livelier, variables))
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with dataset_{train,validation,test}.h5: two shards of 7 and 4 windows, 4 windows, 4 windows."""
+    folder = tmp_path_factory.mktemp("data")
+    write_dataset(folder / "dataset_train.h5", [make_windows(7, 1), make_windows(4, 2)], compression="gzip")
+    write_dataset(folder / "dataset_validation.h5", [make_windows(4, 3)])
+    write_dataset(folder / "dataset_test.h5", [make_windows(4, 4)])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A `.pt` file of an 80-nt network with random weights."""
+    path = tmp_path_factory.mktemp("model") / "model_80nt.pt"
+    random_model(80).to_pt(path)
+    return path
+
+
+CommandLine = Callable[..., subprocess.CompletedProcess]
+
+
+@pytest.fixture(scope="session")
+def command_line() -> CommandLine:
+    """Run the installed `spliceai-jax` in a process of its own; environment variables as keywords."""
+
+    def run(*arguments: object, timeout: float = 300, **environment: str) -> subprocess.CompletedProcess:
+        program = Path(sys.executable).with_name("spliceai-jax")
+        return subprocess.run(
+            [program, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env={**os.environ, **environment},
+            check=False,
+        )
+
+    return run

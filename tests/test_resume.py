@@ -1,0 +1,192 @@
+"""A run that is killed goes on and ends with the files of one that was not."""
+
+import itertools
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import filelock
+import numpy as np
+import pytest
+
+from spliceai_jax import Pretrained, TransferSettings, fine_tuning, transfer
+from spliceai_jax.errors import DivergedError, Interrupted, RunFolderError
+from spliceai_jax.parallel import JitEngine
+
+FOLDER = "SpliceAI_small_80_0_rs42/0"
+EPOCHS, STEPS = 3, 6
+"""Eleven windows, two a batch."""
+
+
+def arguments(data: Path, model: Path, output: Path) -> dict[str, object]:
+    return {
+        "train_dataset": data / "dataset_train.h5",
+        "test_dataset": data / "dataset_test.h5",
+        "pretrained_model": model,
+        "output_dir": output,
+        "project_name": "small",
+        "epochs": EPOCHS,
+        "batch_size": 2,
+        "unfreeze": 2,
+    }
+
+
+def command(data: Path, model: Path, output: Path) -> list[str]:
+    pairs = arguments(data, model, output).items()
+    flags = [(f"--{name.replace('_', '-')}", str(value)) for name, value in pairs]
+    return [str(Path(sys.executable).with_name("spliceai-jax")), "transfer", *itertools.chain(*flags)]
+
+
+def results(output: Path) -> dict[str, bytes]:
+    """Every model and log file, and nothing left half-written beside them."""
+    root = output / FOLDER
+    files = [path for folder in ("models", "LOG") for path in (root / folder).rglob("*") if path.is_file()]
+    assert not [path for path in files if path.name.endswith(".partial")]
+    return {str(path.relative_to(root)): path.read_bytes() for path in files}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(small_data, small_model, tmp_path_factory) -> dict[str, bytes]:
+    output = tmp_path_factory.mktemp("uninterrupted")
+    subprocess.run(command(small_data, small_model, output), check=True, capture_output=True, timeout=300)
+    files = results(output)
+    assert len(files) == EPOCHS + 1 + 3 * 19
+    assert files["LOG/TRAIN/loss_every_update.txt"].count(b"\n") == EPOCHS * STEPS
+    assert files["LOG/VAL/loss_batch.txt"].count(b"\n") == EPOCHS
+    assert files["LOG/VAL/learning_rate_every_batch.txt"] == b""
+    return files
+
+
+def start(data: Path, model: Path, output: Path) -> subprocess.Popen:
+    return subprocess.Popen(
+        [*command(data, model, output), "--resume"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def wait_for(path: Path, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 120
+    while not path.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+
+
+def test_killed_again_and_again(uninterrupted, small_data, small_model, tmp_path):
+    """SIGKILL at five moments of one run: as it begins, around saves, and a random while after."""
+    root, random = tmp_path / FOLDER, np.random.default_rng()
+    moments = [
+        (root / "run.json", 0.0),
+        (root / "run.json", random.uniform(0, 4)),
+        (root / "models" / "model_0.pt", 0.0),
+        (root / "checkpoints" / "1", 0.0),
+        (root / "models" / "model_1.pt", random.uniform(0, 0.1)),
+    ]
+    for path, delay in moments:
+        process = start(small_data, small_model, tmp_path)
+        wait_for(path, process)
+        time.sleep(delay)
+        process.kill()
+        process.communicate()
+    process = start(small_data, small_model, tmp_path)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert results(tmp_path) == uninterrupted, moments
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_stop(number, uninterrupted, small_data, small_model, tmp_path):
+    """One line, the shell's status for the signal, and nothing lost."""
+    process = start(small_data, small_model, tmp_path)
+    for line in process.stdout:
+        if line.strip().startswith("untouched"):
+            break
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 128 + number, output
+    assert "--resume" in output.splitlines()[-1]
+    assert "Traceback" not in output
+    process = start(small_data, small_model, tmp_path)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert "going on from epoch" in output
+    assert results(tmp_path) == uninterrupted
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing in the package catches it."""
+
+
+def die_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = itertools.count()
+    train = JitEngine.train
+
+    def dying(self, state, batch, learning_rate):
+        if next(trained) == step:
+            raise Killed
+        return train(self, state, batch, learning_rate)
+
+    monkeypatch.setattr(JitEngine, "train", dying)
+
+
+@pytest.mark.parametrize("step", [1, STEPS, 2 * STEPS + 3])
+def test_dies_between_checkpoints_of_every_step(step, uninterrupted, small_data, small_model, tmp_path, monkeypatch):
+    """With a checkpoint after each step the run goes on in the middle of an epoch."""
+    monkeypatch.setattr(fine_tuning, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    settings = TransferSettings(**arguments(small_data, small_model, tmp_path), resume=True)
+    with monkeypatch.context() as context:
+        die_at(step, context)
+        with pytest.raises(Killed):
+            transfer(settings)
+    result = transfer(settings)
+    assert results(tmp_path) == uninterrupted
+    assert result.best_model.read_bytes() == uninterrupted["models/model_best.pt"]
+    again = transfer(settings)  # a finished run is only reported
+    assert again.history == result.history
+    assert results(tmp_path) == uninterrupted
+
+
+def test_stopped_while_evaluating(uninterrupted, small_data, small_model, tmp_path, monkeypatch):
+    """The epoch's training is not repeated, its evaluation is."""
+    settings = TransferSettings(**arguments(small_data, small_model, tmp_path), resume=True)
+    evaluated, evaluate = itertools.count(), JitEngine.evaluate
+
+    def interrupted(self, variables, batch):
+        if next(evaluated) == 5:  # the first four are the untouched model's
+            signal.raise_signal(signal.SIGTERM)
+        return evaluate(self, variables, batch)
+
+    with monkeypatch.context() as context:
+        context.setattr(JitEngine, "evaluate", interrupted)
+        with pytest.raises(Interrupted):
+            transfer(settings)
+    with monkeypatch.context() as context:
+        die_at(0, context)
+        with pytest.raises(Killed):
+            transfer(settings)
+    assert (tmp_path / FOLDER / "models" / "model_0.pt").exists()
+    transfer(settings)
+    assert results(tmp_path) == uninterrupted
+
+
+def test_two_runs_on_one_folder(small_data, small_model, tmp_path):
+    (tmp_path / FOLDER).mkdir(parents=True)
+    with filelock.FileLock(tmp_path / FOLDER / ".lock"), pytest.raises(RunFolderError, match="another process"):
+        transfer(TransferSettings(**arguments(small_data, small_model, tmp_path)))
+
+
+@pytest.mark.parametrize(("what", "step", "found_at"), [("loss", STEPS + 4, STEPS + 4), ("weights", 11, 12)])
+def test_not_finite(what, step, found_at, small_data, small_model, tmp_path, monkeypatch):
+    """Stops at the step and keeps what was saved, whether the loss or only the weights after it went astray."""
+    trained, train = itertools.count(), JitEngine.train
+
+    def poisoned(self, state, batch, learning_rate):
+        astray = next(trained) == step
+        state, loss = train(self, state, batch, np.inf if astray and what == "weights" else learning_rate)
+        return state, loss * np.nan if astray and what == "loss" else loss
+
+    monkeypatch.setattr(JitEngine, "train", poisoned)
+    with pytest.raises(DivergedError, match=f"step {found_at} "):
+        transfer(TransferSettings(**arguments(small_data, small_model, tmp_path)))
+    models = tmp_path / FOLDER / "models"
+    assert sorted(path.name for path in models.iterdir()) == ["model_0.pt", "model_best.pt"]
+    Pretrained.from_pt(models / "model_best.pt")
