@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import orbax.checkpoint as ocp
 
@@ -66,8 +66,11 @@ class Checkpoints:
         loop = restored["progress"]
         return restored["state"], Progress(loop["epoch"], loop["batch"], History.from_json(loop["history"]))
 
-    def close(self) -> None:
-        """Release orbax's resources."""
+    def __enter__(self) -> Self:
+        """Use as a context manager, which releases orbax's resources."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:  # noqa: D105
         self._manager.close()
 
 

@@ -1,11 +1,9 @@
-"""Fine-tuning from end to end: check everything, train, evaluate, keep the best, never lose work."""
+"""Fine-tuning from end to end: train, evaluate, keep the best, never lose work."""
 
-import hashlib
 import math
 import time
-import warnings
 from collections import deque
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +11,19 @@ import jax
 import numpy as np
 
 from spliceai_jax import freezing
-from spliceai_jax.architecture import ARCHITECTURES, CLASSES, WINDOW, Architecture
 from spliceai_jax.checkpoints import Checkpoints, Progress
 from spliceai_jax.console import Report
 from spliceai_jax.convert import pt_bytes
-from spliceai_jax.dataset import Windows, epoch_batches, read_windows, split_validation
-from spliceai_jax.errors import DatasetError, DivergedError, Interrupted, SpliceAIWarning
+from spliceai_jax.dataset import Windows
+from spliceai_jax.errors import DivergedError, Interrupted
 from spliceai_jax.evaluation import evaluate_windows
-from spliceai_jax.folder import RunFolder, write_whole
+from spliceai_jax.folder import write_whole
 from spliceai_jax.history import Epoch, History, SplitRecord
 from spliceai_jax.interrupts import StopRequest, stop_request
 from spliceai_jax.logs import render_logs
 from spliceai_jax.metrics import Metrics
-from spliceai_jax.parallel import Engine, make_engine
-from spliceai_jax.pretrained import Pretrained
-from spliceai_jax.recipes import Recipe
+from spliceai_jax.parallel import make_engine
+from spliceai_jax.plan import Plan, make_plan
 from spliceai_jax.schedules import schedule
 from spliceai_jax.settings import TransferSettings
 from spliceai_jax.training import init_state
@@ -57,14 +53,6 @@ class TransferResult:
     worse_than_untouched: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Data:
-    train: Windows
-    validation: Windows
-    test: Windows
-    validation_from: str
-
-
 def transfer(settings: TransferSettings, report: Report | None = None) -> TransferResult:
     """Fine-tune a model, as `spliceai-jax transfer` does.
 
@@ -79,163 +67,38 @@ def transfer(settings: TransferSettings, report: Report | None = None) -> Transf
         Interrupted: SIGTERM or SIGINT came; everything needed to go on by `resume=True` was saved.
     """
     report = report or Report()
-    recipe = settings.effective_recipe
-    pretrained = Pretrained.from_pt(settings.pretrained_model, settings.flanking_size)
-    architecture = ARCHITECTURES[pretrained.flanking_size]
-    folder = RunFolder(
-        settings.output_dir,
-        settings.project_name,
-        architecture.flanking_size,
-        settings.exp_num,
-        settings.random_seed,
-    )
-    weights = pt_bytes(pretrained.flanking_size, jax.device_get(pretrained.variables))
-    folder.check(settings.resume, bytes_needed=_bytes_needed(len(weights), recipe))
-    data = _load_data(settings, architecture.flanking_size)
-    batch_size = recipe.batch_size or architecture.batch_size
-    batches = len(epoch_batches(data.train, batch_size, recipe.batching, settings.random_seed, epoch=0))
-    if not batches:
-        raise DatasetError(
-            f"{data.train.source}: no shard fills a batch of {batch_size} windows, and the recipe {settings.recipe} "
-            "drops remainders; give a smaller --batch-size or another recipe"
-        )
-    if recipe.unfreeze > len(architecture.units) and not recipe.unfreeze_all:
-        report.line(f"--unfreeze {recipe.unfreeze}: the model has {len(architecture.units)} residual units; all train")
-    report.summary(_summary(settings, recipe, architecture, data, batches, batch_size, folder))
-    description = {
-        **{field: value for field, value in asdict(recipe).items() if field != "batch_size"},
-        "batch_size": batch_size,
-        "flanking_size": architecture.flanking_size,
-        "random_seed": settings.random_seed,
-        "precision": settings.precision,
-        "pretrained_model": hashlib.sha256(weights).hexdigest(),
-        "train_dataset": data.train.fingerprint,
-        "validation_dataset": data.validation.fingerprint,
-        "test_dataset": data.test.fingerprint,
-    }
-    with folder.held(settings.resume):
-        if not folder.describe(description) and settings.resume:
-            report.line(f"--resume: no run in {folder.root} yet; starting one")
-        engine = make_engine(architecture, recipe, settings.precision, settings.parallel)
-        checkpoints = Checkpoints(folder.checkpoints)
-        try:
-            with stop_request() as stop:
-                run = _Run(settings, recipe, architecture, data, folder, engine, checkpoints, report, stop)
-                return run.to_the_end(pretrained)
-        finally:
-            checkpoints.close()
-
-
-def _bytes_needed(pt_size: int, recipe: Recipe) -> int:
-    # Models of every epoch and the best; two checkpoints and a third on its way, of weights and two moments; logs.
-    return (recipe.epochs + 2) * pt_size + 3 * 3 * pt_size + 10_000_000
-
-
-def _load_data(settings: TransferSettings, flanking_size: int) -> _Data:
-    train_path, test_path = Path(settings.train_dataset), Path(settings.test_dataset)
-    sibling = train_path.with_name(train_path.name.replace("train", "validation"))
-    if settings.validation_dataset is not None:
-        validation_path, origin = Path(settings.validation_dataset), "--validation-dataset"
-    elif sibling != train_path and sibling.exists():
-        validation_path, origin = sibling, "found beside the training file, by its name"
-    else:
-        validation_path, origin = None, "a tenth of the training file"
-    paths = [("test", test_path)] + ([("validation", validation_path)] if validation_path else [])
-    train = read_windows(train_path, flanking_size)
-    read = {}
-    for name, path in paths:
-        windows = read_windows(path, flanking_size)
-        if windows.fingerprint == train.fingerprint:
-            raise DatasetError(
-                f"{path}: the {name} set is the training set ({train_path}); its scores would mean nothing; "
-                f"give another --{name}-dataset"
-            )
-        read[name] = windows
-    if validation_path is None:
-        train, read["validation"] = split_validation(train, settings.random_seed)
-    elif read["validation"].fingerprint == read["test"].fingerprint:
-        warnings.warn(
-            f"{test_path}: the test set is the validation set too, which picks the best model; its scores flatter",
-            SpliceAIWarning,
-            stacklevel=3,
-        )
-    return _Data(train, read["validation"], read["test"], origin)
-
-
-def _summary(
-    settings: TransferSettings,
-    recipe: Recipe,
-    architecture: Architecture,
-    data: _Data,
-    batches: int,
-    batch_size: int,
-    folder: RunFolder,
-) -> dict[str, str]:
-    def described(windows: Windows) -> str:
-        counts = dict(zip(CLASSES, windows.class_counts[: len(CLASSES)], strict=True))
-        return (
-            f"{windows.source}: {len(windows)} windows, {counts['donor']} donors, {counts['acceptor']} acceptors, "
-            f"{windows.class_counts[-1] / (len(windows) * WINDOW):.0%} padding"
-        )
-
-    units = len(freezing.trainable_units(architecture, recipe))
-    parts = [f"{units} of {len(architecture.units)} residual units"]
-    if recipe.head_trains or recipe.unfreeze_all:
-        parts.append("the head")
-    frozen = "running" if recipe.frozen_batchnorm == "running" else "the batch's"
-    devices = jax.devices()
-    return {
-        "model": f"{settings.pretrained_model}: flanking size {architecture.flanking_size}",
-        "train": described(data.train),
-        "validation": f"{described(data.validation)} ({data.validation_from})",
-        "test": described(data.test),
-        "recipe": f"{settings.recipe}: {recipe.loss}, {recipe.scheduler} from {recipe.learning_rate:g}, "
-        f"weight decay {recipe.weight_decay:g}",
-        "trains": "everything"
-        if recipe.unfreeze_all
-        else f"{' and '.join(parts)}; frozen BatchNorm on {frozen} statistics",
-        "epochs": f"{recipe.epochs}, {batches} batches of {batch_size} each"
-        + (f", stopping after {recipe.patience} without a better validation loss" if recipe.early_stopping else ""),
-        "devices": f"{len(devices)} x {devices[0].device_kind} ({settings.parallel}, {settings.precision})",
-        "output": str(folder.root),
-    }
+    plan = make_plan(settings)
+    report.summary(plan.summary())
+    with plan.folder.held(settings.resume):
+        if not plan.folder.describe(plan.identity()) and settings.resume:
+            report.line(f"--resume: no run in {plan.folder.root} yet; starting one")
+        with Checkpoints(plan.folder.checkpoints) as checkpoints, stop_request() as stop:
+            return _Run(plan, checkpoints, report, stop).to_the_end()
 
 
 class _Run:
     """A run under way: what it is made of, and the loop."""
 
-    def __init__(
-        self,
-        settings: TransferSettings,
-        recipe: Recipe,
-        architecture: Architecture,
-        data: _Data,
-        folder: RunFolder,
-        engine: Engine,
-        checkpoints: Checkpoints,
-        report: Report,
-        stop: StopRequest,
-    ) -> None:
-        self._settings, self._recipe, self._architecture, self._data = settings, recipe, architecture, data
-        self._folder, self._engine, self._checkpoints = folder, engine, checkpoints
-        self._report, self._stop = report, stop
-        self._batch_size = recipe.batch_size or architecture.batch_size
+    def __init__(self, plan: Plan, checkpoints: Checkpoints, report: Report, stop: StopRequest) -> None:
+        self._plan, self._checkpoints, self._report, self._stop = plan, checkpoints, report, stop
+        self._engine = make_engine(plan.architecture, plan.recipe, plan.settings.precision, plan.settings.parallel)
         self._last_save = time.monotonic()
 
-    def to_the_end(self, pretrained: Pretrained) -> TransferResult:
-        labels = freezing.parameter_labels(self._architecture, self._recipe)
-        state: Any = init_state(pretrained.variables, labels, self._recipe)
+    def to_the_end(self) -> TransferResult:
+        labels = freezing.parameter_labels(self._plan.architecture, self._plan.recipe)
+        state: Any = init_state(self._plan.pretrained.variables, labels, self._plan.recipe)
         progress = Progress(0, 0, History())
         # 1. State and progress of the latest checkpoint, or the start. 2. The untouched model's row.
         if (restored := self._checkpoints.restore(jax.device_get(state))) is not None:
             state, progress = restored
             self._report.line(f"going on from epoch {progress.epoch}, batch {progress.batch}")
         self._state, self._progress = self._engine.place(state), progress
+        self._write_logs()  # those on disk may be ahead of the checkpoint
         if not progress.history.untouched:
             progress.history.untouched = self._evaluate("before training")
         self._show_rows()
         # 3. Epochs, each training then evaluation, until the last or the stopping rule.
-        while progress.epoch < self._recipe.epochs and not self._should_stop():
+        while progress.epoch < self._plan.recipe.epochs and not self._should_stop():
             self._train_epoch()
             self._finish_epoch()
         return self._result()
@@ -243,8 +106,8 @@ class _Run:
     # -- one epoch -------------------------------------------------------------------------------------------
 
     def _train_epoch(self) -> None:
-        recipe, progress = self._recipe, self._progress
-        batches = self._batches()
+        recipe, progress = self._plan.recipe, self._progress
+        batches = self._plan.batches(progress.epoch)
         rate_of = schedule(recipe.scheduler, recipe.timing, recipe.learning_rate, recipe.epochs, len(batches))
         # Losses are fetched a step late, so that the device never waits for us.
         pending: deque[tuple[float, Any]] = deque()
@@ -253,7 +116,7 @@ class _Run:
         with self._report.progress(title, sum(map(len, batches[first:]))) as advance:
             for positions in batches[first:]:
                 rate = rate_of(progress.epoch * len(batches) + progress.batch)
-                batch = self._data.train.batch(positions, self._batch_size)
+                batch = self._plan.train.batch(positions, self._plan.batch_size)
                 self._state, loss = self._engine.train(self._state, batch, rate)
                 pending.append((rate, loss))
                 progress.batch += 1
@@ -268,15 +131,6 @@ class _Run:
             while pending:
                 self._record(*pending.popleft())
 
-    def _batches(self) -> list[np.ndarray]:
-        return epoch_batches(
-            self._data.train,
-            self._batch_size,
-            self._recipe.batching,
-            self._settings.random_seed,
-            self._progress.epoch,
-        )
-
     def _record(self, rate: float, loss: Any) -> None:
         history, value = self._progress.history, float(loss)
         if not math.isfinite(value):
@@ -287,7 +141,7 @@ class _Run:
     def _diverged(self, what: str) -> DivergedError:
         return DivergedError(
             f"{what} at step {len(self._progress.history.update_losses)} (epoch {self._progress.epoch}); everything "
-            f"saved before is kept in {self._folder.root}; try a lower --learning-rate"
+            f"saved before is kept in {self._plan.folder.root}; try a lower --learning-rate"
         )
 
     def _finish_epoch(self) -> None:
@@ -296,15 +150,15 @@ class _Run:
         # The last step's loss says nothing about the weights that it left.
         if not all(np.isfinite(value).all() for value in jax.tree.leaves(variables)):
             raise self._diverged("weights became infinite or not a number")
-        trained = np.concatenate(self._batches())[:TRAIN_WINDOWS_EVALUATED]
+        trained = np.concatenate(self._plan.batches(progress.epoch))[:TRAIN_WINDOWS_EVALUATED]
         title = f"epoch {progress.epoch}"
-        records = self._evaluate(title, train=self._data.train.subset(trained))
+        records = self._evaluate(title, train=self._plan.train.subset(trained))
         history.epochs.append(Epoch(history.update_rates[-1], **records))
         # Models and logs first: if the process dies before the checkpoint they are written again, with the same bytes.
-        content = pt_bytes(self._architecture.flanking_size, variables)
-        write_whole(self._folder.epoch_model(progress.epoch), content)
+        content = pt_bytes(self._plan.architecture.flanking_size, variables)
+        write_whole(self._plan.folder.epoch_model(progress.epoch), content)
         if history.best_epoch == progress.epoch:
-            write_whole(self._folder.best_model, content)
+            write_whole(self._plan.folder.best_model, content)
         progress.epoch, progress.batch = progress.epoch + 1, 0
         self._save()
         self._show_rows(len(history.epochs) - 1)
@@ -312,7 +166,7 @@ class _Run:
 
     def _evaluate(self, title: str, train: Windows | None = None) -> dict[str, SplitRecord]:
         splits = {"train": train} if train else {}
-        splits |= {"validation": self._data.validation, "test": self._data.test}
+        splits |= {"validation": self._plan.validation, "test": self._plan.test}
         records = {}
         for name, windows in splits.items():
             with self._report.progress(f"{title}, {name}", len(windows)) as advance:
@@ -325,23 +179,26 @@ class _Run:
 
                 variables = self._state.variables
                 records[name] = SplitRecord(
-                    *evaluate_windows(self._engine, variables, windows, self._batch_size, after_batch)
+                    *evaluate_windows(self._engine, variables, windows, self._plan.batch_size, after_batch)
                 )
         return records
 
     # -- what is kept ----------------------------------------------------------------------------------------
 
-    def _save(self) -> None:
+    def _write_logs(self) -> None:
         for name, text in render_logs(self._progress.history).items():
-            write_whole(self._folder.log(name), text)
+            write_whole(self._plan.folder.log(name), text)
+
+    def _save(self) -> None:
+        self._write_logs()
         self._checkpoints.save(self._engine.fetch(self._state), self._progress)
         self._last_save = time.monotonic()
 
     def _stop_if_asked(self) -> None:
-        if self._stop.received and self._progress.epoch < self._recipe.epochs:
+        if self._stop.received and self._progress.epoch < self._plan.recipe.epochs:
             raise Interrupted(
                 f"stopped by {self._stop.received.name} in epoch {self._progress.epoch}; everything is saved in "
-                f"{self._folder.root}; go on with the same command and --resume",
+                f"{self._plan.folder.root}; go on with the same command and --resume",
                 self._stop.received,
             )
 
@@ -360,9 +217,9 @@ class _Run:
 
     def _should_stop(self) -> bool:
         history = self._progress.history
-        if not (self._recipe.early_stopping and history.epochs):
+        if not (self._plan.recipe.early_stopping and history.epochs):
             return False
-        return history.epochs_since_best >= self._recipe.patience
+        return history.epochs_since_best >= self._plan.recipe.patience
 
     def _result(self) -> TransferResult:
         history, report = self._progress.history, self._report
@@ -377,8 +234,10 @@ class _Run:
                 )
         if worse:
             report.line("Do not use this model as it is; try --recipe best, or a lower --learning-rate.")
-        report.line(f"best model: {self._folder.best_model} (epoch {history.best_epoch})")
-        return TransferResult(self._folder.best_model, history.best_epoch, history, self._folder.root, tuple(worse))
+        report.line(f"best model: {self._plan.folder.best_model} (epoch {history.best_epoch})")
+        return TransferResult(
+            self._plan.folder.best_model, history.best_epoch, history, self._plan.folder.root, tuple(worse)
+        )
 
 
 def _mean_auprc(metrics: Metrics) -> float:

@@ -58,15 +58,15 @@ class RunFolder:
         """A log file, `TRAIN/loss_batch.txt` for example."""
         return self.root / "LOG" / name
 
-    def check(self, resume: bool, bytes_needed: int) -> None:
+    def check(self, resume: bool) -> None:
         """Refuse early, and without writing anything that stays, what would fail later.
 
         Raises:
-            RunFolderError: The folder holds a run and `resume` is not set, or it holds something else; it cannot be
-                written; or the disk has less room than the run needs.
+            RunFolderError: The folder holds a run and `resume` is not set, or it holds something else, or it cannot
+                be written.
         """
         self._check_holds(resume)
-        existing = next(path for path in (self.root, *self.root.parents) if path.exists())
+        existing = self._existing
         try:
             with tempfile.TemporaryFile(dir=existing):
                 pass
@@ -74,6 +74,18 @@ class RunFolder:
             raise RunFolderError(
                 f"--output-dir: cannot write in {existing} ({error.strerror}); give a folder that can be written"
             ) from error
+
+    @property
+    def _existing(self) -> Path:
+        return next(path for path in (self.root, *self.root.parents) if path.exists())
+
+    def check_room(self, bytes_needed: int) -> None:
+        """Refuse a run that the disk has no room for.
+
+        Raises:
+            RunFolderError: It has less than `bytes_needed`.
+        """
+        existing = self._existing
         free = shutil.disk_usage(existing).free
         if free < bytes_needed:
             raise RunFolderError(

@@ -22,7 +22,7 @@ def entry_name(number: int) -> str:
     return f"residual_units_{number}"
 
 
-def _convolution(width: int, dilation: int, features: int, dtype: Any, name: str) -> nn.Conv:
+def _convolution(width: int, dilation: int, features: int, dtype: Any, name: str | None = None) -> nn.Conv:
     # float32 means float32: without this, TPUs multiply in bfloat16 and GPUs may in tf32.
     precision = None if dtype == jnp.bfloat16 else jax.lax.Precision.HIGHEST
     return nn.Conv(features, (width,), kernel_dilation=(dilation,), dtype=dtype, precision=precision, name=name)
@@ -102,7 +102,18 @@ class SpliceAI(nn.Module):
     dtype: Any = None
     axis_name: str | None = None
 
-    @nn.compact
+    def setup(self) -> None:
+        """Name the submodules as in the `.pt` keys; units and skips share one numbering there."""
+        size, units = self.architecture, self.architecture.units
+        crop = size.flanking_size // 2
+        self.initial_conv = _convolution(1, 1, CHANNELS, self.dtype)
+        self.initial_skip = Skip(crop, self.dtype)
+        self.residual_units = [
+            ResidualUnit(*units[number], self.dtype, self.axis_name) if number in units else Skip(crop, self.dtype)
+            for number in range(len(units) + len(size.skips))
+        ]
+        self.final_conv = _convolution(1, 1, len(CLASSES), self.dtype)
+
     def __call__(
         self, bases: Array, real: Array | None = None, batch_statistics: frozenset[int] = frozenset()
     ) -> Array:
@@ -117,18 +128,13 @@ class SpliceAI(nn.Module):
         Returns:
             Probabilities of neither, acceptor and donor, (windows, length, 3), float32 or wider.
         """
-        crop = self.architecture.flanking_size // 2
         real = jnp.ones(bases.shape[0]) if real is None else real
-        x = jax.nn.one_hot(bases.astype(jnp.int32) - 1, len(BASES) - 1)  # N is index -1: all zeros
-        x = _convolution(1, 1, CHANNELS, self.dtype, name="initial_conv")(x)
-        total = Skip(crop, self.dtype, name="initial_skip")(x)
-        for number in range(max(self.architecture.skips) + 1):
-            if number in self.architecture.units:
-                unit = ResidualUnit(
-                    *self.architecture.units[number], self.dtype, self.axis_name, name=entry_name(number)
-                )
-                x = unit(x, real, number in batch_statistics)
+        x = self.initial_conv(jax.nn.one_hot(bases.astype(jnp.int32) - 1, len(BASES) - 1))  # N is -1: all zeros
+        total = self.initial_skip(x)
+        for number, entry in enumerate(self.residual_units):
+            if isinstance(entry, Skip):
+                total = total + entry(x)
             else:
-                total = total + Skip(crop, self.dtype, name=entry_name(number))(x)
-        logits = _convolution(1, 1, len(CLASSES), self.dtype, name="final_conv")(total)
+                x = entry(x, real, number in batch_statistics)
+        logits = self.final_conv(total)
         return jax.nn.softmax(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)))
