@@ -130,6 +130,13 @@ def _add_transfer(commands: Any) -> None:
     )
     add("--precision", choices=get_args(Precision), help="what convolutions compute in (default: float32)")
     add("--parallel", choices=get_args(Parallel), help="how several devices are used (default: jit)")
+    add(
+        "--kept-trunk",
+        type=float,
+        metavar="GB",
+        help="room on disk, at most, for what the frozen part of the network makes of each window, computed once; 0: "
+        "compute it every time (default: 20 on CPUs, 0 elsewhere)",
+    )
 
 
 def _add_evaluate(commands: Any) -> None:

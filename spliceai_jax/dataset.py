@@ -75,7 +75,7 @@ class Windows:
         """The windows at these positions, filled up to `size` with windows that do not count."""
         rows, missing = self.index[positions], ((0, size - len(positions)), (0, 0))
         return Batch(
-            bases=np.pad(self.bases[rows], missing),
+            inputs=np.pad(self.bases[rows], missing),
             labels=np.pad(self.labels[rows], missing, constant_values=PADDING),
             real=(np.arange(size) < len(positions)).astype(np.float32),
         )

@@ -3,6 +3,7 @@
 import math
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from spliceai_jax.evaluation import evaluate_windows
 from spliceai_jax.folder import write_whole
 from spliceai_jax.history import Epoch, History, SplitRecord
 from spliceai_jax.interrupts import StopRequest, stop_request
+from spliceai_jax.kept_trunk import bytes_a_window, keep_trunk, trunk_end
 from spliceai_jax.logs import render_logs
 from spliceai_jax.metrics import Metrics
 from spliceai_jax.parallel import make_engine
@@ -82,18 +84,21 @@ class _Run:
     def __init__(self, plan: Plan, checkpoints: Checkpoints, report: Report, stop: StopRequest) -> None:
         self._plan, self._checkpoints, self._report, self._stop = plan, checkpoints, report, stop
         self._engine = make_engine(plan.architecture, plan.recipe, plan.settings.precision, plan.settings.parallel)
+        self._sets = {"train": plan.train, "validation": plan.validation, "test": plan.test}
         self._last_save = time.monotonic()
 
     def to_the_end(self) -> TransferResult:
         labels = freezing.parameter_labels(self._plan.architecture, self._plan.recipe)
         state: Any = init_state(self._plan.pretrained.variables, labels, self._plan.recipe)
         progress = Progress(0, 0, History())
-        # 1. State and progress of the latest checkpoint, or the start. 2. The untouched model's row.
+        # 1. State and progress of the latest checkpoint, or the start.
         if (restored := self._checkpoints.restore(jax.device_get(state))) is not None:
             state, progress = restored
             self._report.line(f"going on from epoch {progress.epoch}, batch {progress.batch}")
         self._state, self._progress = self._engine.place(state), progress
         self._write_logs()  # those on disk may be ahead of the checkpoint
+        # 2. What the frozen part makes of each window, and the untouched model's row.
+        self._keep_trunk()
         if not progress.history.untouched:
             progress.history.untouched = self._evaluate("before training")
         self._show_rows()
@@ -116,7 +121,7 @@ class _Run:
         with self._report.progress(title, sum(map(len, batches[first:]))) as advance:
             for positions in batches[first:]:
                 rate = rate_of(progress.epoch * len(batches) + progress.batch)
-                batch = self._plan.train.batch(positions, self._plan.batch_size)
+                batch = self._sets["train"].batch(positions, self._plan.batch_size)
                 self._state, loss = self._engine.train(self._state, batch, rate)
                 pending.append((rate, loss))
                 progress.batch += 1
@@ -152,7 +157,7 @@ class _Run:
             raise self._diverged("weights became infinite or not a number")
         trained = np.concatenate(self._plan.batches(progress.epoch))[:TRAIN_WINDOWS_EVALUATED]
         title = f"epoch {progress.epoch}"
-        records = self._evaluate(title, train=self._plan.train.subset(trained))
+        records = self._evaluate(title, train=self._sets["train"].subset(trained))
         history.epochs.append(Epoch(history.update_rates[-1], **records))
         # Models and logs first: if the process dies before the checkpoint they are written again, with the same bytes.
         content = pt_bytes(self._plan.architecture.flanking_size, variables)
@@ -166,22 +171,55 @@ class _Run:
 
     def _evaluate(self, title: str, train: Windows | None = None) -> dict[str, SplitRecord]:
         splits = {"train": train} if train else {}
-        splits |= {"validation": self._plan.validation, "test": self._plan.test}
+        splits |= {name: self._sets[name] for name in ("validation", "test")}
         records = {}
         for name, windows in splits.items():
             with self._report.progress(f"{title}, {name}", len(windows)) as advance:
-
-                def after_batch(done: int, advance: Any = advance) -> None:
-                    advance(done)
-                    if self._stop.received:
-                        self._save()
-                        self._stop_if_asked()
-
-                variables = self._state.variables
-                records[name] = SplitRecord(
-                    *evaluate_windows(self._engine, variables, windows, self._plan.batch_size, after_batch)
+                measured = evaluate_windows(
+                    self._engine, self._state.variables, windows, self._plan.batch_size, self._watched(advance)
                 )
+                records[name] = SplitRecord(*measured)
         return records
+
+    def _watched(self, advance: Callable[[int], None]) -> Callable[[int], None]:
+        """Advance, and stop between batches if asked; what was evaluated of this split is evaluated again."""
+
+        def after_batch(done: int) -> None:
+            advance(done)
+            if self._stop.received:
+                self._save()
+                self._stop_if_asked()
+
+        return after_batch
+
+    def _keep_trunk(self) -> None:
+        plan = self._plan
+        end = trunk_end(plan.architecture, plan.recipe)
+        # A bfloat16 network goes on from bfloat16; what is kept is float32.
+        if not end or plan.settings.precision != "float32":
+            return
+        limit = plan.settings.kept_trunk
+        if limit is None:
+            limit = 20.0 if jax.default_backend() == "cpu" else 0.0
+        windows = sum(map(len, self._sets.values()))
+        needed = windows * bytes_a_window(plan.architecture.flanking_size)
+        if limit * 1e9 < needed:
+            if limit:
+                self._report.line(f"kept trunk: it would take {needed / 1e9:.1f} GB, more than the {limit:g} allowed")
+            return
+        plan.folder.check_room(needed)
+        with self._report.progress("frozen part", windows) as advance:
+            for name, split in self._sets.items():
+                self._sets[name] = keep_trunk(
+                    self._engine,
+                    self._state.variables,
+                    split,
+                    end,
+                    plan.batch_size,
+                    plan.folder.root,
+                    self._watched(advance),
+                )
+        self._report.line(f"kept trunk: {needed / 1e9:.1f} GB on disk hold what the frozen part makes of each window")
 
     # -- what is kept ----------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax import struct
 from jax import Array
 
 from spliceai_jax.architecture import BASES, CHANNELS, CLASSES, Architecture
@@ -88,6 +89,21 @@ class Skip(nn.Module):
         return _convolution(1, 1, CHANNELS, self.dtype, name="conv")(kept)
 
 
+@struct.dataclass
+class Trunk:
+    """What the network's first entries make of windows.
+
+    Attributes:
+        x: The next unit's input, (windows, length + flanking_size, 32).
+        total: The skip sum so far, (windows, length, 32).
+        end: The entry to go on with.
+    """
+
+    x: Any
+    total: Any
+    end: int = struct.field(pytree_node=False)
+
+
 class SpliceAI(nn.Module):
     """The residual dilated network of one architecture.
 
@@ -115,12 +131,13 @@ class SpliceAI(nn.Module):
         self.final_conv = _convolution(1, 1, len(CLASSES), self.dtype)
 
     def __call__(
-        self, bases: Array, real: Array | None = None, batch_statistics: frozenset[int] = frozenset()
+        self, windows: Array | Trunk, real: Array | None = None, batch_statistics: frozenset[int] = frozenset()
     ) -> Array:
         """Score every position.
 
         Arguments:
-            bases: Integers (windows, length + flanking_size), 0 for N, 1 to 4 for A C G T.
+            windows: Bases, integers (windows, length + flanking_size), 0 for N, 1 to 4 for A C G T; or what `trunk`
+                made of them.
             real: (windows,) 1 for real windows, 0 for those that only fill the batch up; None: all are real.
             batch_statistics: Entry numbers of the units whose BatchNorm uses (and tracks) the batch's statistics,
                 PyTorch's training mode; all others use the running ones.
@@ -128,13 +145,25 @@ class SpliceAI(nn.Module):
         Returns:
             Probabilities of neither, acceptor and donor, (windows, length, 3), float32 or wider.
         """
-        real = jnp.ones(bases.shape[0]) if real is None else real
+        begun = windows if isinstance(windows, Trunk) else self._begin(windows)
+        real = jnp.ones(begun.x.shape[0]) if real is None else real
+        logits = self.final_conv(self._go_on(begun, len(self.residual_units), real, batch_statistics).total)
+        return jax.nn.softmax(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)))
+
+    def trunk(self, bases: Array, end: int) -> Trunk:
+        """What the entries before `end` make of bases, on running statistics."""
+        return self._go_on(self._begin(bases), end, jnp.ones(bases.shape[0]), frozenset())
+
+    def _begin(self, bases: Array) -> Trunk:
         x = self.initial_conv(jax.nn.one_hot(bases.astype(jnp.int32) - 1, len(BASES) - 1))  # N is -1: all zeros
-        total = self.initial_skip(x)
-        for number, entry in enumerate(self.residual_units):
+        return Trunk(x, self.initial_skip(x), 0)
+
+    def _go_on(self, begun: Trunk, end: int, real: Array, batch_statistics: frozenset[int]) -> Trunk:
+        x, total = begun.x, begun.total
+        for number in range(begun.end, end):
+            entry = self.residual_units[number]
             if isinstance(entry, Skip):
                 total = total + entry(x)
             else:
                 x = entry(x, real, number in batch_statistics)
-        logits = self.final_conv(total)
-        return jax.nn.softmax(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)))
+        return Trunk(x, total, end)

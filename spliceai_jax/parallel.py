@@ -1,6 +1,5 @@
 """Run the pure steps on every device: `jit` over a mesh, or `pmap`. Both give the single-device result."""
 
-from functools import partial
 from typing import Any, Protocol
 
 import jax
@@ -12,7 +11,7 @@ from spliceai_jax.architecture import PADDING, Architecture
 from spliceai_jax.losses import named_loss
 from spliceai_jax.model import SpliceAI, Variables
 from spliceai_jax.recipes import Recipe
-from spliceai_jax.training import Batch, TrainState, make_eval_step, make_train_step
+from spliceai_jax.training import Batch, TrainState, make_eval_step, make_train_step, make_trunk_step
 
 _AXIS = "windows"
 
@@ -36,6 +35,10 @@ class Engine(Protocol):
         """Probabilities (windows, 5000, 3) and each window's summed loss (windows,)."""
         ...
 
+    def trunk(self, variables: Variables, batch: Batch, end: int) -> tuple[np.ndarray, np.ndarray]:
+        """What the network's entries before `end` make of a batch of bases: see `Trunk`."""
+        ...
+
 
 def _model(architecture: Architecture, precision: str, axis_name: str | None = None) -> SpliceAI:
     return SpliceAI(architecture, jnp.bfloat16 if precision == "bfloat16" else None, axis_name)
@@ -44,12 +47,14 @@ def _model(architecture: Architecture, precision: str, axis_name: str | None = N
 def _filled_up(batch: Batch, devices: int) -> Batch:
     """Fill the batch up so that the devices share it evenly."""
     missing = -len(batch.real) % devices
-    fill = ((0, missing), (0, 0))
-    return Batch(
-        np.pad(batch.bases, fill),
-        np.pad(batch.labels, fill, constant_values=PADDING),
-        np.pad(batch.real, fill[0]),
-    )
+    if not missing:
+        return batch
+
+    def padded(rows: np.ndarray, value: int = 0) -> np.ndarray:
+        return np.pad(rows, [(0, missing)] + [(0, 0)] * (rows.ndim - 1), constant_values=value)
+
+    inputs = jax.tree.map(padded, batch.inputs)
+    return Batch(inputs, padded(np.asarray(batch.labels), PADDING), padded(np.asarray(batch.real)))
 
 
 class JitEngine:
@@ -73,6 +78,7 @@ class JitEngine:
             in_shardings=(same, cut),
             out_shardings=(cut, cut),
         )
+        self._trunk = jax.jit(make_trunk_step(model), static_argnums=2, in_shardings=(same, cut), out_shardings=cut)
 
     def _send(self, batch: Batch) -> Batch:
         return jax.device_put(_filled_up(batch, self._cut.num_devices), self._cut)
@@ -90,6 +96,10 @@ class JitEngine:
         probabilities, losses = jax.device_get(self._evaluate(variables, self._send(batch)))
         return probabilities[: len(batch.real)], losses[: len(batch.real)]
 
+    def trunk(self, variables: Variables, batch: Batch, end: int) -> tuple[np.ndarray, np.ndarray]:  # noqa: D102
+        kept = jax.device_get(self._trunk(variables, self._send(batch), end))
+        return kept.x[: len(batch.real)], kept.total[: len(batch.real)]
+
 
 class PmapEngine:
     """The same by `pmap`: a copy of the state a device, sums over devices written out in the step."""
@@ -101,10 +111,12 @@ class PmapEngine:
         loss = named_loss(recipe.loss, recipe.focal_alpha)
         self._train = jax.pmap(make_train_step(model, recipe), _AXIS, in_axes=(0, 0, None), donate_argnums=0)
         self._evaluate = jax.pmap(make_eval_step(model, loss), _AXIS)
+        self._trunk = jax.pmap(make_trunk_step(model), _AXIS, static_broadcasted_argnums=2)
 
     def _send(self, batch: Batch) -> Batch:
-        share = partial(np.reshape, order="C")
-        return jax.tree.map(lambda x: share(x, (self._devices, -1, *x.shape[1:])), _filled_up(batch, self._devices))
+        return jax.tree.map(
+            lambda rows: rows.reshape(self._devices, -1, *rows.shape[1:]), _filled_up(batch, self._devices)
+        )
 
     def place(self, tree: Any) -> Any:  # noqa: D102
         return jax.tree.map(lambda x: jnp.stack([x] * self._devices), tree)
@@ -117,9 +129,15 @@ class PmapEngine:
         return state, losses[0]
 
     def evaluate(self, variables: Variables, batch: Batch) -> tuple[np.ndarray, np.ndarray]:  # noqa: D102
-        outputs = jax.device_get(self._evaluate(variables, self._send(batch)))
-        probabilities, losses = (x.reshape(-1, *x.shape[2:])[: len(batch.real)] for x in outputs)
+        probabilities, losses = self._gathered(self._evaluate(variables, self._send(batch)), len(batch.real))
         return probabilities, losses
+
+    def trunk(self, variables: Variables, batch: Batch, end: int) -> tuple[np.ndarray, np.ndarray]:  # noqa: D102
+        kept = self._gathered(self._trunk(variables, self._send(batch), end), len(batch.real))
+        return kept.x, kept.total
+
+    def _gathered(self, tree: Any, windows: int) -> Any:
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:windows], jax.device_get(tree))
 
 
 ENGINES: dict[str, type[JitEngine] | type[PmapEngine]] = {"jit": JitEngine, "pmap": PmapEngine}

@@ -13,7 +13,7 @@ from jax import Array
 from spliceai_jax import freezing
 from spliceai_jax.architecture import PADDING
 from spliceai_jax.losses import Loss, named_loss
-from spliceai_jax.model import SpliceAI, Variables
+from spliceai_jax.model import SpliceAI, Trunk, Variables
 from spliceai_jax.recipes import Recipe
 
 
@@ -37,12 +37,12 @@ class Batch:
     """Windows on their way through a step.
 
     Attributes:
-        bases: uint8 (windows, 5000 + flanking_size).
+        inputs: Bases, uint8 (windows, 5000 + flanking_size), or what the network's trunk made of them.
         labels: uint8 (windows, 5000); PADDING throughout in a window that only fills the batch up.
         real: float32 (windows,), 1 or 0 for such a window.
     """
 
-    bases: Array | np.ndarray
+    inputs: Array | np.ndarray | Trunk
     labels: Array | np.ndarray
     real: Array | np.ndarray
 
@@ -81,7 +81,7 @@ def make_train_step(model: SpliceAI, recipe: Recipe) -> TrainStep:
         def loss_of(params: dict[str, Any]) -> tuple[Array, dict[str, Any]]:
             probabilities, updated = model.apply(
                 {"params": params, "batch_stats": state.batch_stats},
-                batch.bases,
+                batch.inputs,
                 batch.real,
                 on_batch_statistics,
                 mutable=["batch_stats"],
@@ -102,7 +102,17 @@ def make_eval_step(model: SpliceAI, loss: Loss) -> EvalStep:
     """A pure evaluation step: running statistics throughout."""
 
     def eval_step(variables: Variables, batch: Batch) -> tuple[Array, Array]:
-        probabilities: Any = model.apply(variables, batch.bases)
+        probabilities: Any = model.apply(variables, batch.inputs)
         return probabilities, loss(probabilities, jnp.asarray(batch.labels)).sum(-1)
 
     return eval_step
+
+
+def make_trunk_step(model: SpliceAI) -> Callable[[Variables, Batch, int], Trunk]:
+    """A pure function of (variables, batch of bases, end): what the network's entries before `end` make of it."""
+
+    def trunk_step(variables: Variables, batch: Batch, end: int) -> Trunk:
+        kept: Any = model.apply(variables, batch.inputs, end, method=SpliceAI.trunk)
+        return kept
+
+    return trunk_step

@@ -251,20 +251,20 @@ def test_subsets_share_memory_and_nest(mixed) -> None:
     inner = part.subset(np.array([2, 0]))  # the windows 3 and 4
     assert np.shares_memory(inner.bases, windows.bases)
     np.testing.assert_array_equal(inner.batch(np.arange(2), 2).labels, labels[[3, 4]])
-    np.testing.assert_array_equal(inner.batch(np.arange(2), 2).bases, windows.bases[[3, 4]])
+    np.testing.assert_array_equal(inner.batch(np.arange(2), 2).inputs, windows.bases[[3, 4]])
 
 
 def test_a_batch_is_filled_up_with_windows_that_do_not_count(mixed) -> None:
     bases, labels = mixed
     windows = in_memory(bases[:, 4960:10040], labels, np.zeros(5, int))
     batch = windows.batch(np.array([4, 0, 2]), 5)
-    assert batch.bases.shape == (5, WINDOW + FLANK)
-    assert batch.bases.dtype == batch.labels.dtype == np.uint8
+    assert batch.inputs.shape == (5, WINDOW + FLANK)
+    assert batch.inputs.dtype == batch.labels.dtype == np.uint8
     assert batch.real.dtype == np.float32
     np.testing.assert_array_equal(batch.real, [1, 1, 1, 0, 0])
-    np.testing.assert_array_equal(batch.bases[:3], windows.bases[[4, 0, 2]])
+    np.testing.assert_array_equal(batch.inputs[:3], windows.bases[[4, 0, 2]])
     np.testing.assert_array_equal(batch.labels[:3], labels[[4, 0, 2]])
-    assert (batch.bases[3:] == 0).all()
+    assert (batch.inputs[3:] == 0).all()
     assert (batch.labels[3:] == PADDING).all()
     full = windows.batch(np.array([1, 3]), 2)
     np.testing.assert_array_equal(full.real, [1, 1])
@@ -276,7 +276,7 @@ def test_batches_in_order_hold_each_window_once_in_one_shape(mixed) -> None:
     windows = in_memory(bases[:, 4960:10040], labels, np.zeros(5, int)).subset(np.array([3, 1, 0, 2, 4]))
     batches = list(windows.batches_in_order(2))
     assert [batch.real.tolist() for batch in batches] == [[1, 1], [1, 1], [1, 0]]
-    assert {batch.bases.shape for batch in batches} == {(2, WINDOW + FLANK)}
+    assert {batch.inputs.shape for batch in batches} == {(2, WINDOW + FLANK)}
     np.testing.assert_array_equal(np.concatenate([batch.labels for batch in batches])[:5], labels[[3, 1, 0, 2, 4]])
     assert [len(batch.real) for batch in windows.batches_in_order(5)] == [5]
     assert [batch.real.sum() for batch in windows.batches_in_order(7)] == [5]

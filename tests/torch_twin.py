@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import nn
 
-GROUPS = ((11, 1), (11, 4), (21, 10), (41, 25))
-"""Kernel width and dilation of the four residual units before each skip."""
+_GROUPS = ((11, 1), (11, 4), (21, 10), (41, 25))
+GROUPS = {80: _GROUPS[:1], 400: _GROUPS[:2], 2000: _GROUPS[:3], 10000: _GROUPS}
+"""Flanking size -> kernel width and dilation of the four residual units before each skip."""
 
-GROUPS_OF = {80: 1, 400: 2, 2000: 3, 10000: 4}
 PADDING = 3
 
 
@@ -50,7 +50,7 @@ class Twin(nn.Module):
         self.initial_conv = nn.Conv1d(4, 32, 1)
         self.initial_skip = Skip()
         entries = []
-        for width, dilation in GROUPS[: GROUPS_OF[flanking_size]]:
+        for width, dilation in GROUPS[flanking_size]:
             entries += [*(Unit(width, dilation) for _ in range(4)), Skip()]
         self.residual_units = nn.ModuleList(entries)
         self.final_conv = nn.Conv1d(32, 3, 1)

@@ -1,0 +1,88 @@
+"""The kept trunk: what the frozen part of the network makes of each window, computed once.
+
+Where frozen BatchNorm uses its running statistics, what the frozen units hand to the first trainable one is a function
+of the window alone. Training and evaluation then begin there, and end where they would have to float rounding.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from spliceai_jax import freezing
+from spliceai_jax.architecture import CHANNELS, PADDING, WINDOW, Architecture
+from spliceai_jax.dataset import Windows
+from spliceai_jax.model import Trunk, Variables
+from spliceai_jax.parallel import Engine
+from spliceai_jax.recipes import Recipe
+from spliceai_jax.training import Batch
+
+
+def trunk_end(architecture: Architecture, recipe: Recipe) -> int:
+    """The first entry of the network that is not a fixed function of the window; 0: there is nothing to keep."""
+    if recipe.frozen_batchnorm != "running" or recipe.unfreeze_all:
+        return 0
+    return min(freezing.trainable_units(architecture, recipe), default=max(architecture.skips) + 1)
+
+
+def bytes_a_window(flanking_size: int) -> int:
+    """Room that a window takes: float32, 32 channels, the next unit's input and the skip sum."""
+    return 4 * CHANNELS * (WINDOW + flanking_size + WINDOW)
+
+
+@dataclass(frozen=True)
+class KeptWindows(Windows):
+    """Windows that come as kept activations.
+
+    Attributes:
+        file: A row of `bytes_a_window` each; unnamed, so that it vanishes with the process. Where memory allows the
+            system keeps it there.
+        slots: Row in `file` of each row of `bases`.
+        end: The entry of the network that goes on from here.
+    """
+
+    file: IO[bytes]
+    slots: np.ndarray
+    end: int
+
+    def batch(self, positions: np.ndarray, size: int) -> Batch:
+        """The windows at these positions, filled up to `size` with windows that do not count."""
+        length = self.bases.shape[1]
+        x = np.zeros((size, length, CHANNELS), np.float32)
+        total = np.zeros((size, WINDOW, CHANNELS), np.float32)
+        row_bytes = x[0].nbytes + total[0].nbytes
+        rows = self.index[positions]
+        for i, slot in enumerate(self.slots[rows]):
+            if os.preadv(self.file.fileno(), [x[i], total[i]], int(slot) * row_bytes) != row_bytes:
+                raise OSError("the file of kept activations is cut short")
+        labels = np.pad(self.labels[rows], ((0, size - len(rows)), (0, 0)), constant_values=PADDING)
+        return Batch(Trunk(x, total, self.end), labels, (np.arange(size) < len(rows)).astype(np.float32))
+
+
+def keep_trunk(
+    engine: Engine,
+    variables: Variables,
+    windows: Windows,
+    end: int,
+    batch_size: int,
+    folder: Path,
+    after_batch: Callable[[int], None],
+) -> KeptWindows:
+    """Send all windows through the network's first `end` entries and keep what comes out, in a file in `folder`."""
+    file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - lives as long as the windows
+    for batch in windows.batches_in_order(batch_size):
+        x, total = engine.trunk(variables, batch, end)
+        real = int(batch.real.sum())
+        for row in range(real):
+            file.write(np.ascontiguousarray(x[row]).data)
+            file.write(np.ascontiguousarray(total[row]).data)
+        after_batch(real)
+    file.flush()
+    slots = np.full(len(windows.bases), -1, np.int64)
+    slots[windows.index] = np.arange(len(windows))
+    shared = {field.name: getattr(windows, field.name) for field in fields(Windows)}
+    return KeptWindows(**shared, file=file, slots=slots, end=end)

@@ -1,0 +1,97 @@
+"""Training from the kept trunk is training through the whole network."""
+
+import numpy as np
+import pytest
+from conftest import random_model
+
+from spliceai_jax import ARCHITECTURES, RECIPES, Pretrained, Recipe, SpliceAI, TransferSettings, transfer
+from spliceai_jax.kept_trunk import KeptWindows, bytes_a_window, trunk_end
+from spliceai_jax.parallel import JitEngine
+
+
+@pytest.mark.parametrize("flanking_size", ARCHITECTURES)
+def test_network_goes_on_from_its_trunk(flanking_size):
+    model = random_model(flanking_size)
+    network = SpliceAI(ARCHITECTURES[flanking_size])
+    bases = np.random.default_rng(0).integers(0, 5, (2, 60 + flanking_size), dtype=np.uint8)
+    whole = network.apply(model.variables, bases)
+    for end in (0, 1, 4, 5, len(network.architecture.units) + len(network.architecture.skips)):
+        trunk = network.apply(model.variables, bases, end, method=SpliceAI.trunk)
+        assert trunk.x.nbytes + trunk.total.nbytes == 2 * 4 * 32 * (120 + flanking_size)
+        np.testing.assert_allclose(network.apply(model.variables, trunk), whole, atol=1e-6)
+    assert bytes_a_window(flanking_size) == 4 * 32 * (10000 + flanking_size)
+
+
+def test_where_it_ends():
+    four_hundred = ARCHITECTURES[400]
+    assert trunk_end(four_hundred, Recipe(unfreeze=2)) == 7
+    assert trunk_end(four_hundred, Recipe(unfreeze=4)) == 5
+    assert trunk_end(four_hundred, Recipe(unfreeze=0)) == 10  # the head alone
+    assert trunk_end(four_hundred, Recipe(unfreeze=8)) == 0
+    assert trunk_end(four_hundred, RECIPES["best"]) == 0
+    assert trunk_end(four_hundred, RECIPES["openspliceai-0.0.7"]) == 0  # its frozen BatchNorms see the batch
+
+
+@pytest.mark.parametrize("unfreeze", [0, 2])
+@pytest.mark.parametrize("parallel", ["jit", "pmap"])
+def test_run_is_the_same(unfreeze, parallel, small_data, small_model, tmp_path, monkeypatch):
+    """The split is derived from the training file, so that two sets share its arrays."""
+    seen = set()
+    evaluate = JitEngine.evaluate
+
+    def watched(self, variables, batch):
+        seen.add(type(batch.inputs).__name__)
+        return evaluate(self, variables, batch)
+
+    monkeypatch.setattr(JitEngine, "evaluate", watched)
+    results = {}
+    for limit in (0.0, None):
+        settings = TransferSettings(
+            train_dataset=small_data / "dataset_test.h5",
+            test_dataset=small_data / "dataset_train.h5",
+            pretrained_model=small_model,
+            output_dir=tmp_path,
+            project_name=f"limit_{limit}",
+            unfreeze=unfreeze,
+            epochs=2,
+            batch_size=2,
+            learning_rate=1e-3,
+            kept_trunk=limit,
+            parallel=parallel,
+        )
+        results[limit] = transfer(settings)
+    if parallel == "jit":
+        assert seen == {"ndarray", "Trunk"}
+    computed, kept = results[0.0], results[None]
+    np.testing.assert_allclose(kept.history.update_losses, computed.history.update_losses, rtol=1e-5)
+    for name in ("validation", "test"):
+        one, other = computed.history.untouched[name].metrics, kept.history.untouched[name].metrics
+        assert other.loss == pytest.approx(one.loss, rel=1e-6)
+        assert other.donor.auprc == pytest.approx(one.donor.auprc, abs=1e-5)
+    frozen = "residual_units_0"
+    for result in results.values():
+        tuned = Pretrained.from_pt(result.best_model).variables["params"][frozen]["conv1"]["kernel"]
+        np.testing.assert_array_equal(
+            tuned, Pretrained.from_pt(small_model).variables["params"][frozen]["conv1"]["kernel"]
+        )
+
+
+def test_file_is_read_by_row(small_data, tmp_path):
+    """A batch in another order gets its own rows."""
+    from spliceai_jax.dataset import read_windows
+    from spliceai_jax.kept_trunk import keep_trunk
+    from spliceai_jax.parallel import make_engine
+
+    windows = read_windows(small_data / "dataset_train.h5", 80).subset(np.array([6, 2, 9, 0, 5]))
+    model, architecture = random_model(80), ARCHITECTURES[80]
+    engine = make_engine(architecture, Recipe(), "float32", "jit")
+    kept = keep_trunk(engine, engine.place(model.variables), windows, 2, 2, tmp_path, lambda done: None)
+    assert isinstance(kept, KeptWindows)
+    assert not list(tmp_path.iterdir())  # unnamed
+    batch = kept.subset(np.array([4, 1, 2])).batch(np.array([2, 0]), 3)
+    expected = SpliceAI(architecture).apply(model.variables, windows.bases[[9, 5]], 2, method=SpliceAI.trunk)
+    np.testing.assert_allclose(batch.inputs.x[:2], expected.x, atol=1e-5)
+    np.testing.assert_allclose(batch.inputs.total[:2], expected.total, atol=1e-5)
+    assert not batch.inputs.x[2].any()
+    assert batch.real.tolist() == [1, 1, 0]
+    assert (batch.labels[2] == 3).all()
