@@ -3,6 +3,7 @@
 import io
 import pickle
 import warnings
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 from flax.traverse_util import flatten_dict, unflatten_dict
-from spliceai_jax.convert.table import Tensor, tensor_table
 
 from spliceai_jax.architecture import ARCHITECTURES
+from spliceai_jax.convert.table import Tensor, tensor_table
 from spliceai_jax.errors import SpliceAIWarning, WeightsError
 from spliceai_jax.model import Variables
 
@@ -23,8 +24,15 @@ def _load(path: Path) -> Any:
     if not path.is_file():
         raise WeightsError(f"{path}: no such weights file; give the path of a .pt file of OpenSpliceAI")
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                # torch does not compare the checksums that it writes.
+                if (damaged := archive.testzip()) is not None:
+                    raise WeightsError(f"{path}: damaged; {damaged} in it does not match its checksum; copy it again")
         # weights_only: a .pt is a pickle and can carry code; this loader runs none.
         return torch.load(path, map_location="cpu", weights_only=True)
+    except WeightsError:
+        raise
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path}: holds something other than tensors and was not loaded, since it could run code; "
@@ -47,10 +55,15 @@ def _state_dict(content: Any, path: Path) -> dict[str, torch.Tensor]:
         content = content["state_dict"]
     if not isinstance(content, dict) or not content:
         raise WeightsError(f"{path}: holds a {type(content).__name__}, expected a state dict of tensors")
-    not_tensors = [key for key, value in content.items() if not isinstance(value, torch.Tensor)]
-    if not_tensors:
-        raise WeightsError(f"{path}: {not_tensors[0]!r} is not a tensor; expected a state dict of tensors")
-    return {str(key).removeprefix("module."): value for key, value in content.items()}
+    state = {}
+    for key, value in content.items():
+        name = str(key).removeprefix("module.")
+        if not isinstance(value, torch.Tensor) or value.layout is not torch.strided or value.is_meta:
+            raise WeightsError(f"{path}: {key!r} is not a plain tensor; expected a state dict of tensors")
+        if name in state:
+            raise WeightsError(f"{path}: {name!r} is there twice, with and without 'module.'; leave one")
+        state[name] = value.detach().resolve_neg()
+    return state
 
 
 def _problems(state: dict[str, torch.Tensor], tensors: list[Tensor]) -> list[str]:
@@ -67,6 +80,8 @@ def _problems(state: dict[str, torch.Tensor], tensors: list[Tensor]) -> list[str
             problems.append(f"{key} is {value.dtype}, expected {dtype}")
         elif not tensor.is_count and not bool(torch.isfinite(value).all()):
             problems.append(f"{key} holds values that are infinite or not a number")
+        elif key.endswith("running_var") and bool((value < 0).any()):
+            problems.append(f"{key} holds variances below zero")
         elif tensor.is_count and not 0 <= int(value) < 2**31:
             problems.append(f"{key} is {int(value)}, expected a count of batches")
     return problems

@@ -12,11 +12,11 @@ HERE = Path(__file__).parent
 def main() -> None:
     output = HERE / "output"
     shutil.rmtree(output, ignore_errors=True)  # the demo's own, of an earlier time
-    print("A model that has only seen worms (80 nt of context) learns the splice sites of the fly from 47 genes.\n")
+    print("A model that has only seen worms (400 nt of context) learns the splice sites of the fly from 47 genes.\n")
     settings = TransferSettings(
         train_dataset=HERE / "fly" / "dataset_train.h5",
         test_dataset=HERE / "fly" / "dataset_test.h5",
-        pretrained_model=HERE / "worm_80nt.pt",
+        pretrained_model=HERE / "worm_400nt.pt",
         output_dir=output,
         project_name="fly",
         recipe="best",

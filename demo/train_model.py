@@ -1,9 +1,9 @@
-"""Train the demo's starting model: an 80-nt network from random weights on worm genes.
+"""Train the demo's starting model: a 400-nt network from random weights on worm genes.
 
     python demo/train_model.py FOLDER_WITH_THE_WORMS_DATASETS OUTPUT_FOLDER
 
 The folder holds dataset_{train,validation,test}.h5 of *C. elegans* in OpenSpliceAI's form (genes of the autosomes to
-train and validate on, of chromosome X to test on; from KorfLab/datacore, MIT licence). `demo/worm_80nt.pt` is the
+train and validate on, of chromosome X to test on; from KorfLab/datacore, MIT licence). `demo/worm_400nt.pt` is the
 model_best.pt that this leaves. About 20 minutes on 2 cores.
 """
 
@@ -16,14 +16,14 @@ import numpy as np
 from spliceai_jax import ARCHITECTURES, Pretrained, SpliceAI, TransferSettings, transfer
 from spliceai_jax.console import ConsoleReport
 
-FLANKING_SIZE = 80
+FLANKING_SIZE = 400
 
 
 def main() -> None:
     data, output = map(Path, sys.argv[1:])
     network = SpliceAI(ARCHITECTURES[FLANKING_SIZE])
     variables = jax.device_get(network.init(jax.random.key(0), np.zeros((1, FLANKING_SIZE + 1), np.uint8)))
-    start = output / "random_80nt.pt"
+    start = output / "random_400nt.pt"
     Pretrained(FLANKING_SIZE, variables).to_pt(start)
     settings = TransferSettings(
         train_dataset=data / "dataset_train.h5",
@@ -32,9 +32,9 @@ def main() -> None:
         output_dir=output,
         project_name="worm",
         recipe="best",
-        learning_rate=5e-3,
+        learning_rate=3e-3,
         batch_size=16,
-        epochs=10,
+        epochs=4,
         resume=True,
     )
     transfer(settings, ConsoleReport())

@@ -10,7 +10,7 @@ import orbax.checkpoint as ocp
 from spliceai_jax.errors import RunFolderError
 from spliceai_jax.history import History
 
-logging.getLogger("absl").setLevel(logging.ERROR)  # orbax reports every save at length
+logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax reports at length; what fails is raised too
 
 
 @dataclass
@@ -40,7 +40,11 @@ class Checkpoints:
         )
 
     def save(self, state: Any, progress: Progress) -> None:
-        """Save; a process killed meanwhile leaves the checkpoint before."""
+        """Save; a process killed meanwhile leaves the checkpoint before.
+
+        Raises:
+            RunFolderError: It cannot be written.
+        """
         serial = 1 + (self._manager.latest_step() or 0)
         loop = {"epoch": progress.epoch, "batch": progress.batch, "history": progress.history.to_json()}
         self._manager.save(

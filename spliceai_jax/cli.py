@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import tempfile
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, fields
@@ -205,6 +206,12 @@ def _convert(arguments: dict[str, Any]) -> None:
     model = Pretrained.from_orbax(source) if source.is_dir() else Pretrained.from_pt(source)
     if target.exists():
         raise SpliceAIError(f"{target}: exists already; give a name that does not")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+    except OSError as error:
+        raise SpliceAIError(f"{target}: cannot be written ({error.strerror}); give another place") from error
     if source.is_dir():
         model.to_pt(target)
     else:

@@ -104,9 +104,9 @@ def read_windows(path: str | Path, flanking_size: int) -> Windows:
     if not path.is_file():
         raise DatasetError(f"{path}: no such data set; give an HDF5 file made by OpenSpliceAI's create-data")
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", rdcc_nbytes=2**20) as file:
             windows = _read(file, path, flanking_size)
-    except OSError as error:
+    except (OSError, KeyError) as error:  # KeyError: a link that leads nowhere
         reason = str(error).replace("\n", " ")[:200]
         raise DatasetError(f"{path}: cannot be read as HDF5, it may be damaged or cut short ({reason})") from error
     check_sites(windows, f"{path}")
@@ -152,20 +152,20 @@ def _check_form(dataset: object, name: str, path: Path, shape: tuple[int | None,
 
 
 def _read(file: h5py.File, path: Path, flanking_size: int) -> Windows:
-    pairs, sizes = [], []
+    sizes = []
     numbers = _shard_numbers(file, path)
     for number in numbers:
         x = _check_form(file[f"X{number}"], f"X{number}", path, (None, WINDOW + CONTEXT, len(BASES) - 1))
         y = _check_form(file[f"Y{number}"], f"Y{number}", path, (1, None, WINDOW, len(CLASSES)))
         if x.shape[0] != y.shape[1]:
             raise DatasetError(f"{path}: X{number} has {x.shape[0]} windows but Y{number} has {y.shape[1]}")
-        pairs.append((x, y))
         sizes.append(x.shape[0])
     crop, total = (CONTEXT - flanking_size) // 2, sum(sizes)
     bases = np.empty((total, WINDOW + flanking_size), np.uint8)
     labels = np.empty((total, WINDOW), np.uint8)
     row = 0
-    for number, (x, y) in zip(numbers, pairs, strict=True):
+    for number in numbers:
+        x, y = file[f"X{number}"], file[f"Y{number}"]  # opened anew: HDF5 caches megabytes for each that stays open
         for start in range(0, x.shape[0], _SLICE):
             codes = _codes(x[start : start + _SLICE], f"X{number}", path)
             size = len(codes)

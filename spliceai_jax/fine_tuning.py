@@ -21,7 +21,7 @@ from spliceai_jax.evaluation import evaluate_windows
 from spliceai_jax.folder import write_whole
 from spliceai_jax.history import Epoch, History, SplitRecord
 from spliceai_jax.interrupts import StopRequest, stop_request
-from spliceai_jax.kept_trunk import bytes_a_window, keep_trunk, trunk_end
+from spliceai_jax.kept_trunk import keep_trunk
 from spliceai_jax.logs import render_logs
 from spliceai_jax.metrics import Metrics
 from spliceai_jax.parallel import make_engine
@@ -194,32 +194,19 @@ class _Run:
 
     def _keep_trunk(self) -> None:
         plan = self._plan
-        end = trunk_end(plan.architecture, plan.recipe)
-        # A bfloat16 network goes on from bfloat16; what is kept is float32.
-        if not end or plan.settings.precision != "float32":
+        if not plan.trunk.end:
             return
-        limit = plan.settings.kept_trunk
-        if limit is None:
-            limit = 20.0 if jax.default_backend() == "cpu" else 0.0
-        windows = sum(map(len, self._sets.values()))
-        needed = windows * bytes_a_window(plan.architecture.flanking_size)
-        if limit * 1e9 < needed:
-            if limit:
-                self._report.line(f"kept trunk: it would take {needed / 1e9:.1f} GB, more than the {limit:g} allowed")
-            return
-        plan.folder.check_room(needed)
-        with self._report.progress("frozen part", windows) as advance:
+        with self._report.progress("frozen part", sum(map(len, self._sets.values()))) as advance:
             for name, split in self._sets.items():
                 self._sets[name] = keep_trunk(
                     self._engine,
                     self._state.variables,
                     split,
-                    end,
+                    plan.trunk.end,
                     plan.batch_size,
                     plan.folder.root,
                     self._watched(advance),
                 )
-        self._report.line(f"kept trunk: {needed / 1e9:.1f} GB on disk hold what the frozen part makes of each window")
 
     # -- what is kept ----------------------------------------------------------------------------------------
 
@@ -271,7 +258,8 @@ class _Run:
                     f"WORSE than the untouched model on the {name} set: mean AUPRC {before:.4f} before, {after:.4f} now"
                 )
         if worse:
-            report.line("Do not use this model as it is; try --recipe best, or a lower --learning-rate.")
+            other = "--recipe best" if self._plan.settings.recipe != "best" else "more genes, a longer flanking size"
+            report.line(f"Look before you use this model; try {other}, or a lower --learning-rate.")
         report.line(f"best model: {self._plan.folder.best_model} (epoch {history.best_epoch})")
         return TransferResult(
             self._plan.folder.best_model, history.best_epoch, history, self._plan.folder.root, tuple(worse)

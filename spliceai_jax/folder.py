@@ -85,13 +85,16 @@ class RunFolder:
         Raises:
             RunFolderError: It has less than `bytes_needed`.
         """
-        existing = self._existing
-        free = shutil.disk_usage(existing).free
-        if free < bytes_needed:
+        if (free := self.bytes_free) < bytes_needed:
             raise RunFolderError(
-                f"--output-dir: the run needs {bytes_needed / 1e6:.0f} MB and {existing} has {free / 1e6:.0f} MB free; "
-                "make room or give another folder"
+                f"--output-dir: the run needs {bytes_needed / 1e6:.0f} MB and {self._existing} has {free / 1e6:.0f} MB "
+                "free; make room or give another folder"
             )
+
+    @property
+    def bytes_free(self) -> int:
+        """Room on the disk that the folder is, or would be, on."""
+        return shutil.disk_usage(self._existing).free
 
     def _check_holds(self, resume: bool) -> None:
         if self._description.exists():
@@ -138,7 +141,12 @@ class RunFolder:
         if not self._description.exists():
             write_whole(self._description, json.dumps(description, indent=2) + "\n")
             return False
-        recorded = json.loads(self._description.read_text())
+        try:
+            recorded = json.loads(self._description.read_text())
+        except ValueError as error:
+            raise RunFolderError(
+                f"{self._description}: damaged ({error}); without it the run cannot go on; give another --exp-num"
+            ) from error
         changes = [
             f"{name} was {recorded.get(name)!r} and is now {description.get(name)!r}"
             for name in {**recorded, **description}

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import IO
 
+import jax
 import numpy as np
 
 from spliceai_jax import freezing
@@ -19,7 +20,11 @@ from spliceai_jax.dataset import Windows
 from spliceai_jax.model import Trunk, Variables
 from spliceai_jax.parallel import Engine
 from spliceai_jax.recipes import Recipe
+from spliceai_jax.settings import TransferSettings
 from spliceai_jax.training import Batch
+
+_LIMIT_ON_CPU = 20.0
+"""Gigabytes. Elsewhere nothing is kept unasked: that reading it back beats computing it is not measured there."""
 
 
 def trunk_end(architecture: Architecture, recipe: Recipe) -> int:
@@ -32,6 +37,50 @@ def trunk_end(architecture: Architecture, recipe: Recipe) -> int:
 def bytes_a_window(flanking_size: int) -> int:
     """Room that a window takes: float32, 32 channels, the next unit's input and the skip sum."""
     return 4 * CHANNELS * (WINDOW + flanking_size + WINDOW)
+
+
+@dataclass(frozen=True)
+class TrunkPlan:
+    """Whether the trunk is kept.
+
+    Attributes:
+        end: The entry that training goes on with; 0: nothing is kept.
+        bytes: Room on disk that it takes.
+        words: The same for the user.
+    """
+
+    end: int
+    bytes: int
+    words: str
+
+
+def plan_trunk(
+    settings: TransferSettings, architecture: Architecture, recipe: Recipe, windows: int, free: int
+) -> TrunkPlan:
+    """Decide whether to keep the trunk.
+
+    Arguments:
+        settings: Its `kept_trunk` is the limit.
+        architecture: The network's size.
+        recipe: What trains.
+        windows: Windows of all sets.
+        free: Bytes on disk that the run does not need otherwise.
+    """
+    end, bytes_needed = trunk_end(architecture, recipe), windows * bytes_a_window(architecture.flanking_size)
+    limit = settings.kept_trunk
+    if limit is None:
+        limit = _LIMIT_ON_CPU if jax.default_backend() == "cpu" else 0.0
+    if not end:
+        return TrunkPlan(0, 0, "not kept: every window's activations depend on what trains")
+    # A bfloat16 network goes on from bfloat16; what is kept is float32.
+    if not limit or settings.precision != "float32":
+        return TrunkPlan(0, 0, "not kept: computed for every batch")
+    room = f"{bytes_needed / 1e9:.1f} GB"
+    if bytes_needed > limit * 1e9:
+        return TrunkPlan(0, 0, f"not kept: it would take {room}, --kept-trunk allows {limit:g}")
+    if bytes_needed > free and settings.kept_trunk is None:
+        return TrunkPlan(0, 0, f"not kept: it would take {room}, the disk has {free / 1e9:.1f} GB to spare")
+    return TrunkPlan(end, bytes_needed, f"kept: computed once a window, {room} on disk")
 
 
 @dataclass(frozen=True)

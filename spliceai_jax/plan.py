@@ -3,7 +3,6 @@
 import hashlib
 import warnings
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from spliceai_jax.convert import pt_bytes
 from spliceai_jax.dataset import Windows, epoch_batches, read_windows, split_validation
 from spliceai_jax.errors import DatasetError, SpliceAIWarning
 from spliceai_jax.folder import RunFolder
+from spliceai_jax.kept_trunk import TrunkPlan, plan_trunk
 from spliceai_jax.pretrained import Pretrained
 from spliceai_jax.recipes import Recipe
 from spliceai_jax.settings import TransferSettings
@@ -34,6 +34,8 @@ class Plan:
         validation: Windows whose loss picks the best model.
         test: Windows to test on.
         validation_from: In words, how the validation windows were found.
+        weights: The pretrained model as a `.pt` file's bytes.
+        trunk: Whether what the frozen part makes of each window is kept.
     """
 
     settings: TransferSettings
@@ -44,6 +46,8 @@ class Plan:
     validation: Windows
     test: Windows
     validation_from: str
+    weights: bytes
+    trunk: TrunkPlan
 
     @property
     def architecture(self) -> Architecture:
@@ -59,15 +63,6 @@ class Plan:
         """The positions in `train` of each batch of an epoch."""
         return epoch_batches(self.train, self.batch_size, self.recipe.batching, self.settings.random_seed, epoch)
 
-    @cached_property
-    def pt_size(self) -> int:
-        """Bytes of a `.pt` file."""
-        return len(self._weights)
-
-    @cached_property
-    def _weights(self) -> bytes:
-        return pt_bytes(self.pretrained.flanking_size, jax.device_get(self.pretrained.variables))
-
     def identity(self) -> dict[str, Any]:
         """What decides the run's result: a run goes on only if all of it is the same."""
         return {
@@ -76,7 +71,7 @@ class Plan:
             "flanking_size": self.architecture.flanking_size,
             "random_seed": self.settings.random_seed,
             "precision": self.settings.precision,
-            "pretrained_model": hashlib.sha256(self._weights).hexdigest(),
+            "pretrained_model": hashlib.sha256(self.weights).hexdigest(),
             "train_dataset": self.train.fingerprint,
             "validation_dataset": self.validation.fingerprint,
             "test_dataset": self.test.fingerprint,
@@ -97,6 +92,7 @@ class Plan:
             "recipe": f"{settings.recipe}: {recipe.loss}, {recipe.scheduler} from {recipe.learning_rate:g}, "
             f"weight decay {recipe.weight_decay:g}",
             "trains": _trains(architecture, recipe),
+            "frozen part": self.trunk.words,
             "epochs": epochs,
             "devices": f"{len(devices)} x {devices[0].device_kind} ({settings.parallel}, {settings.precision})",
             "output": str(self.folder.root),
@@ -119,14 +115,26 @@ def make_plan(settings: TransferSettings) -> Plan:
         settings.random_seed,
     )
     folder.check(settings.resume)
-    plan = Plan(settings, recipe, pretrained, folder, *_load_data(settings, pretrained.flanking_size))
+    train, validation, test, validation_from = _load_data(settings, pretrained.flanking_size)
+    weights = pt_bytes(pretrained.flanking_size, jax.device_get(pretrained.variables))
+    # Models of every epoch and the best; two checkpoints and a third on its way, of weights and two moments; logs.
+    needed = (recipe.epochs + 2 + 3 * 3) * len(weights) + 10_000_000
+    trunk = plan_trunk(
+        settings,
+        ARCHITECTURES[pretrained.flanking_size],
+        recipe,
+        windows=len(train) + len(validation) + len(test),
+        free=folder.bytes_free - needed,
+    )
+    folder.check_room(needed + trunk.bytes)
+    plan = Plan(
+        settings, recipe, pretrained, folder, train, validation, test, validation_from, weights=weights, trunk=trunk
+    )
     if not plan.batches(epoch=0):
         raise DatasetError(
             f"{plan.train.source}: no shard fills a batch of {plan.batch_size} windows, and the recipe "
             f"{settings.recipe} drops remainders; give a smaller --batch-size or another recipe"
         )
-    # Models of every epoch and the best; two checkpoints and a third on its way, of weights and two moments; logs.
-    folder.check_room((recipe.epochs + 2 + 3 * 3) * plan.pt_size + 10_000_000)
     return plan
 
 

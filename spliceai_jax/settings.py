@@ -94,8 +94,8 @@ class TransferSettings:
             if value not in choices:
                 known = ", ".join(str(choice) for choice in choices if choice is not None)
                 raise SettingsError(f"{_flag(name)} is {value!r}; expected one of {known}")
-        if not self.project_name or set(self.project_name) & set("/\\\0"):
-            raise SettingsError(f"--project-name is {self.project_name!r}; expected a name without slashes")
+        if not 0 < len(self.project_name.encode()) <= 200 or set(self.project_name) & set("/\\\0"):
+            raise SettingsError(f"--project-name is {self.project_name!r}; expected at most 200 letters, no slashes")
         effective = self.effective_recipe
         if not (effective.unfreeze or effective.unfreeze_all or effective.head_trains):
             raise SettingsError(f"--unfreeze 0 with --recipe {self.recipe} leaves nothing to train; give 1 or more")

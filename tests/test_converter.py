@@ -9,19 +9,20 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 import pytest
 import torch
 from conftest import SHARED, CommandLine, needs_shared, random_model
 from flax.traverse_util import flatten_dict
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from spliceai_jax.convert import pt_bytes, read_pt, tensor_table
 from torch_twin import Twin
 
 from spliceai_jax.architecture import ARCHITECTURES, PADDING
 from spliceai_jax.cli import main
+from spliceai_jax.convert import pt_bytes, read_pt, tensor_table
 from spliceai_jax.errors import SpliceAIWarning, WeightsError
-from spliceai_jax.freezing import parameter_labels
+from spliceai_jax.freezing import FROZEN, TRAINABLE, keep_frozen, parameter_labels
 from spliceai_jax.model import SpliceAI
 from spliceai_jax.pretrained import Pretrained
 from spliceai_jax.recipes import RECIPES, Recipe
@@ -118,6 +119,8 @@ def test_any_finite_bits_survive(
         bits = random.integers(0, 2**32, tensor.shape, dtype=np.uint32)
         bits.ravel()[random.integers(0, bits.size, special.size)] = special
         bits[(bits & 0x7F800000) == 0x7F800000] &= 0xBFFFFFFF  # infinity and NaN are refused: lower their exponent
+        if tensor.key.endswith("running_var"):
+            bits &= 0x7FFFFFFF  # so are variances below zero
         state[tensor.key] = torch.from_numpy(bits.view(np.float32))
     path = tmp_path_factory.getbasetemp() / "bits.pt"
     torch.save(state, path)
@@ -375,10 +378,11 @@ def test_what_does_not_train_keeps_its_bits_and_batches_are_counted(
     recipe: str, counting: set[int], tmp_path: Path
 ) -> None:
     state = load(pt_bytes(80, random_model(80).variables))
-    for value in state.values():
+    for key, value in state.items():
         if value.dtype == torch.float32:
             # Adding an update of zero would turn the first to 0.0; arithmetic on the CPU may flush the others.
-            value.view(-1)[:3] = torch.tensor([-0.0, DENORMAL, -DENORMAL])
+            odd = torch.tensor([-0.0, DENORMAL, -DENORMAL])
+            value.view(-1)[:3] = odd.abs() if key.endswith("running_var") else odd
     torch.save(state, tmp_path / "model.pt")
     _, variables = read_pt(tmp_path / "model.pt")
     assert_bit_identical(load(pt_bytes(80, variables)), state)
@@ -393,3 +397,52 @@ def test_what_does_not_train_keeps_its_bits_and_batches_are_counted(
             assert not torch.equal(after[key], value), key
         else:
             assert after[key].numpy().tobytes() == value.numpy().tobytes(), key
+
+
+def test_frozen_parameters_are_not_even_added_to() -> None:
+    """Compiled, XLA happens to leave out an addition of zero; that must not be what frozen weights depend on."""
+    bits = np.array([-0.0, DENORMAL, -DENORMAL, 1.5], np.float32)
+    old = {"initial_conv": {"bias": bits}, "final_conv": {"bias": bits}}
+    new = optax.apply_updates(old, jax.tree.map(np.zeros_like, old))
+    assert not np.signbit(new["initial_conv"]["bias"][0]), "adding zero changes -0.0"
+    kept = keep_frozen({"initial_conv": FROZEN, "final_conv": TRAINABLE}, old, new)
+    assert kept["initial_conv"]["bias"].tobytes() == bits.tobytes()
+    assert kept["final_conv"]["bias"] is new["final_conv"]["bias"]
+
+
+def test_parameters_load(state, small_model, tmp_path) -> None:
+    """What `state_dict(keep_vars=True)` gives."""
+    kept = {key: torch.nn.Parameter(value) if value.is_floating_point() else value for key, value in state.items()}
+    torch.save(kept, tmp_path / "model.pt")
+    assert_same_variables(read_pt(tmp_path / "model.pt")[1], read_pt(small_model)[1])
+
+
+def test_damaged_tensor_data_is_refused(state, small_model, tmp_path) -> None:
+    """One flipped bit; torch.load itself does not look at the archive's checksums."""
+    content = bytearray(small_model.read_bytes())
+    content[content.index(state["residual_units.0.conv1.weight"].numpy().tobytes()[:64]) + 101] ^= 0x40
+    (tmp_path / "model.pt").write_bytes(content)
+    with pytest.raises(WeightsError, match="checksum"):
+        read_pt(tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize("value", [torch.zeros(3).to_sparse(), torch.zeros(3, device="meta")])
+def test_tensors_without_plain_values_are_refused(value, state, tmp_path) -> None:
+    state["final_conv.bias"] = value
+    torch.save(state, tmp_path / "model.pt")
+    with pytest.raises(WeightsError, match=r"final_conv.bias|cannot be read"):
+        read_pt(tmp_path / "model.pt")
+
+
+def test_a_key_with_and_without_prefix_is_refused(state, tmp_path) -> None:
+    state["module.final_conv.bias"] = torch.zeros(3)
+    torch.save(state, tmp_path / "model.pt")
+    with pytest.raises(WeightsError, match="twice"):
+        read_pt(tmp_path / "model.pt")
+
+
+def test_negative_variance_is_refused(state, tmp_path) -> None:
+    state["residual_units.0.batchnorm1.running_var"] = -torch.ones(32)
+    torch.save(state, tmp_path / "model.pt")
+    with pytest.raises(WeightsError, match="variances below zero"):
+        read_pt(tmp_path / "model.pt")

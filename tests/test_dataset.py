@@ -394,6 +394,22 @@ def test_a_gene_starts_with_its_shard_even_where_the_bases_go_on() -> None:
     assert gene_starts(in_memory(windows.bases, windows.labels, np.array([0, 0, 1, 1]))).tolist() == [0, 2]
 
 
+def test_a_gene_ends_with_its_padding_even_where_the_bases_agree() -> None:
+    """Two short contigs, whose context is N on either side."""
+    windows = make_genes([(2, False), (1, False)], [0, 0], seed=1)
+    windows.bases[:] = 0
+    assert gene_starts(windows).tolist() == [0, 2]
+
+
+@pytest.mark.parametrize(("shards", "by_shards"), [(9, False), (10, True)])
+def test_ten_shards_are_split_by_shards_and_nine_by_genes(shards, by_shards) -> None:
+    windows = make_genes([(1, False)] * 5 * shards, [number // 5 for number in range(5 * shards)], seed=1)
+    touched = [
+        len(np.unique(part.shards[part.index])) for seed in range(5) for part in split_validation(windows, seed)[1:]
+    ]
+    assert (max(touched) == 1) == by_shards
+
+
 def check_split(windows: Windows, pieces: list[np.ndarray], seed: int) -> None:
     """Whole pieces on either side, a tenth or more held out, and no piece more than that takes."""
     try:

@@ -17,10 +17,10 @@ import torch
 import torch_twin
 from conftest import SHARED, needs_shared, random_model
 from flax.traverse_util import flatten_dict
-from spliceai_jax.convert import pt_bytes, tensor_table
 from torch_twin import Objective, Trajectory, Twin, train
 
 from spliceai_jax.architecture import ARCHITECTURES, PADDING, Architecture
+from spliceai_jax.convert import pt_bytes, tensor_table
 from spliceai_jax.freezing import parameter_labels
 from spliceai_jax.losses import cross_entropy_loss
 from spliceai_jax.model import SpliceAI, Variables
@@ -204,10 +204,9 @@ def test_recorded_trajectory(name: str) -> None:
 
 
 @needs_shared
-@pytest.mark.parametrize("name", TRAJECTORIES[:2])
-def test_recorded_gradients_in_float64(name: str) -> None:
-    """What is left is the recording's own rounding: no kink is missed, in these two, by PyTorch's float32."""
-    recorded = recorded_trajectory(name)
+def test_recorded_gradients_in_float64() -> None:
+    """What is left is the recording's own rounding: in this one PyTorch's float32 falls off no kink."""
+    recorded = recorded_trajectory("80nt_unfreeze_all_ce_multistep")
     taken = take_steps(recorded.model, recorded.recipe, recorded.batches[:1], recorded.rates[:1], np.float64)
     for key, theirs in recorded.gradients.items():
         if not feeds_batchnorm(key):
@@ -278,7 +277,7 @@ CASES = {
         NARROW_10000, replace(RELEASE, unfreeze=3, scheduler="CosineAnnealingWarmRestarts"), windows=2, steps=2
     ),
     "openspliceai": Case(80, RECIPES["openspliceai"]),
-    "openspliceai_focal_unfreeze2": Case(400, replace(RECIPES["openspliceai"], unfreeze=2, loss="focal_loss")),
+    "openspliceai_focal_unfreeze2": Case(80, replace(RECIPES["openspliceai"], unfreeze=2, loss="focal_loss")),
     "openspliceai_head_alone": Case(80, replace(RECIPES["openspliceai"], unfreeze=0)),
     "best": Case(80, RECIPES["best"]),
     "openspliceai_partial_batch": Case(80, replace(RECIPES["openspliceai"], unfreeze=2), windows=2, fill=3),

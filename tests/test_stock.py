@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT, CommandLine, make_windows, random_model, write_dataset
-from spliceai_jax.convert import read_pt
 
 from spliceai_jax.architecture import PADDING
+from spliceai_jax.convert import read_pt
 from spliceai_jax.pretrained import Pretrained
 
 REQUIREMENTS = ("torch==2.13.0", "openspliceai==0.0.7")
@@ -184,7 +184,7 @@ def test_our_recipe_of_its_arithmetic_takes_the_same_step(files: Files) -> None:
     theirs, ours = (load(folder / "models" / "model_0.pt") for folder in (files.after, files.same))
     for key, tensor in theirs.items():
         # This bias feeds a BatchNorm: its gradient is rounding noise, of which AdamW makes a full step.
-        atol = 1.1e-4 if key == "residual_units.3.conv1.bias" else 2e-6
+        atol = 1.1e-4 if key == "residual_units.3.conv1.bias" else 5e-7
         torch.testing.assert_close(ours[key], tensor, rtol=0, atol=atol, msg=key)
 
 
