@@ -1,30 +1,43 @@
 PYTHON ?= python3
 BIN := .venv/bin
-STAMP := .venv/.set-up
+SET_UP := .venv/.set-up
+STOCK := .venv-stock/.complete
 
-.PHONY: setup demo test lint types
+.PHONY: setup demo test lint types bench-steps bench-run
 
-setup: $(STAMP)
+setup: $(SET_UP)
 
-$(STAMP): pyproject.toml constraints.txt
+$(SET_UP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
-	touch $(STAMP)
+	touch $(SET_UP)
 
-demo: $(STAMP)
+demo: $(SET_UP)
 	$(BIN)/python demo/run.py
 
 test: lint types
 	$(BIN)/pytest
 
-lint: $(STAMP)
+lint: $(SET_UP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 # mypy does not follow setuptools' editable install of convert/ into the package: check the package as it is installed.
-types: $(STAMP)
+types: $(SET_UP)
 	rm -rf build/types
 	mkdir -p build/types
 	cp -r spliceai_jax build/types/
 	cp -r convert build/types/spliceai_jax/convert
 	$(BIN)/mypy --config-file pyproject.toml build/types/spliceai_jax
+
+# OpenSpliceAI itself, in an environment of its own, to compare with.
+$(STOCK): constraints.txt
+	test -x .venv-stock/bin/python || $(PYTHON) -m venv .venv-stock
+	.venv-stock/bin/pip install --quiet -c constraints.txt torch openspliceai==0.0.7
+	touch $(STOCK)
+
+bench-steps: $(SET_UP) $(STOCK)
+	$(BIN)/python benchmarks/steps.py $(ARGS)
+
+bench-run: $(SET_UP) $(STOCK)
+	$(BIN)/python benchmarks/run.py $(ARGS)
