@@ -3,8 +3,9 @@
     python demo/train_model.py FOLDER_WITH_THE_WORMS_DATASETS OUTPUT_FOLDER
 
 The folder holds dataset_{train,validation,test}.h5 of *C. elegans* in OpenSpliceAI's form (genes of the autosomes to
-train and validate on, of chromosome X to test on; from KorfLab/datacore, MIT licence). Two cycles of four epochs each;
-`demo/worm_400nt.pt` is the best model of the second. About 40 minutes on 2 cores; stopped, it goes on where it was.
+train and validate on, of chromosome X to test on; from KorfLab/datacore, MIT licence). Two cycles of four epochs
+each, the second in smaller batches; `demo/worm_400nt.pt` is its best model. About 40 minutes on 2 cores; stopped, it
+goes on where it was.
 """
 
 import sys
@@ -25,7 +26,7 @@ def main() -> None:
     variables = jax.device_get(network.init(jax.random.key(0), np.zeros((1, FLANKING_SIZE + 1), np.uint8)))
     model = output / "random_400nt.pt"
     Pretrained(FLANKING_SIZE, variables).to_pt(model)
-    for cycle, learning_rate in enumerate((3e-3, 2e-3)):
+    for cycle, (learning_rate, batch_size) in enumerate([(3e-3, 16), (2e-3, 4)]):
         settings = TransferSettings(
             train_dataset=data / "dataset_train.h5",
             test_dataset=data / "dataset_test.h5",
@@ -35,7 +36,7 @@ def main() -> None:
             exp_num=cycle,
             recipe="best",
             learning_rate=learning_rate,
-            batch_size=16,
+            batch_size=batch_size,
             epochs=4,
             resume=True,
         )
