@@ -20,6 +20,16 @@ SHARED = ROOT.parent / "shared"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the folder ../shared is not here")
 
 
+def several_devices(count: int) -> dict[str, str]:
+    """Environment of a process whose CPU shows as several devices.
+
+    A device that waits for the others in a collective holds a thread; XLA's pool must have more than these, or none is
+    left to do the work that they wait for.
+    """
+    patience = "--xla_cpu_collective_call_terminate_timeout_seconds=300"
+    return {"JAX_NUM_CPU_DEVICES": str(count), "NPROC": str(4 * count + 4), "XLA_FLAGS": patience}
+
+
 def make_windows(count: int, seed: int, sites: int = 6) -> tuple[np.ndarray, np.ndarray]:
     """Random bases, uint8 (count, 15000), and labels, uint8 (count, 5000), that go together.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import several_devices
 
 STEPS = 3
 """Eleven windows, four a batch: the last batch has three, and four devices share it unevenly."""
@@ -68,7 +69,7 @@ def test_engines_agree(recipe, small_data, small_model):
     """Losses, gradients and statistics of two steps, one on a partial batch, on four devices and on one."""
     done = subprocess.run(
         [sys.executable, "-c", ENGINES, small_model, small_data, recipe],
-        env={**os.environ, "JAX_NUM_CPU_DEVICES": "4"},
+        env={**os.environ, **several_devices(4)},
         capture_output=True,
         text=True,
         timeout=300,
@@ -80,7 +81,7 @@ def test_engines_agree(recipe, small_data, small_model):
 def run(command_line, data: Path, model: Path, output: Path, devices: int, parallel: str) -> list[np.ndarray]:
     flags = ["-m", model, "-train", data / "dataset_train.h5", "-test", data / "dataset_test.h5", "-o", output]
     flags += ["-p", "x", "-n", 1, "--batch-size", 4, "--parallel", parallel]
-    done = command_line("transfer", *flags, JAX_NUM_CPU_DEVICES=str(devices))
+    done = command_line("transfer", *flags, **several_devices(devices))
     assert done.returncode == 0, done.stderr
     assert f"{devices} x cpu ({parallel}, float32)" in done.stdout
     logs = output / "SpliceAI_x_80_0_rs42" / "0" / "LOG"
@@ -98,7 +99,7 @@ def test_command_on_several_devices(command_line, small_data, small_model, tmp_p
 
 def test_evaluate_on_several_devices(command_line, small_data, small_model):
     flags = ["evaluate", "-m", small_model, "-test", small_data / "dataset_test.h5", "--json"]
-    one, four = (json.loads(command_line(*flags, JAX_NUM_CPU_DEVICES=str(n)).stdout) for n in (1, 4))
+    one, four = (json.loads(command_line(*flags, **several_devices(n)).stdout) for n in (1, 4))
     assert one["windows"] == four["windows"] == 4
     assert one["donor"]["auprc"] == pytest.approx(four["donor"]["auprc"], abs=1e-6)
     assert one["loss"] == pytest.approx(four["loss"], rel=1e-6)
