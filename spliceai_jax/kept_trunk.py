@@ -7,7 +7,7 @@ of the window alone. Training and evaluation then begin there, and end where the
 import os
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import IO
 
@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from spliceai_jax import freezing
-from spliceai_jax.architecture import CHANNELS, PADDING, WINDOW, Architecture
+from spliceai_jax.architecture import CHANNELS, WINDOW, Architecture
 from spliceai_jax.dataset import Windows
 from spliceai_jax.model import Trunk, Variables
 from spliceai_jax.parallel import Engine
@@ -104,12 +104,10 @@ class KeptWindows(Windows):
         x = np.zeros((size, length, CHANNELS), np.float32)
         total = np.zeros((size, WINDOW, CHANNELS), np.float32)
         row_bytes = x[0].nbytes + total[0].nbytes
-        rows = self.index[positions]
-        for i, slot in enumerate(self.slots[rows]):
+        for i, slot in enumerate(self.slots[self.index[positions]]):
             if os.preadv(self.file.fileno(), [x[i], total[i]], int(slot) * row_bytes) != row_bytes:
                 raise OSError("the file of kept activations is cut short")
-        labels = np.pad(self.labels[rows], ((0, size - len(rows)), (0, 0)), constant_values=PADDING)
-        return Batch(Trunk(x, total, self.end), labels, (np.arange(size) < len(rows)).astype(np.float32))
+        return replace(super().batch(positions, size), inputs=Trunk(x, total, self.end))
 
 
 def keep_trunk(

@@ -11,7 +11,7 @@ from spliceai_jax.architecture import PADDING, Architecture
 from spliceai_jax.losses import named_loss
 from spliceai_jax.model import SpliceAI, Variables
 from spliceai_jax.recipes import Recipe
-from spliceai_jax.training import Batch, TrainState, make_eval_step, make_train_step, make_trunk_step
+from spliceai_jax.training import Batch, make_eval_step, make_train_step, make_trunk_step
 
 _AXIS = "windows"
 
@@ -146,6 +146,3 @@ ENGINES: dict[str, type[JitEngine] | type[PmapEngine]] = {"jit": JitEngine, "pma
 def make_engine(architecture: Architecture, recipe: Recipe, precision: str, parallel: str) -> Engine:
     """The engine that `--parallel` names."""
     return ENGINES[parallel](architecture, recipe, precision)
-
-
-__all__ = ["ENGINES", "Engine", "JitEngine", "PmapEngine", "TrainState", "make_engine"]
