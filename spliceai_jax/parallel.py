@@ -1,5 +1,11 @@
-"""Run the pure steps on every device: `jit` over a mesh, or `pmap`. Both give the single-device result."""
+"""Run the pure steps on every device: `jit` over a mesh, or `pmap`. Both give the single-device result.
 
+Either way a step's code is one device's, with its sums over devices written out (`axis_name`): what crosses between
+devices is what the model asks for, and nothing that a compiler infers.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import Any, Protocol
 
 import jax
@@ -14,6 +20,8 @@ from spliceai_jax.recipes import Recipe
 from spliceai_jax.training import Batch, make_eval_step, make_train_step, make_trunk_step
 
 _AXIS = "windows"
+_SAME, _CUT = PartitionSpec(), PartitionSpec(_AXIS)
+"""The same on every device; cut along the windows."""
 
 
 class Engine(Protocol):
@@ -40,7 +48,9 @@ class Engine(Protocol):
         ...
 
 
-def _model(architecture: Architecture, precision: str, axis_name: str | None = None) -> SpliceAI:
+def _model(architecture: Architecture, precision: str, devices: int) -> SpliceAI:
+    # XLA does not drop a sum over one device.
+    axis_name = _AXIS if devices > 1 else None
     return SpliceAI(architecture, jnp.bfloat16 if precision == "bfloat16" else None, axis_name)
 
 
@@ -58,27 +68,38 @@ def _filled_up(batch: Batch, devices: int) -> Batch:
 
 
 class JitEngine:
-    """One program over a mesh: parameters on every device, the batch cut along its windows."""
+    """One program over a mesh: the state on every device, the batch cut along its windows."""
 
-    def __init__(self, architecture: Architecture, recipe: Recipe, precision: str) -> None:
-        """Compile lazily, for all devices that JAX sees."""
-        mesh = Mesh(np.array(jax.devices()), (_AXIS,))
-        self._everywhere = NamedSharding(mesh, PartitionSpec())
-        self._cut = NamedSharding(mesh, PartitionSpec(_AXIS))
-        model = _model(architecture, precision)
-        same, cut = self._everywhere, self._cut
-        self._train = jax.jit(
-            make_train_step(model, recipe),
-            in_shardings=(same, cut, same),
-            out_shardings=(same, same),
-            donate_argnums=0,
+    def __init__(
+        self, architecture: Architecture, recipe: Recipe, precision: str, devices: Sequence[jax.Device] | None = None
+    ) -> None:
+        """Compile lazily, for these devices; None: for all that JAX sees."""
+        self._mesh = Mesh(np.array(jax.devices() if devices is None else devices), (_AXIS,))
+        self._everywhere = NamedSharding(self._mesh, _SAME)
+        self._cut = NamedSharding(self._mesh, _CUT)
+        model = _model(architecture, precision, self._mesh.size)
+        evaluate = make_eval_step(model, named_loss(recipe.loss, recipe.focal_alpha))
+        self._train = self._compiled(make_train_step(model, recipe), (_SAME, _CUT, _SAME), _SAME, donate_argnums=(0,))
+        self._evaluate = self._compiled(evaluate, (_SAME, _CUT), _CUT)
+        self._trunk = cache(lambda end: self._compiled(make_trunk_step(model, end), (_SAME, _CUT), _CUT))
+
+    def _compiled(
+        self, step: Callable, into: tuple[PartitionSpec, ...], out: PartitionSpec, donate_argnums: Sequence[int] = ()
+    ) -> Any:
+        # The check cannot follow a gradient through a sum over devices that we write ourselves.
+        mapped = jax.shard_map(step, mesh=self._mesh, in_specs=into, out_specs=out, check_vma=False)
+        placed = partial(NamedSharding, self._mesh)
+        return jax.jit(
+            mapped, in_shardings=tuple(map(placed, into)), out_shardings=placed(out), donate_argnums=donate_argnums
         )
-        self._evaluate = jax.jit(
-            make_eval_step(model, named_loss(recipe.loss, recipe.focal_alpha)),
-            in_shardings=(same, cut),
-            out_shardings=(cut, cut),
-        )
-        self._trunk = jax.jit(make_trunk_step(model), static_argnums=2, in_shardings=(same, cut), out_shardings=cut)
+
+    def lower_train(self, state: Any, batch: Batch) -> Any:
+        """The training step for arguments of these shapes (`jax.ShapeDtypeStruct`), to be compiled; nothing is run."""
+        return self._train.lower(state, batch, jax.ShapeDtypeStruct((), jnp.float32))
+
+    def lower_evaluate(self, variables: Variables, batch: Batch) -> Any:
+        """The same of the evaluation step."""
+        return self._evaluate.lower(variables, batch)
 
     def _send(self, batch: Batch) -> Batch:
         return jax.device_put(_filled_up(batch, self._cut.num_devices), self._cut)
@@ -97,7 +118,7 @@ class JitEngine:
         return probabilities[: len(batch.real)], losses[: len(batch.real)]
 
     def trunk(self, variables: Variables, batch: Batch, end: int) -> tuple[np.ndarray, np.ndarray]:  # noqa: D102
-        kept = jax.device_get(self._trunk(variables, self._send(batch), end))
+        kept = jax.device_get(self._trunk(end)(variables, self._send(batch)))
         return kept.x[: len(batch.real)], kept.total[: len(batch.real)]
 
 
@@ -107,11 +128,11 @@ class PmapEngine:
     def __init__(self, architecture: Architecture, recipe: Recipe, precision: str) -> None:
         """Compile lazily, for the devices of this process."""
         self._devices = jax.local_device_count()
-        model = _model(architecture, precision, _AXIS)
+        model = _model(architecture, precision, self._devices)
         loss = named_loss(recipe.loss, recipe.focal_alpha)
         self._train = jax.pmap(make_train_step(model, recipe), _AXIS, in_axes=(0, 0, None), donate_argnums=0)
         self._evaluate = jax.pmap(make_eval_step(model, loss), _AXIS)
-        self._trunk = jax.pmap(make_trunk_step(model), _AXIS, static_broadcasted_argnums=2)
+        self._trunk = cache(lambda end: jax.pmap(make_trunk_step(model, end), _AXIS))
 
     def _send(self, batch: Batch) -> Batch:
         return jax.tree.map(
@@ -133,7 +154,7 @@ class PmapEngine:
         return probabilities, losses
 
     def trunk(self, variables: Variables, batch: Batch, end: int) -> tuple[np.ndarray, np.ndarray]:  # noqa: D102
-        kept = self._gathered(self._trunk(variables, self._send(batch), end), len(batch.real))
+        kept = self._gathered(self._trunk(end)(variables, self._send(batch)), len(batch.real))
         return kept.x, kept.total
 
     def _gathered(self, tree: Any, windows: int) -> Any:

@@ -63,7 +63,7 @@ def init_state(variables: Variables, labels: freezing.Labels, recipe: Recipe) ->
 
 
 def make_train_step(model: SpliceAI, recipe: Recipe) -> TrainStep:
-    """A pure training step; under pmap (`model.axis_name` set) each device works on its share of the batch."""
+    """A pure training step; with `model.axis_name` set each device works on its share of the batch."""
     labels = freezing.parameter_labels(model.architecture, recipe)
     on_batch_statistics = freezing.units_on_batch_statistics(model.architecture, recipe)
     optimizer = freezing.optimizer(labels, recipe.weight_decay)
@@ -108,10 +108,10 @@ def make_eval_step(model: SpliceAI, loss: Loss) -> EvalStep:
     return eval_step
 
 
-def make_trunk_step(model: SpliceAI) -> Callable[[Variables, Batch, int], Trunk]:
-    """A pure function of (variables, batch of bases, end): what the network's entries before `end` make of it."""
+def make_trunk_step(model: SpliceAI, end: int) -> Callable[[Variables, Batch], Trunk]:
+    """A pure function of (variables, batch of bases): what the network's entries before `end` make of it."""
 
-    def trunk_step(variables: Variables, batch: Batch, end: int) -> Trunk:
+    def trunk_step(variables: Variables, batch: Batch) -> Trunk:
         kept: Any = model.apply(variables, batch.inputs, end, method=SpliceAI.trunk)
         return kept
 
