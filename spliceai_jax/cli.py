@@ -132,6 +132,14 @@ def _add_transfer(commands: Any) -> None:
     add("--precision", choices=get_args(Precision), help="what convolutions compute in (default: float32)")
     add("--parallel", choices=get_args(Parallel), help="how several devices are used (default: jit)")
     add(
+        "--coordinator",
+        metavar="HOST:PORT",
+        help="where the processes of a run on several hosts meet, on the host of process 0 (default: known on TPU pods "
+        "and under SLURM and Open MPI)",
+    )
+    add("--num-processes", type=int, metavar="N", help="how many there are; 1: this one works alone")
+    add("--process-id", type=int, metavar="I", help="which one this is, 0 to N-1")
+    add(
         "--kept-trunk",
         type=float,
         metavar="GB",
@@ -232,17 +240,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             plain(message, category, *rest, **more)
 
     warnings.showwarning = show
+    status = 0
     try:
         run(arguments)
     except SpliceAIError as error:
-        return _fail(error, error.exit_status, debug)
+        status = _fail(error, error.exit_status, debug)
     except KeyboardInterrupt as error:
-        return _fail(error, 130, debug, "stopped")
+        status = _fail(error, 130, debug, "stopped")
     except Exception as error:
-        return _fail(error, 2, debug, f"unexpected {type(error).__name__}: {error}; --debug shows where it came from")
+        status = _fail(error, 2, debug, f"unexpected {type(error).__name__}: {error}; --debug shows where it came from")
     finally:
         warnings.showwarning = plain
-    return 0
+    if status and (processes := sys.modules.get("spliceai_jax.processes")):
+        processes.leave(status)
+    return status
 
 
 def _fail(error: BaseException, status: int, debug: bool, text: str | None = None) -> int:

@@ -80,10 +80,14 @@ class Windows:
             real=(np.arange(size) < len(positions)).astype(np.float32),
         )
 
-    def batches_in_order(self, size: int) -> Iterator[Batch]:
-        """All windows, in order; the last batch filled up."""
+    def in_order(self, size: int) -> Iterator[np.ndarray]:
+        """The positions that make up each batch of all windows, in order; the last is partial."""
         for start in range(0, len(self), size):
-            yield self.batch(np.arange(start, min(start + size, len(self))), size)
+            yield np.arange(start, min(start + size, len(self)))
+
+    def labels_at(self, positions: np.ndarray) -> np.ndarray:
+        """The labels of the windows at these positions, uint8 (windows, 5000)."""
+        return self.labels[self.index[positions]]
 
 
 def read_windows(path: str | Path, flanking_size: int) -> Windows:

@@ -27,6 +27,10 @@ class RunFolderError(SpliceAIError):
     """The output folder cannot be used: not writable, too full, in use, or it holds another run."""
 
 
+class ProcessesError(SpliceAIError):
+    """The processes of a run did not meet, do not agree, or one was lost."""
+
+
 class DivergedError(SpliceAIError):
     """The training loss became infinite or not a number."""
 

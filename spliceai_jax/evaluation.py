@@ -4,8 +4,6 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 from spliceai_jax.architecture import ARCHITECTURES
 from spliceai_jax.dataset import Windows, read_windows
 from spliceai_jax.errors import DivergedError
@@ -39,10 +37,10 @@ def evaluate_windows(
         DivergedError: A loss is infinite or not a number.
     """
     gathered, losses = MetricsAccumulator(), []
-    for batch in windows.batches_in_order(batch_size):
+    for positions in windows.in_order(batch_size):
+        batch, real = windows.batch(*engine.share(positions, batch_size)), len(positions)
         probabilities, window_losses = engine.evaluate(variables, batch)
-        real = int(batch.real.sum())
-        losses.append(gathered.add(probabilities[:real], np.asarray(batch.labels)[:real], window_losses[:real]))
+        losses.append(gathered.add(probabilities[:real], windows.labels_at(positions), window_losses[:real]))
         if not math.isfinite(losses[-1]):
             raise DivergedError(f"{windows.source}: the model's loss here is {losses[-1]}; its weights are unusable")
         after_batch(real)

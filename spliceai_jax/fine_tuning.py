@@ -1,6 +1,8 @@
 """Fine-tuning from end to end: train, evaluate, keep the best, never lose work."""
 
+import contextlib
 import math
+import signal
 import time
 from collections import deque
 from collections.abc import Callable
@@ -11,14 +13,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from spliceai_jax import freezing
+from spliceai_jax import freezing, processes
 from spliceai_jax.checkpoints import Checkpoints, Progress
 from spliceai_jax.console import Report
 from spliceai_jax.convert import pt_bytes
 from spliceai_jax.dataset import Windows
 from spliceai_jax.errors import DivergedError, Interrupted
 from spliceai_jax.evaluation import evaluate_windows
-from spliceai_jax.folder import write_whole
 from spliceai_jax.history import Epoch, History, SplitRecord
 from spliceai_jax.interrupts import StopRequest, stop_request
 from spliceai_jax.kept_trunk import keep_trunk
@@ -33,6 +34,9 @@ from spliceai_jax.training import init_state
 SECONDS_BETWEEN_CHECKPOINTS = 600.0
 
 TRAIN_WINDOWS_EVALUATED = 1000
+
+_SAVE = 1
+"""What a process asks of all when it saved too long ago; the signals that stop a run are larger numbers."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +72,20 @@ def transfer(settings: TransferSettings, report: Report | None = None) -> Transf
         SpliceAIError: Of the kind that fits; the message names what was wrong and the way out.
         Interrupted: SIGTERM or SIGINT came; everything needed to go on by `resume=True` was saved.
     """
-    report = report or Report()
-    plan = make_plan(settings)
-    report.summary(plan.summary())
-    with plan.folder.held(settings.resume):
-        if not plan.folder.describe(plan.identity()) and settings.resume:
+    with processes.joined(settings), contextlib.ExitStack() as held:
+        if report is None or not processes.leads():
+            report = Report()
+        plan = processes.all_or_none(lambda: make_plan(settings))
+        processes.check_same(plan.identity())
+        report.summary(plan.summary())
+
+        def take_folder() -> bool:
+            held.enter_context(plan.folder.held(settings.resume))
+            return plan.folder.describe(plan.identity())
+
+        if not processes.all_or_none(take_folder) and settings.resume:
             report.line(f"--resume: no run in {plan.folder.root} yet; starting one")
+        processes.check_shared(plan.folder.root)
         with Checkpoints(plan.folder.checkpoints) as checkpoints, stop_request() as stop:
             return _Run(plan, checkpoints, report, stop).to_the_end()
 
@@ -86,15 +98,18 @@ class _Run:
         self._engine = make_engine(plan.architecture, plan.recipe, plan.settings.precision, plan.settings.parallel)
         self._sets = {"train": plan.train, "validation": plan.validation, "test": plan.test}
         self._last_save = time.monotonic()
+        self._vote = processes.Vote()
+        self._stopped_by: signal.Signals | None = None
 
     def to_the_end(self) -> TransferResult:
         labels = freezing.parameter_labels(self._plan.architecture, self._plan.recipe)
         state: Any = init_state(self._plan.pretrained.variables, labels, self._plan.recipe)
         progress = Progress(0, 0, History())
         # 1. State and progress of the latest checkpoint, or the start.
-        if (restored := self._checkpoints.restore(jax.device_get(state))) is not None:
+        if (restored := processes.all_or_none(lambda: self._checkpoints.restore(jax.device_get(state)))) is not None:
             state, progress = restored
             self._report.line(f"going on from epoch {progress.epoch}, batch {progress.batch}")
+        processes.check_same({"epoch": progress.epoch, "batch": progress.batch})
         self._state, self._progress = self._engine.place(state), progress
         self._write_logs()  # those on disk may be ahead of the checkpoint
         # 2. What the frozen part makes of each window, and the untouched model's row.
@@ -121,14 +136,15 @@ class _Run:
         with self._report.progress(title, sum(map(len, batches[first:]))) as advance:
             for positions in batches[first:]:
                 rate = rate_of(progress.epoch * len(batches) + progress.batch)
-                batch = self._sets["train"].batch(positions, self._plan.batch_size)
+                batch = self._sets["train"].batch(*self._engine.share(positions, self._plan.batch_size))
                 self._state, loss = self._engine.train(self._state, batch, rate)
                 pending.append((rate, loss))
                 progress.batch += 1
                 if len(pending) > 1:
                     self._record(*pending.popleft())
                 advance(len(positions))
-                if self._stop.received or time.monotonic() - self._last_save > SECONDS_BETWEEN_CHECKPOINTS:
+                overdue = time.monotonic() - self._last_save > SECONDS_BETWEEN_CHECKPOINTS
+                if self._agreed(_SAVE if overdue else 0):
                     while pending:
                         self._record(*pending.popleft())
                     self._save()
@@ -161,12 +177,13 @@ class _Run:
         history.epochs.append(Epoch(history.update_rates[-1], **records))
         # Models and logs first: if the process dies before the checkpoint they are written again, with the same bytes.
         content = pt_bytes(self._plan.architecture.flanking_size, variables)
-        write_whole(self._plan.folder.epoch_model(progress.epoch), content)
+        self._plan.folder.write(self._plan.folder.epoch_model(progress.epoch), content)
         if history.best_epoch == progress.epoch:
-            write_whole(self._plan.folder.best_model, content)
+            self._plan.folder.write(self._plan.folder.best_model, content)
         progress.epoch, progress.batch = progress.epoch + 1, 0
         self._save()
         self._show_rows(len(history.epochs) - 1)
+        self._agreed(0)
         self._stop_if_asked()
 
     def _evaluate(self, title: str, train: Windows | None = None) -> dict[str, SplitRecord]:
@@ -186,7 +203,7 @@ class _Run:
 
         def after_batch(done: int) -> None:
             advance(done)
-            if self._stop.received:
+            if self._agreed(0) > _SAVE:
                 self._save()
                 self._stop_if_asked()
 
@@ -212,19 +229,26 @@ class _Run:
 
     def _write_logs(self) -> None:
         for name, text in render_logs(self._progress.history).items():
-            write_whole(self._plan.folder.log(name), text)
+            self._plan.folder.write(self._plan.folder.log(name), text)
 
     def _save(self) -> None:
         self._write_logs()
         self._checkpoints.save(self._engine.fetch(self._state), self._progress)
         self._last_save = time.monotonic()
 
+    def _agreed(self, wish: int) -> int:
+        """What any process asks of all: nothing (0), `_SAVE` or, as the signal's number, to save and stop."""
+        agreed = self._vote(self._stop.received or wish)
+        if agreed > _SAVE:
+            self._stopped_by = signal.Signals(agreed)
+        return agreed
+
     def _stop_if_asked(self) -> None:
-        if self._stop.received and self._progress.epoch < self._plan.recipe.epochs:
+        if self._stopped_by and self._progress.epoch < self._plan.recipe.epochs:
             raise Interrupted(
-                f"stopped by {self._stop.received.name} in epoch {self._progress.epoch}; everything is saved in "
+                f"stopped by {self._stopped_by.name} in epoch {self._progress.epoch}; everything is saved in "
                 f"{self._plan.folder.root}; go on with the same command and --resume",
-                self._stop.received,
+                self._stopped_by,
             )
 
     # -- what is shown ---------------------------------------------------------------------------------------

@@ -129,6 +129,10 @@ class RunFolder:
         finally:
             self._lock.release()
 
+    def write(self, path: Path, content: bytes | str) -> None:
+        """Write one of the run's files whole."""
+        write_whole(path, content)
+
     def describe(self, description: dict[str, Any]) -> bool:
         """Record what decides the run's result, or compare it with what was recorded.
 
@@ -158,3 +162,25 @@ class RunFolder:
                 "data, or another --exp-num"
             )
         return True
+
+
+class FollowedFolder(RunFolder):
+    """The folder as seen by a process that does not lead: it reads checkpoints there, the leader does the rest."""
+
+    def check(self, resume: bool) -> None:
+        """Left to the leader."""
+
+    def check_room(self, bytes_needed: int) -> None:
+        """Left to the leader."""
+
+    @contextlib.contextmanager
+    def held(self, resume: bool) -> Iterator[None]:
+        """Left to the leader."""
+        yield
+
+    def describe(self, description: dict[str, Any]) -> bool:
+        """Left to the leader."""
+        return True
+
+    def write(self, path: Path, content: bytes | str) -> None:
+        """Left to the leader."""

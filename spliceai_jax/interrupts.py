@@ -30,7 +30,8 @@ def stop_request() -> Iterator[StopRequest]:
 
     def restore() -> None:
         for number, handler in previous.items():
-            signal.signal(number, handler)
+            # None: it was not set from Python, as jax.distributed.initialize does.
+            signal.signal(number, handler or signal.SIG_DFL)
 
     def handle(number: int, frame: FrameType | None) -> None:
         request.received = signal.Signals(number)

@@ -72,6 +72,8 @@ def plan_trunk(
         limit = _LIMIT_ON_CPU if jax.default_backend() == "cpu" else 0.0
     if not end:
         return TrunkPlan(0, 0, "not kept: every window's activations depend on what trains")
+    if jax.process_count() > 1:
+        return TrunkPlan(0, 0, "not kept: with several processes every window travels")
     # A bfloat16 network goes on from bfloat16; what is kept is float32.
     if not limit or settings.precision != "float32":
         return TrunkPlan(0, 0, "not kept: computed for every batch")
@@ -121,13 +123,12 @@ def keep_trunk(
 ) -> KeptWindows:
     """Send all windows through the network's first `end` entries and keep what comes out, in a file in `folder`."""
     file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - lives as long as the windows
-    for batch in windows.batches_in_order(batch_size):
-        x, total = engine.trunk(variables, batch, end)
-        real = int(batch.real.sum())
-        for row in range(real):
+    for positions in windows.in_order(batch_size):
+        x, total = engine.trunk(variables, windows.batch(*engine.share(positions, batch_size)), end)
+        for row in range(len(positions)):
             file.write(np.ascontiguousarray(x[row]).data)
             file.write(np.ascontiguousarray(total[row]).data)
-        after_batch(real)
+        after_batch(len(positions))
     file.flush()
     slots = np.full(len(windows.bases), -1, np.int64)
     slots[windows.index] = np.arange(len(windows))

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from spliceai_jax.architecture import PADDING, Architecture
+from spliceai_jax import processes
+from spliceai_jax.architecture import Architecture
 from spliceai_jax.losses import named_loss
 from spliceai_jax.model import SpliceAI, Variables
 from spliceai_jax.recipes import Recipe
@@ -25,7 +26,7 @@ _SAME, _CUT = PartitionSpec(), PartitionSpec(_AXIS)
 
 
 class Engine(Protocol):
-    """What runs the steps; the state is whatever `place` made of it."""
+    """What runs the steps; the state is whatever `place` made of it, a batch is of the size that `share` says."""
 
     def place(self, tree: Any) -> Any:
         """Copy host arrays to every device."""
@@ -35,12 +36,20 @@ class Engine(Protocol):
         """Bring placed arrays back, as numpy."""
         ...
 
+    def share(self, positions: np.ndarray, size: int) -> tuple[np.ndarray, int]:
+        """This process's share of a batch of `size` windows, such that all devices get equally many.
+
+        Returns:
+            Those of the positions that belong to it, and the rows that they are to be filled up to.
+        """
+        ...
+
     def train(self, state: Any, batch: Batch, learning_rate: float) -> tuple[Any, Any]:
         """One training step: the new state (the old one is consumed) and the loss, still on its way."""
         ...
 
     def evaluate(self, variables: Variables, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-        """Probabilities (windows, 5000, 3) and each window's summed loss (windows,)."""
+        """Probabilities (windows, 5000, 3) and each window's summed loss (windows,), in every process of all shares."""
         ...
 
     def trunk(self, variables: Variables, batch: Batch, end: int) -> tuple[np.ndarray, np.ndarray]:
@@ -54,43 +63,39 @@ def _model(architecture: Architecture, precision: str, devices: int) -> SpliceAI
     return SpliceAI(architecture, jnp.bfloat16 if precision == "bfloat16" else None, axis_name)
 
 
-def _filled_up(batch: Batch, devices: int) -> Batch:
-    """Fill the batch up so that the devices share it evenly."""
-    missing = -len(batch.real) % devices
-    if not missing:
-        return batch
-
-    def padded(rows: np.ndarray, value: int = 0) -> np.ndarray:
-        return np.pad(rows, [(0, missing)] + [(0, 0)] * (rows.ndim - 1), constant_values=value)
-
-    inputs = jax.tree.map(padded, batch.inputs)
-    return Batch(inputs, padded(np.asarray(batch.labels), PADDING), padded(np.asarray(batch.real)))
-
-
 class JitEngine:
     """One program over a mesh: the state on every device, the batch cut along its windows."""
 
     def __init__(
         self, architecture: Architecture, recipe: Recipe, precision: str, devices: Sequence[jax.Device] | None = None
     ) -> None:
-        """Compile lazily, for these devices; None: for all that JAX sees."""
-        self._mesh = Mesh(np.array(jax.devices() if devices is None else devices), (_AXIS,))
+        """Compile lazily, for these devices, those of a process side by side; None: for all."""
+        self._mesh = Mesh(np.array(processes.devices() if devices is None else devices), (_AXIS,))
         self._everywhere = NamedSharding(self._mesh, _SAME)
         self._cut = NamedSharding(self._mesh, _CUT)
         model = _model(architecture, precision, self._mesh.size)
         evaluate = make_eval_step(model, named_loss(recipe.loss, recipe.focal_alpha))
         self._train = self._compiled(make_train_step(model, recipe), (_SAME, _CUT, _SAME), _SAME, donate_argnums=(0,))
-        self._evaluate = self._compiled(evaluate, (_SAME, _CUT), _CUT)
+        # Every process makes the metrics of the whole batch: what comes out is gathered on all devices.
+        self._evaluate = self._compiled(evaluate, (_SAME, _CUT), _CUT, gathered=True)
         self._trunk = cache(lambda end: self._compiled(make_trunk_step(model, end), (_SAME, _CUT), _CUT))
 
     def _compiled(
-        self, step: Callable, into: tuple[PartitionSpec, ...], out: PartitionSpec, donate_argnums: Sequence[int] = ()
+        self,
+        step: Callable,
+        into: tuple[PartitionSpec, ...],
+        out: PartitionSpec,
+        gathered: bool = False,
+        donate_argnums: Sequence[int] = (),
     ) -> Any:
         # The check cannot follow a gradient through a sum over devices that we write ourselves.
         mapped = jax.shard_map(step, mesh=self._mesh, in_specs=into, out_specs=out, check_vma=False)
         placed = partial(NamedSharding, self._mesh)
         return jax.jit(
-            mapped, in_shardings=tuple(map(placed, into)), out_shardings=placed(out), donate_argnums=donate_argnums
+            mapped,
+            in_shardings=tuple(map(placed, into)),
+            out_shardings=placed(_SAME if gathered else out),
+            donate_argnums=donate_argnums,
         )
 
     def lower_train(self, state: Any, batch: Batch) -> Any:
@@ -102,7 +107,12 @@ class JitEngine:
         return self._evaluate.lower(variables, batch)
 
     def _send(self, batch: Batch) -> Batch:
-        return jax.device_put(_filled_up(batch, self._cut.num_devices), self._cut)
+        return jax.tree.map(lambda rows: jax.make_array_from_process_local_data(self._cut, rows), batch)
+
+    def share(self, positions: np.ndarray, size: int) -> tuple[np.ndarray, int]:  # noqa: D102
+        here = [i for i, device in enumerate(self._mesh.devices) if device.process_index == jax.process_index()]
+        windows = -(-size // self._mesh.size)  # a device
+        return positions[here[0] * windows : (here[-1] + 1) * windows], len(here) * windows
 
     def place(self, tree: Any) -> Any:  # noqa: D102
         return jax.device_put(tree, self._everywhere)
@@ -114,12 +124,11 @@ class JitEngine:
         return self._train(state, self._send(batch), learning_rate)
 
     def evaluate(self, variables: Variables, batch: Batch) -> tuple[np.ndarray, np.ndarray]:  # noqa: D102
-        probabilities, losses = jax.device_get(self._evaluate(variables, self._send(batch)))
-        return probabilities[: len(batch.real)], losses[: len(batch.real)]
+        return jax.device_get(self._evaluate(variables, self._send(batch)))
 
     def trunk(self, variables: Variables, batch: Batch, end: int) -> tuple[np.ndarray, np.ndarray]:  # noqa: D102
         kept = jax.device_get(self._trunk(end)(variables, self._send(batch)))
-        return kept.x[: len(batch.real)], kept.total[: len(batch.real)]
+        return kept.x, kept.total
 
 
 class PmapEngine:
@@ -135,9 +144,10 @@ class PmapEngine:
         self._trunk = cache(lambda end: jax.pmap(make_trunk_step(model, end), _AXIS))
 
     def _send(self, batch: Batch) -> Batch:
-        return jax.tree.map(
-            lambda rows: rows.reshape(self._devices, -1, *rows.shape[1:]), _filled_up(batch, self._devices)
-        )
+        return jax.tree.map(lambda rows: rows.reshape(self._devices, -1, *rows.shape[1:]), batch)
+
+    def share(self, positions: np.ndarray, size: int) -> tuple[np.ndarray, int]:  # noqa: D102
+        return positions, -(-size // self._devices) * self._devices
 
     def place(self, tree: Any) -> Any:  # noqa: D102
         return jax.tree.map(lambda x: jnp.stack([x] * self._devices), tree)
@@ -150,15 +160,14 @@ class PmapEngine:
         return state, losses[0]
 
     def evaluate(self, variables: Variables, batch: Batch) -> tuple[np.ndarray, np.ndarray]:  # noqa: D102
-        probabilities, losses = self._gathered(self._evaluate(variables, self._send(batch)), len(batch.real))
-        return probabilities, losses
+        return self._gathered(self._evaluate(variables, self._send(batch)))
 
     def trunk(self, variables: Variables, batch: Batch, end: int) -> tuple[np.ndarray, np.ndarray]:  # noqa: D102
-        kept = self._gathered(self._trunk(end)(variables, self._send(batch)), len(batch.real))
+        kept = self._gathered(self._trunk(end)(variables, self._send(batch)))
         return kept.x, kept.total
 
-    def _gathered(self, tree: Any, windows: int) -> Any:
-        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:windows], jax.device_get(tree))
+    def _gathered(self, tree: Any) -> Any:
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), jax.device_get(tree))
 
 
 ENGINES: dict[str, type[JitEngine] | type[PmapEngine]] = {"jit": JitEngine, "pmap": PmapEngine}

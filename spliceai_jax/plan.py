@@ -9,12 +9,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from spliceai_jax import freezing
+from spliceai_jax import freezing, processes
 from spliceai_jax.architecture import ARCHITECTURES, CLASSES, WINDOW, Architecture
 from spliceai_jax.convert import pt_bytes
 from spliceai_jax.dataset import Windows, epoch_batches, read_windows, split_validation
-from spliceai_jax.errors import DatasetError, SpliceAIWarning
-from spliceai_jax.folder import RunFolder
+from spliceai_jax.errors import DatasetError, SettingsError, SpliceAIWarning
+from spliceai_jax.folder import FollowedFolder, RunFolder
 from spliceai_jax.kept_trunk import TrunkPlan, plan_trunk
 from spliceai_jax.pretrained import Pretrained
 from spliceai_jax.recipes import Recipe
@@ -81,6 +81,7 @@ class Plan:
         """The plan in words, a fact a line."""
         settings, recipe, architecture = self.settings, self.recipe, self.architecture
         devices = jax.devices()
+        where = f" in {jax.process_count()} processes" if processes.several() else ""
         epochs = f"{recipe.epochs}, {len(self.batches(0))} batches of {self.batch_size} each"
         if recipe.early_stopping:
             epochs += f", stopping after {recipe.patience} without a better validation loss"
@@ -94,7 +95,7 @@ class Plan:
             "trains": _trains(architecture, recipe),
             "frozen part": self.trunk.words,
             "epochs": epochs,
-            "devices": f"{len(devices)} x {devices[0].device_kind} ({settings.parallel}, {settings.precision})",
+            "devices": f"{len(devices)} x {devices[0].device_kind}{where} ({settings.parallel}, {settings.precision})",
             "output": str(self.folder.root),
         }
 
@@ -105,9 +106,11 @@ def make_plan(settings: TransferSettings) -> Plan:
     Raises:
         SpliceAIError: Of the kind that fits; the message names what was wrong and the way out.
     """
+    if settings.parallel == "pmap" and processes.several():
+        raise SettingsError(f"--parallel pmap is for one process, here are {jax.process_count()}; leave it at jit")
     recipe = settings.effective_recipe
     pretrained = Pretrained.from_pt(settings.pretrained_model, settings.flanking_size)
-    folder = RunFolder(
+    folder = (RunFolder if processes.leads() else FollowedFolder)(
         settings.output_dir,
         settings.project_name,
         pretrained.flanking_size,

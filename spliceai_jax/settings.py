@@ -35,6 +35,10 @@ class TransferSettings:
         resume: Go on with the run in the folder; start one where there is none.
         precision: What convolutions compute in; parameters, statistics and loss are float32 all the same.
         parallel: How several devices are used.
+        coordinator: HOST:PORT where the processes of a run meet, on the host of process 0; None: found where JAX knows
+            the cluster, which it does on TPU pods and under SLURM and Open MPI.
+        num_processes: How many there are; needs the other two, except for 1: this process works alone.
+        process_id: Which one this is, counted from 0.
         kept_trunk: Gigabytes (10^9 bytes) on disk at most for what the frozen part of the network makes of each
             window, computed once; 0: compute it every time. None: 20 on CPUs, 0 elsewhere, where reading it back has
             not been measured to be faster than computing it.
@@ -67,11 +71,15 @@ class TransferSettings:
     precision: Precision = "float32"
     parallel: Parallel = "jit"
     kept_trunk: float | None = None
+    coordinator: str | None = None
+    num_processes: int | None = None
+    process_id: int | None = None
 
     def __post_init__(self) -> None:
         """Check every value that can be checked without opening a file."""
         for name, least in {
-            "exp_num": 0, "random_seed": 0, "epochs": 1, "patience": 1, "unfreeze": 0, "batch_size": 1
+            "exp_num": 0, "random_seed": 0, "epochs": 1, "patience": 1, "unfreeze": 0, "batch_size": 1,
+            "num_processes": 1, "process_id": 0,
         }.items():  # fmt: skip
             value = getattr(self, name)
             if value is not None and value < least:
@@ -96,9 +104,24 @@ class TransferSettings:
                 raise SettingsError(f"{_flag(name)} is {value!r}; expected one of {known}")
         if not 0 < len(self.project_name.encode()) <= 200 or set(self.project_name) & set("/\\\0"):
             raise SettingsError(f"--project-name is {self.project_name!r}; expected at most 200 letters, no slashes")
+        self._check_processes()
         effective = self.effective_recipe
         if not (effective.unfreeze or effective.unfreeze_all or effective.head_trains):
             raise SettingsError(f"--unfreeze 0 with --recipe {self.recipe} leaves nothing to train; give 1 or more")
+
+    def _check_processes(self) -> None:
+        together = (self.coordinator, self.num_processes, self.process_id)
+        if together in ((None, None, None), (None, 1, None)):
+            return
+        if self.coordinator is None or self.num_processes is None or self.process_id is None:
+            raise SettingsError(
+                "--coordinator, --num-processes and --process-id go together; give all three, or only --num-processes 1"
+            )
+        host, _, port = self.coordinator.rpartition(":")
+        if not (host and port.isdecimal() and 0 < int(port) < 65536):
+            raise SettingsError(f"--coordinator is {self.coordinator!r}; expected HOST:PORT, a port of 1 to 65535")
+        if self.process_id >= self.num_processes:
+            raise SettingsError(f"--process-id is {self.process_id}; expected 0 to {self.num_processes - 1}")
 
     @property
     def effective_recipe(self) -> Recipe:

@@ -274,12 +274,12 @@ def test_a_batch_is_filled_up_with_windows_that_do_not_count(mixed) -> None:
 def test_batches_in_order_hold_each_window_once_in_one_shape(mixed) -> None:
     bases, labels = mixed
     windows = in_memory(bases[:, 4960:10040], labels, np.zeros(5, int)).subset(np.array([3, 1, 0, 2, 4]))
-    batches = list(windows.batches_in_order(2))
+    batches = [windows.batch(positions, 2) for positions in windows.in_order(2)]
     assert [batch.real.tolist() for batch in batches] == [[1, 1], [1, 1], [1, 0]]
     assert {batch.inputs.shape for batch in batches} == {(2, WINDOW + FLANK)}
     np.testing.assert_array_equal(np.concatenate([batch.labels for batch in batches])[:5], labels[[3, 1, 0, 2, 4]])
-    assert [len(batch.real) for batch in windows.batches_in_order(5)] == [5]
-    assert [batch.real.sum() for batch in windows.batches_in_order(7)] == [5]
+    assert [len(positions) for positions in windows.in_order(5)] == [5]
+    assert [len(positions) for positions in windows.in_order(7)] == [5]
 
 
 def of_shards(shards: list[int]) -> Windows:

@@ -29,17 +29,18 @@ model, data, recipe = Pretrained.from_pt(sys.argv[1]), Path(sys.argv[2]), RECIPE
 architecture = ARCHITECTURES[80]
 windows = read_windows(data / "dataset_train.h5", 80)
 start = jax.device_get(init_state(model.variables, freezing.parameter_labels(architecture, recipe), recipe))
-batches = [windows.batch(positions, 6) for positions in epoch_batches(windows, 6, "pooled", 1, 0)]
+order = epoch_batches(windows, 6, "pooled", 1, 0)
+batches = [windows.batch(positions, 6) for positions in order]
 assert [int(batch.real.sum()) for batch in batches] == [6, 5]
 
 
 def through(engine):
     state, losses = engine.place(start), []
-    for batch in batches:
-        state, loss = engine.train(state, batch, 1e-4)
+    for positions in order:
+        state, loss = engine.train(state, windows.batch(*engine.share(positions, 6)), 1e-4)
         losses.append(float(loss))
-    probabilities, _ = engine.evaluate(state.variables, batches[0])
-    return losses, engine.fetch(state), probabilities
+    probabilities, _ = engine.evaluate(state.variables, windows.batch(*engine.share(order[0], 6)))
+    return losses, engine.fetch(state), probabilities[:6]
 
 
 step = jax.jit(make_train_step(SpliceAI(architecture), recipe))
