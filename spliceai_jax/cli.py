@@ -10,6 +10,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
+from spliceai_jax import startup
 from spliceai_jax.architecture import ARCHITECTURES
 from spliceai_jax.errors import SpliceAIError, SpliceAIWarning
 from spliceai_jax.recipes import RECIPES, LossName
@@ -49,6 +50,15 @@ def _add_command(commands: Any, name: str, run: Any, summary: str, example: str)
     parser.set_defaults(run=run)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
+
+
+def _add_compilation_cache(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--compilation-cache",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="keep compiled programs for later runs in the user's cache folder",
+    )
 
 
 def _add_transfer(commands: Any) -> None:
@@ -146,6 +156,7 @@ def _add_transfer(commands: Any) -> None:
         help="room on disk, at most, for what the frozen part of the network makes of each window, computed once; 0: "
         "compute it every time (default: 20 on CPUs, 0 elsewhere)",
     )
+    _add_compilation_cache(parser)
 
 
 def _add_evaluate(commands: Any) -> None:
@@ -167,6 +178,7 @@ def _add_evaluate(commands: Any) -> None:
         help="checked against the weights",
     )
     parser.add_argument("--json", action="store_true", default=False, help="print JSON")
+    _add_compilation_cache(parser)
 
 
 def _add_convert(commands: Any) -> None:
@@ -231,6 +243,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0, 2 for an error, 128 + n when stopped by signal n."""
     arguments = vars(_parser().parse_args(argv))
     run, debug = arguments.pop("run"), arguments.pop("debug", False)
+    if arguments.pop("compilation_cache", False):
+        startup.keep_compiled_programs()
     plain = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
@@ -266,5 +280,11 @@ def _fail(error: BaseException, status: int, debug: bool, text: str | None = Non
     return status
 
 
+def program() -> int:
+    """The `spliceai-jax` command."""
+    startup.restart_in_huge_pages()
+    return main()
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program())

@@ -17,6 +17,7 @@ import numpy as np
 from spliceai_jax import freezing
 from spliceai_jax.architecture import CHANNELS, WINDOW, Architecture
 from spliceai_jax.dataset import Windows
+from spliceai_jax.errors import RunFolderError
 from spliceai_jax.model import Trunk, Variables
 from spliceai_jax.parallel import Engine
 from spliceai_jax.recipes import Recipe
@@ -121,15 +122,26 @@ def keep_trunk(
     folder: Path,
     after_batch: Callable[[int], None],
 ) -> KeptWindows:
-    """Send all windows through the network's first `end` entries and keep what comes out, in a file in `folder`."""
-    file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - lives as long as the windows
+    """Send all windows through the network's first `end` entries and keep what comes out, in a file in `folder`.
+
+    Raises:
+        RunFolderError: The file cannot be written.
+    """
+    file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - lives as long as the windows
     for positions in windows.in_order(batch_size):
         x, total = engine.trunk(variables, windows.batch(*engine.share(positions, batch_size)), end)
-        for row in range(len(positions)):
-            file.write(np.ascontiguousarray(x[row]).data)
-            file.write(np.ascontiguousarray(total[row]).data)
+        try:
+            for row in range(len(positions)):
+                for part in (x[row], total[row]):
+                    rest = memoryview(np.ascontiguousarray(part)).cast("B")
+                    while rest:  # a full disk takes a part first, then says why it takes no more
+                        rest = rest[file.write(rest) :]
+        except OSError as error:
+            raise RunFolderError(
+                f"{folder}: what the frozen part makes of the windows cannot be written ({error.strerror}); nothing "
+                "else is lost; make room, or give --resume with --kept-trunk 0"
+            ) from error
         after_batch(len(positions))
-    file.flush()
     slots = np.full(len(windows.bases), -1, np.int64)
     slots[windows.index] = np.arange(len(windows))
     shared = {field.name: getattr(windows, field.name) for field in fields(Windows)}

@@ -2,7 +2,8 @@
 
 Autodiff through the two costs a fifth of a training step more than the gradient written out here, which
 keeps only the input and the statistics. The statistics are over the *real* windows of the global batch:
-windows that merely fill a partial batch up do not count, and under `pmap` the sums run over all devices.
+windows that merely fill a partial batch up do not count, and what the devices find is combined, in one exchange a
+layer each way.
 """
 
 from functools import partial
@@ -20,13 +21,20 @@ def leaky_relu(x: Array) -> Array:
     return jnp.where(x > 0, x, SLOPE * x)
 
 
-def _sum(tree: tuple[Array, ...], axis_name: str | None) -> tuple[Array, ...]:
-    return tree if axis_name is None else jax.lax.psum(tree, axis_name)
-
-
 def _widen(x: Array) -> Array:
     """Statistics are never in less than float32."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _combined(count: Array, mean: Array, squares: Array, axis_name: str | None) -> tuple[Array, Array, Array]:
+    """Statistics over all devices from each one's own (Chan, Golub and LeVeque 1983, pairwise variance)."""
+    if axis_name is None:
+        return count, mean, squares
+    own = jnp.stack([jnp.broadcast_to(count, mean.shape), mean, squares])
+    counts, means, all_squares = jnp.moveaxis(jax.lax.all_gather(own, axis_name), 1, 0)
+    total = counts.sum(0)
+    mean = (counts * means).sum(0) / total
+    return total, mean, (all_squares + counts * jnp.square(means - mean)).sum(0)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4,))
@@ -40,7 +48,7 @@ def batchnorm_leaky_relu(
         weight: (channels,).
         bias: (channels,).
         real: (windows,) 1 for a real window, 0 for one that only fills the batch up.
-        axis_name: The pmap axis to sum over, or None.
+        axis_name: The mapped axis that the batch is cut along, or None.
 
     Returns:
         The activations, shaped and typed as x; the mean and the unbiased variance, (channels,), from which no
@@ -52,9 +60,10 @@ def batchnorm_leaky_relu(
 def _forward(x, weight, bias, real, axis_name):  # type: ignore[no-untyped-def]
     wide, mask = _widen(x), real[:, None, None]
     # Two passes: E[x^2] - E[x]^2 loses digits where the mean is large beside the deviation.
-    total, count = _sum(((wide * mask).sum((0, 1)), real.sum() * x.shape[1]), axis_name)
-    mean = total / count
-    (squares,) = _sum(((jnp.square(wide - mean) * mask).sum((0, 1)),), axis_name)
+    count = real.sum() * x.shape[1]
+    mean = (wide * mask).sum((0, 1)) / jnp.maximum(count, 1)  # a device may hold windows that only fill up
+    squares = (jnp.square(wide - mean) * mask).sum((0, 1))
+    count, mean, squares = _combined(count, mean, squares, axis_name)
     inverse = jax.lax.rsqrt(squares / count + EPSILON)
     y = leaky_relu((wide - mean) * (inverse * weight) + bias).astype(x.dtype)
     # One position in all has no unbiased variance; PyTorch refuses it, and no window is that short here.
@@ -68,7 +77,8 @@ def _backward(axis_name, kept, cotangents):  # type: ignore[no-untyped-def]
     dz = jnp.where(normal * weight + bias > 0, dy, SLOPE * dy)
     dbias, dweight = dz.sum((0, 1)), (dz * normal).sum((0, 1))
     # The parameters' gradients stay this device's share (the caller sums them); x needs the global sums.
-    all_dbias, all_dweight = _sum((dbias, dweight), axis_name)
+    sums = jnp.stack([dbias, dweight])
+    all_dbias, all_dweight = sums if axis_name is None else jax.lax.psum(sums, axis_name)
     through_statistics = real[:, None, None] * (all_dbias + normal * all_dweight) / count
     dx = (dz - through_statistics) * (inverse * weight)
     return dx.astype(x.dtype), dweight, dbias, jnp.zeros_like(real)

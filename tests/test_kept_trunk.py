@@ -1,5 +1,9 @@
 """Training from the kept trunk is training through the whole network."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from conftest import random_model
@@ -95,3 +99,16 @@ def test_file_is_read_by_row(small_data, tmp_path):
     assert not batch.inputs.x[2].any()
     assert batch.real.tolist() == [1, 1, 0]
     assert (batch.labels[2] == 3).all()
+
+
+def test_a_disk_that_fills_meanwhile_is_one_clear_error(small_data, small_model, tmp_path):
+    command = [Path(sys.executable).with_name("spliceai-jax"), "transfer", "-m", small_model, "-p", "full"]
+    command += ["-train", small_data / "dataset_train.h5", "-test", small_data / "dataset_test.h5", "-o", tmp_path]
+    limited = ["bash", "-c", 'ulimit -f 10000; exec "$@"', "bash", *map(str, command)]
+    done = subprocess.run(limited, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "cannot be written (File too large)" in done.stderr
+    assert "--kept-trunk 0" in done.stderr
+    again = subprocess.run([*map(str, command), "--resume", "--kept-trunk", "0", "-n", "10"], check=False)
+    assert again.returncode == 0
