@@ -265,9 +265,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = _fail(error, 2, debug, f"unexpected {type(error).__name__}: {error}; --debug shows where it came from")
     finally:
         warnings.showwarning = plain
-    if status and (processes := sys.modules.get("spliceai_jax.processes")):
+    if status and (processes := _processes()):
         processes.leave(status)
     return status
+
+
+def _processes() -> Any:
+    """The module, where the command uses it."""
+    return sys.modules.get("spliceai_jax.processes")
 
 
 def _fail(error: BaseException, status: int, debug: bool, text: str | None = None) -> int:
@@ -276,7 +281,8 @@ def _fail(error: BaseException, status: int, debug: bool, text: str | None = Non
 
         traceback.print_exception(error)
     line = " ".join((text or str(error)).split())
-    print(f"spliceai-jax: {line}", file=sys.stderr, flush=True)
+    name = processes.name() if (processes := _processes()) else ""
+    print(f"spliceai-jax: {name}{line}", file=sys.stderr, flush=True)
     return status
 
 

@@ -24,7 +24,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from spliceai_jax.errors import ProcessesError, RunFolderError, SpliceAIError, SpliceAIWarning
+from spliceai_jax.errors import ProcessesError, RunFolderError, SpliceAIWarning
 from spliceai_jax.settings import TransferSettings
 
 _SECONDS_TO_MEET = 50
@@ -58,7 +58,7 @@ def devices() -> list[jax.Device]:
 
 @contextlib.contextmanager
 def joined(settings: TransferSettings) -> Iterator[None]:
-    """Meet the other processes, if there are any; errors raised in the block then name this one.
+    """Meet the other processes, if there are any, and work with them in the block; only the leader warns.
 
     Raises:
         ProcessesError: There should be others and they cannot be met, or one was lost.
@@ -68,27 +68,30 @@ def joined(settings: TransferSettings) -> Iterator[None]:
     if not several():
         yield
         return
-    me = f"process {jax.process_index()} of {jax.process_count()}"
     with warnings.catch_warnings():
         if not leads():
             warnings.simplefilter("ignore", SpliceAIWarning)
         try:
             yield
-        except SpliceAIError as error:
-            error.args = (f"{me}: {error}", *error.args[1:])
-            raise
         except (ValueError, jax.errors.JaxRuntimeError) as error:
             if not _tells_of_loss(error):
                 raise
             raise ProcessesError(
-                f"{me}: lost another process ({str(error)[:200]}); see what that one said; go on with the same "
+                f"lost another process ({str(error)[:200]}); see what that one said; go on with the same "
                 "commands and --resume"
             ) from error
 
 
+def name() -> str:
+    """What messages of this process begin with: its number, or nothing where it is the only one."""
+    if not jax.distributed.is_initialized() or not several():  # asking for devices would start them
+        return ""
+    return f"process {jax.process_index()} of {jax.process_count()}: "
+
+
 def leave(status: int) -> None:
     """End this process at once if it is one of several; Python's own way would first wait for the others."""
-    if not jax.distributed.is_initialized() or not several():
+    if not name():
         return
     if leads():
         time.sleep(_SECONDS_TO_PART)
@@ -130,7 +133,7 @@ def _join(settings: TransferSettings) -> None:
     except Exception as error:  # JAX raises whatever its detection of clusters and its transport do
         if arguments or "should be defined" not in str(error):  # that: this TPU host is alone
             raise ProcessesError(
-                f"cannot meet the other processes at {where} ({str(error)[:200]}); {_WAYS_OUT}"
+                f"{_named(arguments)}cannot meet the others at {where} ({str(error)[:200]}); {_WAYS_OUT}"
             ) from error
     finally:
         alarm.cancel()
@@ -143,36 +146,33 @@ _WAYS_OUT = (
 
 
 def _give_up(where: str, arguments: dict[str, Any]) -> None:
-    me = f"process {arguments['process_id']} of {arguments['num_processes']}: " if "process_id" in arguments else ""
-    print(
-        f"spliceai-jax: {me}the other processes did not come to {where} within {_SECONDS_TO_MEET} s; {_WAYS_OUT}",
-        file=sys.stderr,
-        flush=True,
-    )
+    text = f"{_named(arguments)}the others did not come to {where} within {_SECONDS_TO_MEET} s; {_WAYS_OUT}"
+    print(f"spliceai-jax: {text}", file=sys.stderr, flush=True)
     os._exit(ProcessesError.exit_status)
+
+
+def _named(arguments: dict[str, Any]) -> str:
+    return f"process {arguments['process_id']} of {arguments['num_processes']}: " if arguments else ""
 
 
 def _cluster() -> tuple[str, dict[str, Any]] | None:
     """What started this process together with others, in words, and what JAX must be told that it would get wrong."""
-    if (tasks := int(os.environ.get("OMPI_COMM_WORLD_SIZE", 1))) > 1:
-        if "OMPI_MCA_orte_hnp_uri" not in os.environ:
+    for method, words, count, rank in (
+        ("ompi", "Open MPI's first host", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+        # Of the step, not of the job: a batch script and an interactive shell are one task of a job of many.
+        ("slurm", "SLURM's first node", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
+    ):
+        if (tasks := int(os.environ.get(count, 1))) < 2:
+            continue
+        if method == "ompi" and "OMPI_MCA_orte_hnp_uri" not in os.environ:
             raise ProcessesError(
-                "JAX does not know this version of Open MPI; give --coordinator HOST:PORT --num-processes "
-                "$OMPI_COMM_WORLD_SIZE --process-id $OMPI_COMM_WORLD_RANK"
+                f"JAX does not know this version of Open MPI; give --coordinator HOST:PORT --num-processes ${count} "
+                f"--process-id ${rank}"
             )
-        rank = int(os.environ["OMPI_COMM_WORLD_RANK"])
-        return "Open MPI's first host", {
+        return words, {
             "num_processes": tasks,
-            "process_id": rank,
-            "cluster_detection_method": "ompi",
-        }
-    # Of the step, not of the job: a batch script and an interactive shell are one task of a job of many.
-    if (tasks := int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))) > 1:
-        rank = int(os.environ["SLURM_PROCID"])
-        return "SLURM's first node", {
-            "num_processes": tasks,
-            "process_id": rank,
-            "cluster_detection_method": "slurm",
+            "process_id": int(os.environ[rank]),
+            "cluster_detection_method": method,
         }
     if find_spec("libtpu") and (glob.glob("/dev/accel*") or glob.glob("/dev/vfio/[0-9]*")):
         return "the TPU's first host", {}

@@ -245,7 +245,7 @@ with processes.joined(TransferSettings(train_dataset="a", test_dataset="b", pret
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr.startswith("spliceai-jax: process 1 of 2: the other processes did not come to 127.0.0.1:")
+    assert done.stderr.startswith("spliceai-jax: process 1 of 2: the others did not come to 127.0.0.1:")
     assert done.stderr.count("\n") == 1
 
 
