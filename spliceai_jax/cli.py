@@ -34,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_transfer(commands)
     _add_evaluate(commands)
     _add_convert(commands)
+    _add_inspect(commands)
     return parser
 
 
@@ -103,7 +104,7 @@ def _add_transfer(commands: Any) -> None:
         "'train' in its name, else a tenth of the training file)",
     )
     add("--loss", "-l", choices=get_args(LossName), help="training loss (default: the recipe's)")
-    add("--unfreeze-all", "-A", action="store_true", help="train everything")
+    add("--unfreeze-all", "-A", action=argparse.BooleanOptionalAction, help="train everything")
     add(
         "--unfreeze",
         "-u",
@@ -173,6 +174,18 @@ def _add_convert(commands: Any) -> None:
     parser.add_argument("target", metavar="OUT", help="what to make; must not exist")
 
 
+def _add_inspect(commands: Any) -> None:
+    parser = _add_command(
+        commands,
+        "inspect",
+        _inspect,
+        "say what a .pt file is: its size, its card, which released model",
+        "spliceai-jax inspect model_best.pt",
+    )
+    parser.add_argument("file", metavar="FILE.pt", help="weights")
+    parser.add_argument("--json", action="store_true", default=False, help="print JSON, the whole card included")
+
+
 def _transfer(arguments: dict[str, Any]) -> None:
     from spliceai_jax.console import ConsoleReport
     from spliceai_jax.fine_tuning import transfer
@@ -217,6 +230,39 @@ def _convert(arguments: dict[str, Any]) -> None:
     else:
         model.to_orbax(target)
     print(f"{target}: the {model.flanking_size}-nt model of {source}")
+
+
+def _inspect(arguments: dict[str, Any]) -> None:
+    from spliceai_jax.card import inspect_pt
+
+    found = inspect_pt(arguments["file"])
+    if arguments["json"]:
+        print(json.dumps(asdict(found), indent=2))
+        return
+    facts = {
+        "flanking size": f"{found.flanking_size} nt",
+        "parameters": f"{found.parameters:,}",
+        "finite": f"NO: {', '.join(found.not_finite)}" if found.not_finite else "yes",
+        "SHA-256": found.sha256,
+        "released": "; ".join(f"OpenSpliceAI's {name}" for name in found.released_as)
+        or "no, the file is none of OpenSpliceAI's 100",
+        "card": found.card_problem or "none",
+    }
+    if (card := found.card) is not None:
+        parent, train, test = card["parent"], card["datasets"]["train"], card["datasets"]["test"]
+        facts["card"] = f"fine-tuned by spliceai-jax {card['versions']['spliceai-jax']} on {card['started']}"
+        facts["parent"] = "; ".join(parent["released_as"]) or parent["path"]
+        facts["its SHA-256"] = parent["sha256"]
+        facts["trained on"] = f"{train['path']}: {train['windows']} windows"
+        facts["recipe"] = f"{card['recipe']['name']}, epoch {card['epoch']} of 0 to {card['recipe']['epochs'] - 1}"
+        facts["tested on"] = f"{test['path']}: {test['windows']} windows"
+        for kind in ("donor", "acceptor"):
+            was, now = card["before"]["test"][kind], card["after"]["test"][kind]
+            facts[f"{kind} AUPRC"] = f"{was['auprc']:.4f} before, {now['auprc']:.4f} after"
+        facts["command"] = card["command"]
+    width = max(map(len, facts))
+    for name, fact in facts.items():
+        print(f"{name:>{width}}  {fact}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

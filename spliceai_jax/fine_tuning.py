@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from spliceai_jax import freezing
+from spliceai_jax.card import render_card
 from spliceai_jax.checkpoints import Checkpoints, Progress
 from spliceai_jax.console import Report
 from spliceai_jax.convert import pt_bytes
@@ -26,6 +27,7 @@ from spliceai_jax.logs import render_logs
 from spliceai_jax.metrics import Metrics
 from spliceai_jax.parallel import make_engine
 from spliceai_jax.plan import Plan, make_plan
+from spliceai_jax.record import record_session
 from spliceai_jax.schedules import schedule
 from spliceai_jax.settings import TransferSettings
 from spliceai_jax.training import init_state
@@ -96,6 +98,8 @@ class _Run:
             state, progress = restored
             self._report.line(f"going on from epoch {progress.epoch}, batch {progress.batch}")
         self._state, self._progress = self._engine.place(state), progress
+        if not self._finished:
+            self._about = record_session(self._plan)
         self._write_logs()  # those on disk may be ahead of the checkpoint
         # 2. What the frozen part makes of each window, and the untouched model's row.
         self._keep_trunk()
@@ -103,7 +107,7 @@ class _Run:
             progress.history.untouched = self._evaluate("before training")
         self._show_rows()
         # 3. Epochs, each training then evaluation, until the last or the stopping rule.
-        while progress.epoch < self._plan.recipe.epochs and not self._should_stop():
+        while not self._finished:
             self._train_epoch()
             self._finish_epoch()
         return self._result()
@@ -163,7 +167,10 @@ class _Run:
         content = pt_bytes(self._plan.architecture.flanking_size, variables)
         write_whole(self._plan.folder.epoch_model(progress.epoch), content)
         if history.best_epoch == progress.epoch:
+            # The card names the file it describes: between the two writes it is seen not to be the new one's.
             write_whole(self._plan.folder.best_model, content)
+            card = render_card(content, self._plan.identity(), self._about, history)
+            write_whole(self._plan.folder.best_card, card)
         progress.epoch, progress.batch = progress.epoch + 1, 0
         self._save()
         self._show_rows(len(history.epochs) - 1)
@@ -240,11 +247,10 @@ class _Run:
             row = (epoch.train.metrics.loss, epoch.validation.metrics, epoch.test.metrics)
             self._report.row(str(number), *row, best)
 
-    def _should_stop(self) -> bool:
-        history = self._progress.history
-        if not (self._plan.recipe.early_stopping and history.epochs):
-            return False
-        return history.epochs_since_best >= self._plan.recipe.patience
+    @property
+    def _finished(self) -> bool:
+        recipe = self._plan.recipe
+        return self._progress.history.finished(recipe.epochs, recipe.patience if recipe.early_stopping else None)
 
     def _result(self) -> TransferResult:
         history, report = self._progress.history, self._report

@@ -107,7 +107,7 @@ def make_plan(settings: TransferSettings) -> Plan:
     """
     recipe = settings.effective_recipe
     pretrained = Pretrained.from_pt(settings.pretrained_model, settings.flanking_size)
-    folder = RunFolder(
+    folder = RunFolder.named(
         settings.output_dir,
         settings.project_name,
         pretrained.flanking_size,

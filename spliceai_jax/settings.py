@@ -1,6 +1,7 @@
 """What a caller asks of `transfer`, checked when it is made."""
 
 import math
+import shlex
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -109,6 +110,19 @@ class TransferSettings:
         if self.unfreeze is not None:
             overrides.setdefault("unfreeze_all", False)  # who asks for the last units does not want all
         return replace(RECIPES[self.recipe], **overrides)
+
+    def command(self) -> str:
+        """The command line that asks for the same."""
+        words = ["spliceai-jax", "transfer"]
+        for field in fields(self):
+            value, flag = getattr(self, field.name), _flag(field.name)
+            if value == field.default and field.name not in ("output_dir", "project_name"):
+                continue
+            if isinstance(value, bool):
+                words.append(flag if value else flag.replace("--", "--no-", 1))
+            else:
+                words += [flag, str(value)]
+        return shlex.join(words)
 
 
 def _flag(name: str) -> str:
