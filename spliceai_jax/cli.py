@@ -35,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_convert(commands)
     _add_inspect(commands)
+    _add_report(commands)
     return parser
 
 
@@ -139,6 +140,7 @@ def _add_transfer(commands: Any) -> None:
         help="room on disk, at most, for what the frozen part of the network makes of each window, computed once; 0: "
         "compute it every time (default: 20 on CPUs, 0 elsewhere)",
     )
+    add("--tensorboard", action="store_true", help="write TensorBoard events too (needs spliceai-jax[tensorboard])")
 
 
 def _add_evaluate(commands: Any) -> None:
@@ -184,6 +186,17 @@ def _add_inspect(commands: Any) -> None:
     )
     parser.add_argument("file", metavar="FILE.pt", help="weights")
     parser.add_argument("--json", action="store_true", default=False, help="print JSON, the whole card included")
+
+
+def _add_report(commands: Any) -> None:
+    parser = _add_command(
+        commands,
+        "report",
+        _report,
+        "make the page about a run, finished or under way: report.html in its folder",
+        "spliceai-jax report out/SpliceAI_worm_400_0_rs42/0",
+    )
+    parser.add_argument("folder", metavar="RUN_FOLDER", help="folder that holds the run's run.json")
 
 
 def _transfer(arguments: dict[str, Any]) -> None:
@@ -263,6 +276,17 @@ def _inspect(arguments: dict[str, Any]) -> None:
     width = max(map(len, facts))
     for name, fact in facts.items():
         print(f"{name:>{width}}  {fact}")
+
+
+def _report(arguments: dict[str, Any]) -> None:
+    import jax
+
+    from spliceai_jax.report import read_run, write_report
+
+    run = read_run(arguments["folder"])
+    if not run.finished:
+        jax.config.update("jax_platforms", "cpu")  # the run may be at work on the accelerator, and have filled it
+    print(write_report(run))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from spliceai_jax.checkpoints import Checkpoints, Progress
 from spliceai_jax.console import Report
 from spliceai_jax.convert import pt_bytes
 from spliceai_jax.dataset import Windows
-from spliceai_jax.errors import DivergedError, Interrupted
+from spliceai_jax.errors import DivergedError, Interrupted, SpliceAIWarning
 from spliceai_jax.evaluation import evaluate_windows
 from spliceai_jax.folder import write_whole
 from spliceai_jax.history import Epoch, History, SplitRecord
@@ -28,8 +29,10 @@ from spliceai_jax.metrics import Metrics
 from spliceai_jax.parallel import make_engine
 from spliceai_jax.plan import Plan, make_plan
 from spliceai_jax.record import record_session
+from spliceai_jax.report import Scorer, is_current, read_run, write_report
 from spliceai_jax.schedules import schedule
 from spliceai_jax.settings import TransferSettings
+from spliceai_jax.tensorboard import Scalars
 from spliceai_jax.training import init_state
 
 SECONDS_BETWEEN_CHECKPOINTS = 600.0
@@ -87,6 +90,7 @@ class _Run:
         self._plan, self._checkpoints, self._report, self._stop = plan, checkpoints, report, stop
         self._engine = make_engine(plan.architecture, plan.recipe, plan.settings.precision, plan.settings.parallel)
         self._sets = {"train": plan.train, "validation": plan.validation, "test": plan.test}
+        self._scalars = Scalars(plan.folder.tensorboard, len(plan.batches(0))) if plan.settings.tensorboard else None
         self._last_save = time.monotonic()
 
     def to_the_end(self) -> TransferResult:
@@ -110,7 +114,9 @@ class _Run:
         while not self._finished:
             self._train_epoch()
             self._finish_epoch()
-        return self._result()
+        result = self._result()
+        self._write_report()
+        return result
 
     # -- one epoch -------------------------------------------------------------------------------------------
 
@@ -220,6 +226,8 @@ class _Run:
     def _write_logs(self) -> None:
         for name, text in render_logs(self._progress.history).items():
             write_whole(self._plan.folder.log(name), text)
+        if self._scalars:
+            self._scalars.write(self._progress.history)
 
     def _save(self) -> None:
         self._write_logs()
@@ -233,6 +241,30 @@ class _Run:
                 f"{self._plan.folder.root}; go on with the same command and --resume",
                 self._stop.received,
             )
+
+    def _write_report(self) -> None:
+        """The run is whole before: what goes wrong here is told in a line."""
+        plan = self._plan
+        again = f"the run is finished and its models whole; make the report by `spliceai-jax report {plan.folder.root}`"
+
+        def after_batch(done: int) -> None:
+            advance(done)
+            if self._stop.received:
+                signal = self._stop.received
+                raise Interrupted(f"stopped by {signal.name} before the report was made; {again}", signal)
+
+        try:
+            if is_current(run := read_run(plan.folder.root)):
+                return
+            variables, test = plan.pretrained.variables, self._sets["test"]
+            with self._report.progress("report", len(test)) as advance:
+                page = write_report(run, Scorer(self._engine, variables, test, plan.batch_size, after_batch))
+        except Interrupted:
+            raise
+        except Exception as error:  # a page is not worth a run's exit status
+            warnings.warn(f"the report could not be made ({error}); {again}", SpliceAIWarning, stacklevel=2)
+        else:
+            self._report.line(f"report: {page}")
 
     # -- what is shown ---------------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """What a run will do: every input read, everything that can be wrong found, before anything is written."""
 
 import hashlib
+import importlib.util
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from spliceai_jax import freezing
 from spliceai_jax.architecture import ARCHITECTURES, CLASSES, WINDOW, Architecture
 from spliceai_jax.convert import pt_bytes
 from spliceai_jax.dataset import Windows, epoch_batches, read_windows, split_validation
-from spliceai_jax.errors import DatasetError, SpliceAIWarning
+from spliceai_jax.errors import DatasetError, SettingsError, SpliceAIWarning
 from spliceai_jax.folder import RunFolder
 from spliceai_jax.kept_trunk import TrunkPlan, plan_trunk
 from spliceai_jax.pretrained import Pretrained
@@ -105,6 +106,11 @@ def make_plan(settings: TransferSettings) -> Plan:
     Raises:
         SpliceAIError: Of the kind that fits; the message names what was wrong and the way out.
     """
+    if settings.tensorboard and importlib.util.find_spec("tensorboardX") is None:
+        raise SettingsError(
+            "--tensorboard needs the package tensorboardX, which is not installed; pip install "
+            "'spliceai-jax[tensorboard]', or leave the flag out"
+        )
     recipe = settings.effective_recipe
     pretrained = Pretrained.from_pt(settings.pretrained_model, settings.flanking_size)
     folder = RunFolder.named(

@@ -13,8 +13,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from spliceai_jax.architecture import CLASSES, WINDOW
 from spliceai_jax.dataset import Windows
 from spliceai_jax.folder import RunFolder, write_whole

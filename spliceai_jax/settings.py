@@ -39,6 +39,7 @@ class TransferSettings:
         kept_trunk: Gigabytes (10^9 bytes) on disk at most for what the frozen part of the network makes of each
             window, computed once; 0: compute it every time. None: 20 on CPUs, 0 elsewhere, where reading it back has
             not been measured to be faster than computing it.
+        tensorboard: Write losses, rates and metrics as TensorBoard events, in `tensorboard` in the run's folder.
 
     Raises:
         SettingsError: A value is out of range.
@@ -68,6 +69,7 @@ class TransferSettings:
     precision: Precision = "float32"
     parallel: Parallel = "jit"
     kept_trunk: float | None = None
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
         """Check every value that can be checked without opening a file."""
