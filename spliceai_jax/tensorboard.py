@@ -1,5 +1,6 @@
 """A run's scalars as TensorBoard events."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ class Scalars:
 
     def __init__(self, folder: Path, batches_per_epoch: int) -> None:
         """Begin the file in a folder, which is made where it is missing."""
-        import tensorboardX  # an extra, checked for in the plan
+        from tensorboardX.event_file_writer import EventsWriter  # an extra, checked for in the plan
 
         folder.mkdir(parents=True, exist_ok=True)
         for file in folder.glob("events.out.tfevents.*"):
             file.unlink()
-        self._writer: Any = tensorboardX.SummaryWriter(str(folder))
+        # SummaryWriter hands events to a thread, and its flush leaves behind those that the thread has not taken yet.
+        self._writer: Any = EventsWriter(str(folder / "events"))
         self._batches_per_epoch = batches_per_epoch
         self._written = (False, 0, 0)
 
@@ -31,8 +33,8 @@ class Scalars:
             for split, record in history.untouched.items():
                 self._metrics(split, record, 0)
         for step in range(updates, len(history.update_losses)):
-            self._writer.add_scalar("train/batch_loss", history.update_losses[step], step + 1)
-            self._writer.add_scalar("train/learning_rate", history.update_rates[step], step + 1)
+            self._add("train/batch_loss", history.update_losses[step], step + 1)
+            self._add("train/learning_rate", history.update_rates[step], step + 1)
         for number in range(epochs, len(history.epochs)):
             for split in ("train", "validation", "test"):
                 record = getattr(history.epochs[number], split)
@@ -40,8 +42,14 @@ class Scalars:
         self._writer.flush()
         self._written = (bool(history.untouched), len(history.update_losses), len(history.epochs))
 
+    def _add(self, tag: str, value: float, step: int) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.summary import scalar
+
+        self._writer.write_event(Event(wall_time=time.time(), step=step, summary=scalar(tag, value)))
+
     def _metrics(self, split: str, record: SplitRecord, step: int) -> None:
-        self._writer.add_scalar(f"{split}/loss", record.metrics.loss, step)
+        self._add(f"{split}/loss", record.metrics.loss, step)
         for kind in ("donor", "acceptor"):
             site = getattr(record.metrics, kind)
             for name, value in (
@@ -50,4 +58,4 @@ class Scalars:
                 ("precision", site.precision),
                 ("recall", site.recall),
             ):
-                self._writer.add_scalar(f"{split}/{kind}_{name}", value, step)
+                self._add(f"{split}/{kind}_{name}", value, step)
