@@ -4,36 +4,12 @@ import hashlib
 import json
 import shlex
 from dataclasses import asdict, fields
-from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SHARED, needs_shared, random_model
+from conftest import SHARED, needs_shared, random_model, run_arguments
 
-from spliceai_jax import TransferSettings, cli, evaluate, fine_tuning, transfer
-from spliceai_jax.card import inspect_pt
-from spliceai_jax.folder import write_whole
-
-FOLDER = "SpliceAI_a b_80_0_rs42/0"
-
-
-def settings(data: Path, model: Path, output: Path, **more: object) -> TransferSettings:
-    return TransferSettings(
-        train_dataset=data / "dataset_train.h5",
-        test_dataset=data / "dataset_test.h5",
-        pretrained_model=model,
-        output_dir=output,
-        project_name="a b",
-        epochs=2,
-        batch_size=4,
-        resume=True,
-        **more,
-    )
-
-
-@pytest.fixture(scope="module")
-def run(small_data, small_model, tmp_path_factory) -> Path:
-    return transfer(settings(small_data, small_model, tmp_path_factory.mktemp("run"))).folder
+from spliceai_jax import TransferSettings, cli, evaluate
 
 
 def printed(capsys: pytest.CaptureFixture, *argv: object) -> str:
@@ -50,9 +26,9 @@ def parsed(command: str) -> TransferSettings:
     return TransferSettings(**{name: value for name, value in arguments.items() if name in names})
 
 
-def test_the_card_says_where_the_model_comes_from(run, small_data, small_model) -> None:
-    card = json.loads((run / "models" / "model_best.json").read_text())
-    model = run / "models" / "model_best.pt"
+def test_the_card_says_where_the_model_comes_from(finished, small_data, small_model) -> None:
+    card = json.loads((finished / "models" / "model_best.json").read_text())
+    model = finished / "models" / "model_best.pt"
     assert card["sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
     assert card["parent"]["path"] == str(small_model)
     assert card["parent"]["sha256"] == hashlib.sha256(small_model.read_bytes()).hexdigest()
@@ -60,7 +36,7 @@ def test_the_card_says_where_the_model_comes_from(run, small_data, small_model) 
         measured = asdict(evaluate(path, small_data / "dataset_test.h5"))
         assert card[name]["test"]["donor"]["auprc"] == pytest.approx(measured["donor"]["auprc"], rel=1e-5)
         assert card[name]["test"]["loss"] == pytest.approx(measured["loss"], rel=1e-5)
-    identity = json.loads((run / "run.json").read_text())
+    identity = json.loads((finished / "run.json").read_text())
     for name in ("train", "validation", "test"):
         assert card["datasets"][name]["fingerprint"] == identity[f"{name}_dataset"]
     assert card["datasets"]["train"]["donors"] == 11 * 6
@@ -75,53 +51,32 @@ def test_the_card_says_where_the_model_comes_from(run, small_data, small_model) 
         {},
         {"recipe": "best", "unfreeze_all": False, "early_stopping": False},
         {"unfreeze": 0, "kept_trunk": 0.5, "early_stopping": True, "learning_rate": 3e-5, "flanking_size": 80},
-        {"tensorboard": True, "parallel": "pmap", "random_seed": 7, "exp_num": 3, "validation_dataset": "v; rm.h5"},
+        {
+            "tensorboard": False,
+            "resume": True,
+            "parallel": "pmap",
+            "random_seed": 7,
+            "exp_num": 3,
+            "validation_dataset": "v; rm.h5",
+        },
     ],
 )
 def test_the_command_asks_for_the_same(small_data, small_model, tmp_path, more) -> None:
-    asked = settings(small_data, small_model, tmp_path / "o u t", **more)
+    asked = TransferSettings(**{**run_arguments(small_data, small_model, tmp_path / "o u t"), **more})
     again = parsed(asked.command())
     assert {k: str(v) for k, v in asdict(again).items()} == {k: str(v) for k, v in asdict(asked).items()}
 
 
-def test_killed_between_model_and_card(small_data, small_model, tmp_path, monkeypatch, capsys) -> None:
-    """What lies there says of itself that it does not go together; `--resume` mends it."""
-
-    class Killed(BaseException):
-        pass
-
-    def dying(path: Path, content: bytes | str) -> None:
-        if path.name == "model_best.json" and path.exists():
-            raise Killed
-        write_whole(path, content)
-
-    asked = settings(small_data, small_model, tmp_path, learning_rate=1e-3)
-    with monkeypatch.context() as context:
-        context.setattr(fine_tuning, "write_whole", dying)
-        with pytest.raises(Killed):
-            transfer(asked)
-    model = tmp_path / FOLDER / "models" / "model_best.pt"
-    found = inspect_pt(model)
-    assert found.card is None
-    assert "describes another file" in found.card_problem
-    assert "describes another file" in printed(capsys, model)
-    result = transfer(asked)
-    found = inspect_pt(model)
-    assert found.card_problem is None
-    assert found.card["epoch"] == result.best_epoch == 1
-    assert found.card["after"]["test"] == json.loads(json.dumps(asdict(result.history.epochs[1].test.metrics)))
-
-
-def test_inspect_a_tuned_model(run, small_model, capsys) -> None:
-    out = printed(capsys, run / "models" / "model_best.pt")
+def test_inspect_a_tuned_model(finished, small_model, capsys) -> None:
+    out = printed(capsys, finished / "models" / "model_best.pt")
     assert "flanking size  80 nt" in out
     assert "parameters  93,251" in out
     assert "finite  yes" in out
     assert f"parent  {small_model}" in out
-    assert "--epochs 2" in out
-    shown = json.loads(printed(capsys, run / "models" / "model_best.pt", "--json"))
-    assert shown["card"] == json.loads((run / "models" / "model_best.json").read_text())
-    assert json.loads(printed(capsys, run / "models" / "model_0.pt", "--json"))["card"] is None
+    assert "--epochs 3" in out
+    shown = json.loads(printed(capsys, finished / "models" / "model_best.pt", "--json"))
+    assert shown["card"] == json.loads((finished / "models" / "model_best.json").read_text())
+    assert json.loads(printed(capsys, finished / "models" / "model_0.pt", "--json"))["card"] is None
 
 
 def test_inspect_weights_that_are_not_finite(tmp_path, capsys) -> None:

@@ -9,20 +9,22 @@ import signal
 import struct
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_windows, random_model, write_dataset
+from conftest import RUN, make_windows, random_model, run_arguments, write_dataset
 from filelock import FileLock
 from PIL import Image
 from sklearn.metrics import precision_recall_curve
 
 from spliceai_jax import TransferSettings, cli, fine_tuning, transfer
 from spliceai_jax.architecture import ARCHITECTURES, BASES, CLASSES
+from spliceai_jax.card import inspect_pt
 from spliceai_jax.dataset import read_windows
 from spliceai_jax.errors import Interrupted, SettingsError, SpliceAIWarning
+from spliceai_jax.folder import write_whole
 from spliceai_jax.parallel import JitEngine, make_engine
 from spliceai_jax.recipes import Recipe
 from spliceai_jax.report import Run, page, read_run, scoring
@@ -33,36 +35,6 @@ FIGURES = {
     *(f"{name}_{kind}" for name in ("precision_recall", "scores", "calibration", "logo") for kind in KINDS),
 }
 OF_TEST_SET = {name for name in FIGURES if name.endswith(KINDS)}
-
-
-def arguments(data: Path, model: Path, output: Path) -> dict[str, object]:
-    return {
-        "train_dataset": data / "dataset_train.h5",
-        "test_dataset": data / "dataset_test.h5",
-        "pretrained_model": model,
-        "output_dir": output,
-        "project_name": "<i>small",
-        "epochs": 3,
-        "batch_size": 3,
-        "unfreeze": 4,
-        "learning_rate": 3e-3,
-        "tensorboard": True,
-    }
-
-
-@pytest.fixture(scope="module")
-def finished(small_data, small_model, tmp_path_factory, command_line) -> Path:
-    """The folder of a finished run, from the real command line."""
-    output = tmp_path_factory.mktemp("finished")
-    given = arguments(small_data, small_model, output)
-    given.pop("tensorboard")
-    flags = itertools.chain(*((f"--{name.replace('_', '-')}", value) for name, value in given.items()))
-    done = command_line("transfer", *flags, "--tensorboard")
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    folder = output / "SpliceAI_<i>small_80_0_rs42" / "0"
-    assert done.stdout.splitlines()[-1] == f"report: {folder / 'report.html'}"
-    return folder
 
 
 @pytest.fixture
@@ -359,7 +331,7 @@ def again(finished, small_data, small_model, tmp_path) -> TransferSettings:
     output = tmp_path / "again"
     shutil.copytree(finished, output / finished.parent.name / "0")
     (output / finished.parent.name / "0" / "report.html").unlink()
-    return TransferSettings(**arguments(small_data, small_model, output), resume=True)
+    return TransferSettings(**run_arguments(small_data, small_model, output), resume=True)
 
 
 def test_a_report_that_fails_harms_nothing(again, monkeypatch) -> None:
@@ -378,7 +350,7 @@ def test_a_report_that_fails_harms_nothing(again, monkeypatch) -> None:
 
 
 def test_a_report_that_is_interrupted_harms_nothing(again, monkeypatch) -> None:
-    evaluate, folder = JitEngine.evaluate, Path(again.output_dir) / "SpliceAI_<i>small_80_0_rs42" / "0"
+    evaluate, folder = JitEngine.evaluate, Path(again.output_dir) / RUN
 
     evaluated = itertools.count()
 
@@ -442,35 +414,42 @@ def test_events_hold_the_history(finished) -> None:
     check_events(finished)
 
 
-def test_resumed_events_hold_each_point_once(small_data, small_model, tmp_path, monkeypatch) -> None:
-    """The process dies after a save in the middle of an epoch, with events ahead of the last checkpoint."""
+def test_killed_between_model_and_card(small_data, small_model, tmp_path, monkeypatch, capsys) -> None:
+    """What lies there says of itself that it does not go together; `--resume` mends it, and no event is there twice."""
 
     class Killed(BaseException):
         pass
 
-    settings = TransferSettings(**arguments(small_data, small_model, tmp_path), resume=True)
-    trained, train = itertools.count(), JitEngine.train
-
-    def dying(self, state, batch, rate):
-        if next(trained) == 6:
+    def dying(path: Path, content: bytes | str) -> None:
+        if path.name == "model_best.json" and path.exists():
             raise Killed
-        return train(self, state, batch, rate)
+        write_whole(path, content)
 
-    monkeypatch.setattr(fine_tuning, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    settings = TransferSettings(**run_arguments(small_data, small_model, tmp_path), resume=True)
+    folder = tmp_path / RUN
+    model = folder / "models" / "model_best.pt"
     with monkeypatch.context() as context:
-        context.setattr(JitEngine, "train", dying)
+        context.setattr(fine_tuning, "write_whole", dying)
         with pytest.raises(Killed):
             transfer(settings)
-    folder = tmp_path / "SpliceAI_<i>small_80_0_rs42" / "0"
-    assert len(events(folder / "tensorboard")) > 12
-    transfer(settings)
+    assert len(events(folder / "tensorboard")) > 4
+    assert inspect_pt(model).card is None
+    assert "describes another file" in inspect_pt(model).card_problem
+    assert cli.main(["inspect", str(model)]) == 0
+    assert "describes another file" in capsys.readouterr().out
+    result = transfer(settings)
     check_events(folder)
     assert len(read_run(folder).record.sessions) == 2
+    found = inspect_pt(model)
+    assert found.card_problem is None
+    assert found.card["epoch"] == result.best_epoch > 0
+    best = result.history.epochs[result.best_epoch]
+    assert found.card["after"]["test"] == json.loads(json.dumps(asdict(best.test.metrics)))
 
 
 def test_the_extra_that_is_not_installed(small_data, small_model, tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
-    settings = TransferSettings(**arguments(small_data, small_model, tmp_path / "out"))
+    settings = TransferSettings(**run_arguments(small_data, small_model, tmp_path / "out"))
     with pytest.raises(SettingsError, match=r"pip install 'spliceai-jax\[tensorboard\]'"):
         transfer(settings)
     assert not (tmp_path / "out").exists()
