@@ -179,7 +179,10 @@ def test_a_run_ends_with_its_report(finished) -> None:
 def test_a_run_moved_elsewhere_is_reported_whole(copied) -> None:
     before = files(copied)
     (copied / "report.html").unlink()
-    assert figures(report(copied)) == FIGURES
+    text = report(copied)
+    assert figures(text) == FIGURES
+    assert "Left out" not in text
+    assert text.count("called, tuned") == text.count("called, untouched") == 2
     after = files(copied)
     assert {name for name in after if after[name] != before.get(name)} <= {"report.html"} | {
         f"report/{name}.png" for name in OF_TEST_SET
