@@ -66,7 +66,7 @@ def _state_dict(content: Any, path: Path) -> dict[str, torch.Tensor]:
     return state
 
 
-def _problems(state: dict[str, torch.Tensor], tensors: list[Tensor]) -> list[str]:
+def _problems(state: dict[str, torch.Tensor], tensors: list[Tensor], finite: bool = True) -> list[str]:
     expected = {tensor.key: tensor for tensor in tensors}
     problems = [f"{key} is missing" for key in expected if key not in state]
     problems += [f"{key} is unexpected" for key in state if key not in expected]
@@ -78,7 +78,7 @@ def _problems(state: dict[str, torch.Tensor], tensors: list[Tensor]) -> list[str
             problems.append(f"{key} has shape {tuple(value.shape)}, expected {tensor.shape}")
         elif value.dtype != dtype:
             problems.append(f"{key} is {value.dtype}, expected {dtype}")
-        elif not tensor.is_count and not bool(torch.isfinite(value).all()):
+        elif finite and not tensor.is_count and not bool(torch.isfinite(value).all()):
             problems.append(f"{key} holds values that are infinite or not a number")
         elif key.endswith("running_var") and bool((value < 0).any()):
             problems.append(f"{key} holds variances below zero")
@@ -96,12 +96,13 @@ def _listed(problems: list[str]) -> str:
     return "; ".join(problems[:_LISTED_PROBLEMS]) + (f"; and {more} more" if more > 0 else "")
 
 
-def read_pt(path: str | Path, flanking_size: int | None = None) -> tuple[int, Variables]:
+def read_pt(path: str | Path, flanking_size: int | None = None, finite: bool = True) -> tuple[int, Variables]:
     """Read a `.pt` file: a state dict, plain, under `module.` prefixes, or under the key `state_dict`.
 
     Arguments:
         path: The file.
         flanking_size: What the caller expects (80, 400, 2000 or 10000), or None to take what the file holds.
+        finite: Refuse values that are infinite or not a number.
 
     Returns:
         The flanking size that the weights fit, and the variables, numpy arrays in float32 (counts in int32).
@@ -122,7 +123,7 @@ def read_pt(path: str | Path, flanking_size: int | None = None) -> tuple[int, Va
         )
     # Weights that fit no table are held against the one they come nearest to.
     size = fits or flanking_size or min(tables, key=lambda known: len(_problems(state, tables[known])))
-    if problems := _problems(state, tables[size]):
+    if problems := _problems(state, tables[size], finite):
         raise WeightsError(f"{path}: not the weights of a {size}-nt model: {_listed(problems)}")
     flat = {}
     for tensor in tables[size]:

@@ -1,5 +1,7 @@
 """Checkpoints: everything that decides the rest of a run, saved by orbax."""
 
+import contextlib
+import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,8 +69,7 @@ class Checkpoints:
                 f"{self._manager.directory / str(serial)}: this checkpoint cannot be read ({error!s:.200}); delete the "
                 "folder to go on from the one before it"
             ) from error
-        loop = restored["progress"]
-        return restored["state"], Progress(loop["epoch"], loop["batch"], History.from_json(loop["history"]))
+        return restored["state"], _progress(restored["progress"])
 
     def __enter__(self) -> Self:
         """Use as a context manager, which releases orbax's resources."""
@@ -76,6 +77,23 @@ class Checkpoints:
 
     def __exit__(self, *exception: object) -> None:  # noqa: D105
         self._manager.close()
+
+
+def _progress(loop: dict[str, Any]) -> Progress:
+    return Progress(loop["epoch"], loop["batch"], History.from_json(loop["history"]))
+
+
+def latest_progress(folder: Path) -> Progress | None:
+    """The progress in the latest checkpoint, of a run that may be under way; None where there is none.
+
+    Only reads: opening a `CheckpointManager` would clear away what the run is about to finish.
+    """
+    serials = [int(path.name) for path in folder.glob("*") if path.name.isdecimal()]
+    for serial in sorted(serials, reverse=True):
+        # The run deletes old checkpoints meanwhile.
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            return _progress(json.loads((folder / str(serial) / "progress" / "metadata").read_text()))
+    return None
 
 
 def save_variables(path: Path, variables: Any) -> None:

@@ -35,6 +35,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_transfer(commands)
     _add_evaluate(commands)
     _add_convert(commands)
+    _add_inspect(commands)
+    _add_report(commands)
     return parser
 
 
@@ -113,7 +115,7 @@ def _add_transfer(commands: Any) -> None:
         "'train' in its name, else a tenth of the training file)",
     )
     add("--loss", "-l", choices=get_args(LossName), help="training loss (default: the recipe's)")
-    add("--unfreeze-all", "-A", action="store_true", help="train everything")
+    add("--unfreeze-all", "-A", action=argparse.BooleanOptionalAction, help="train everything")
     add(
         "--unfreeze",
         "-u",
@@ -156,6 +158,7 @@ def _add_transfer(commands: Any) -> None:
         help="room on disk, at most, for what the frozen part of the network makes of each window, computed once; 0: "
         "compute it every time (default: 20 on CPUs, 0 elsewhere)",
     )
+    add("--tensorboard", action="store_true", help="write TensorBoard events too (needs spliceai-jax[tensorboard])")
     _add_compilation_cache(parser)
 
 
@@ -191,6 +194,29 @@ def _add_convert(commands: Any) -> None:
     )
     parser.add_argument("source", metavar="IN", help=".pt file or checkpoint directory")
     parser.add_argument("target", metavar="OUT", help="what to make; must not exist")
+
+
+def _add_inspect(commands: Any) -> None:
+    parser = _add_command(
+        commands,
+        "inspect",
+        _inspect,
+        "say what a .pt file is: its size, its card, which released model",
+        "spliceai-jax inspect model_best.pt",
+    )
+    parser.add_argument("file", metavar="FILE.pt", help="weights")
+    parser.add_argument("--json", action="store_true", default=False, help="print JSON, the whole card included")
+
+
+def _add_report(commands: Any) -> None:
+    parser = _add_command(
+        commands,
+        "report",
+        _report,
+        "make the page about a run, finished or under way: report.html in its folder",
+        "spliceai-jax report out/SpliceAI_worm_400_0_rs42/0",
+    )
+    parser.add_argument("folder", metavar="RUN_FOLDER", help="folder that holds the run's run.json")
 
 
 def _transfer(arguments: dict[str, Any]) -> None:
@@ -237,6 +263,50 @@ def _convert(arguments: dict[str, Any]) -> None:
     else:
         model.to_orbax(target)
     print(f"{target}: the {model.flanking_size}-nt model of {source}")
+
+
+def _inspect(arguments: dict[str, Any]) -> None:
+    from spliceai_jax.card import inspect_pt
+
+    found = inspect_pt(arguments["file"])
+    if arguments["json"]:
+        print(json.dumps(asdict(found), indent=2))
+        return
+    facts = {
+        "flanking size": f"{found.flanking_size} nt",
+        "parameters": f"{found.parameters:,}",
+        "finite": f"NO: {', '.join(found.not_finite)}" if found.not_finite else "yes",
+        "SHA-256": found.sha256,
+        "released": "; ".join(f"OpenSpliceAI's {name}" for name in found.released_as)
+        or "no, the file is none of OpenSpliceAI's 100",
+        "card": found.card_problem or "none",
+    }
+    if (card := found.card) is not None:
+        parent, train, test = card["parent"], card["datasets"]["train"], card["datasets"]["test"]
+        facts["card"] = f"fine-tuned by spliceai-jax {card['versions']['spliceai-jax']} on {card['started']}"
+        facts["parent"] = "; ".join(parent["released_as"]) or parent["path"]
+        facts["its SHA-256"] = parent["sha256"]
+        facts["trained on"] = f"{train['path']}: {train['windows']} windows"
+        facts["recipe"] = f"{card['recipe']['name']}, epoch {card['epoch']} of 0 to {card['recipe']['epochs'] - 1}"
+        facts["tested on"] = f"{test['path']}: {test['windows']} windows"
+        for kind in ("donor", "acceptor"):
+            was, now = card["before"]["test"][kind], card["after"]["test"][kind]
+            facts[f"{kind} AUPRC"] = f"{was['auprc']:.4f} before, {now['auprc']:.4f} after"
+        facts["command"] = card["command"]
+    width = max(map(len, facts))
+    for name, fact in facts.items():
+        print(f"{name:>{width}}  {fact}")
+
+
+def _report(arguments: dict[str, Any]) -> None:
+    import jax
+
+    from spliceai_jax.report import read_run, write_report
+
+    run = read_run(arguments["folder"])
+    if not run.finished:
+        jax.config.update("jax_platforms", "cpu")  # the run may be at work on the accelerator, and have filled it
+    print(write_report(run))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

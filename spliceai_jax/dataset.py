@@ -55,6 +55,19 @@ class Windows:
         return counts
 
     @cached_property
+    def canonical_sites(self) -> dict[str, int]:
+        """How many donors stand before GT, "donor", and how many acceptors behind AG, "acceptor"."""
+        before, found = (self.bases.shape[1] - WINDOW) // 2, {}
+        for kind, first, pair in (("donor", 1, "GT"), ("acceptor", -2, "AG")):
+            found[kind] = 0
+            for rows in self._slices():
+                window, place = np.nonzero(self.labels[rows] == CLASSES.index(kind))
+                at = before + place + first
+                hits = [self.bases[rows[window], at + i] == BASES.index(base) for i, base in enumerate(pair)]
+                found[kind] += int((hits[0] & hits[1]).sum())
+        return found
+
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over the shard sizes, bases and labels, however the file stores them."""
         digest = hashlib.sha256(self.shards[self.index].astype("<i8").tobytes())

@@ -4,6 +4,7 @@ import contextlib
 import math
 import signal
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,21 +15,25 @@ import jax
 import numpy as np
 
 from spliceai_jax import freezing, processes
+from spliceai_jax.card import render_card
 from spliceai_jax.checkpoints import Checkpoints, Progress
 from spliceai_jax.console import Report
 from spliceai_jax.convert import pt_bytes
 from spliceai_jax.dataset import Windows
-from spliceai_jax.errors import DivergedError, Interrupted
+from spliceai_jax.errors import DivergedError, Interrupted, SpliceAIWarning
 from spliceai_jax.evaluation import evaluate_windows
 from spliceai_jax.history import Epoch, History, SplitRecord
 from spliceai_jax.interrupts import StopRequest, stop_request
 from spliceai_jax.kept_trunk import keep_trunk
 from spliceai_jax.logs import render_logs
 from spliceai_jax.metrics import Metrics
-from spliceai_jax.parallel import make_engine
+from spliceai_jax.parallel import JitEngine, make_engine
 from spliceai_jax.plan import Plan, make_plan
+from spliceai_jax.record import record_session
+from spliceai_jax.report import Scorer, is_current, read_run, write_report
 from spliceai_jax.schedules import schedule
 from spliceai_jax.settings import TransferSettings
+from spliceai_jax.tensorboard import Scalars
 from spliceai_jax.training import init_state
 
 SECONDS_BETWEEN_CHECKPOINTS = 600.0
@@ -97,6 +102,8 @@ class _Run:
         self._plan, self._checkpoints, self._report, self._stop = plan, checkpoints, report, stop
         self._engine = make_engine(plan.architecture, plan.recipe, plan.settings.precision, plan.settings.parallel)
         self._sets = {"train": plan.train, "validation": plan.validation, "test": plan.test}
+        told = plan.settings.tensorboard and processes.leads()
+        self._scalars = Scalars(plan.folder.tensorboard, len(plan.batches(0))) if told else None
         self._last_save = time.monotonic()
         self._vote = processes.Vote()
         self._stopped_by: signal.Signals | None = None
@@ -111,6 +118,13 @@ class _Run:
             self._report.line(f"going on from epoch {progress.epoch}, batch {progress.batch}")
         processes.check_same({"epoch": progress.epoch, "batch": progress.batch})
         self._state, self._progress = self._engine.place(state), progress
+        if not self._finished:
+            self._about = record_session(self._plan)
+            if len({session.trunk_kept for session in self._about.sessions}) > 1:
+                self._report.line(
+                    "the frozen part was kept in one part of this run and computed in another: it ends as if not "
+                    "interrupted, to float rounding but not to the bit; --kept-trunk decides"
+                )
         self._write_logs()  # those on disk may be ahead of the checkpoint
         # 2. What the frozen part makes of each window, and the untouched model's row.
         self._keep_trunk()
@@ -118,10 +132,12 @@ class _Run:
             progress.history.untouched = self._evaluate("before training")
         self._show_rows()
         # 3. Epochs, each training then evaluation, until the last or the stopping rule.
-        while progress.epoch < self._plan.recipe.epochs and not self._should_stop():
+        while not self._finished:
             self._train_epoch()
             self._finish_epoch()
-        return self._result()
+        result = self._result()
+        self._write_report()
+        return result
 
     # -- one epoch -------------------------------------------------------------------------------------------
 
@@ -179,7 +195,10 @@ class _Run:
         content = pt_bytes(self._plan.architecture.flanking_size, variables)
         self._plan.folder.write(self._plan.folder.epoch_model(progress.epoch), content)
         if history.best_epoch == progress.epoch:
+            # The card names the file it describes: between the two writes it is seen not to be the new one's.
             self._plan.folder.write(self._plan.folder.best_model, content)
+            card = render_card(content, self._plan.identity(), self._about, history)
+            self._plan.folder.write(self._plan.folder.best_card, card)
         progress.epoch, progress.batch = progress.epoch + 1, 0
         self._save()
         self._show_rows(len(history.epochs) - 1)
@@ -230,6 +249,8 @@ class _Run:
     def _write_logs(self) -> None:
         for name, text in render_logs(self._progress.history).items():
             self._plan.folder.write(self._plan.folder.log(name), text)
+        if self._scalars:
+            self._scalars.write(self._progress.history)
 
     def _save(self) -> None:
         self._write_logs()
@@ -251,6 +272,34 @@ class _Run:
                 self._stopped_by,
             )
 
+    def _write_report(self) -> None:
+        """The run is whole before: what goes wrong here is told in a line."""
+        if not processes.leads():
+            return
+        plan, engine = self._plan, self._engine
+        if processes.several():  # the others have nothing to do with it
+            engine = JitEngine(plan.architecture, plan.recipe, plan.settings.precision, jax.local_devices())
+        again = f"the run is finished and its models whole; make the report by `spliceai-jax report {plan.folder.root}`"
+
+        def after_batch(done: int) -> None:
+            advance(done)
+            if self._stop.received:
+                signal = self._stop.received
+                raise Interrupted(f"stopped by {signal.name} before the report was made; {again}", signal)
+
+        try:
+            if is_current(run := read_run(plan.folder.root)):
+                return
+            variables, test = plan.pretrained.variables, self._sets["test"]
+            with self._report.progress("report", len(test)) as advance:
+                page = write_report(run, Scorer(engine, variables, test, plan.batch_size, after_batch))
+        except Interrupted:
+            raise
+        except Exception as error:  # a page is not worth a run's exit status
+            warnings.warn(f"the report could not be made ({error}); {again}", SpliceAIWarning, stacklevel=2)
+        else:
+            self._report.line(f"report: {page}")
+
     # -- what is shown ---------------------------------------------------------------------------------------
 
     def _show_rows(self, first: int | None = None) -> None:
@@ -264,11 +313,10 @@ class _Run:
             row = (epoch.train.metrics.loss, epoch.validation.metrics, epoch.test.metrics)
             self._report.row(str(number), *row, best)
 
-    def _should_stop(self) -> bool:
-        history = self._progress.history
-        if not (self._plan.recipe.early_stopping and history.epochs):
-            return False
-        return history.epochs_since_best >= self._plan.recipe.patience
+    @property
+    def _finished(self) -> bool:
+        recipe = self._plan.recipe
+        return self._progress.history.finished(recipe.epochs, recipe.patience if recipe.early_stopping else None)
 
     def _result(self) -> TransferResult:
         history, report = self._progress.history, self._report

@@ -33,12 +33,16 @@ class RunFolder:
         root: `SpliceAI_{project}_{flank}_{exp}_rs{seed}/{exp}` in the output folder.
     """
 
-    def __init__(self, output_dir: str | Path, project: str, flanking_size: int, exp_num: int, seed: int) -> None:
+    def __init__(self, root: str | Path) -> None:
         """Only name the folder; nothing is made yet."""
-        name = f"SpliceAI_{project}_{flanking_size}_{exp_num}_rs{seed}"
-        self.root = Path(output_dir).absolute() / name / str(exp_num)
+        self.root = Path(root).absolute()
         self._description = self.root / "run.json"
         self._lock = FileLock(self.root / ".lock")
+
+    @classmethod
+    def named(cls, output_dir: str | Path, project: str, flanking_size: int, exp_num: int, seed: int) -> "RunFolder":
+        """The folder that a run of these settings has."""
+        return cls(Path(output_dir) / f"SpliceAI_{project}_{flanking_size}_{exp_num}_rs{seed}" / str(exp_num))
 
     @property
     def checkpoints(self) -> Path:
@@ -49,6 +53,31 @@ class RunFolder:
     def best_model(self) -> Path:
         """The model with the lowest validation loss so far."""
         return self.root / "models" / "model_best.pt"
+
+    @property
+    def best_card(self) -> Path:
+        """What that model is."""
+        return self.best_model.with_suffix(".json")
+
+    @property
+    def record(self) -> Path:
+        """What the run says of itself beside what decides its result."""
+        return self.root / "record.json"
+
+    @property
+    def report(self) -> Path:
+        """The page about the run."""
+        return self.root / "report.html"
+
+    @property
+    def figures(self) -> Path:
+        """The page's figures as files."""
+        return self.root / "report"
+
+    @property
+    def tensorboard(self) -> Path:
+        """TensorBoard's events."""
+        return self.root / "tensorboard"
 
     def epoch_model(self, epoch: int) -> Path:
         """The model after an epoch, counted from 0."""
@@ -133,6 +162,25 @@ class RunFolder:
         """Write one of the run's files whole."""
         write_whole(path, content)
 
+    def description(self) -> dict[str, Any]:
+        """What `describe` recorded.
+
+        Raises:
+            RunFolderError: The folder holds no run, or the file is damaged.
+        """
+        try:
+            recorded = json.loads(self._description.read_text())
+        except OSError as error:
+            raise RunFolderError(
+                f"{self._description}: cannot be read ({error.strerror}); give the folder that a run of `spliceai-jax "
+                "transfer` made: OUTPUT_DIR/SpliceAI_{project}_{flank}_{exp}_rs{seed}/{exp}"
+            ) from error
+        except ValueError as error:
+            raise RunFolderError(
+                f"{self._description}: damaged ({error}); without it the run cannot go on; give another --exp-num"
+            ) from error
+        return recorded
+
     def describe(self, description: dict[str, Any]) -> bool:
         """Record what decides the run's result, or compare it with what was recorded.
 
@@ -145,12 +193,7 @@ class RunFolder:
         if not self._description.exists():
             write_whole(self._description, json.dumps(description, indent=2) + "\n")
             return False
-        try:
-            recorded = json.loads(self._description.read_text())
-        except ValueError as error:
-            raise RunFolderError(
-                f"{self._description}: damaged ({error}); without it the run cannot go on; give another --exp-num"
-            ) from error
+        recorded = self.description()
         changes = [
             f"{name} was {recorded.get(name)!r} and is now {description.get(name)!r}"
             for name in {**recorded, **description}

@@ -63,6 +63,12 @@ class History:
         """Epochs finished after the best one."""
         return len(self.epochs) - 1 - self.best_epoch
 
+    def finished(self, epochs: int, patience: int | None) -> bool:
+        """Whether a run of at most so many epochs is over; `patience`: see `Recipe`, None without early stopping."""
+        if not self.epochs:
+            return False
+        return len(self.epochs) >= epochs or (patience is not None and self.epochs_since_best >= patience)
+
     def to_json(self) -> dict[str, Any]:
         """As JSON; floats survive exactly."""
         return asdict(self)

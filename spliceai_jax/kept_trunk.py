@@ -133,7 +133,7 @@ def keep_trunk(
         try:
             for row in range(len(positions)):
                 for part in (x[row], total[row]):
-                    rest = memoryview(np.ascontiguousarray(part)).cast("B")
+                    rest = np.ascontiguousarray(part).data.cast("B")
                     while rest:  # a full disk takes a part first, then says why it takes no more
                         rest = rest[file.write(rest) :]
         except OSError as error:

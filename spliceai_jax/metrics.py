@@ -107,6 +107,11 @@ class _Scores:
             average_precision_score(truth, np.tile(values, 2), sample_weight=np.concatenate([sites, negatives]))
         )
 
+    def precision_recall(self) -> tuple[np.ndarray, np.ndarray]:
+        _, sites, negatives = self._ranked()
+        true, false = sites[::-1].cumsum(), negatives[::-1].cumsum()
+        return true / max(int(sites.sum()), 1), true / np.maximum(true + false, 1)
+
     def top_k(self) -> tuple[tuple[float, ...], tuple[float, ...], int]:
         positives = np.sort(np.concatenate(self._positives))[::-1]
         k = positives.size
@@ -177,6 +182,10 @@ class MetricsAccumulator:
             thresholds=thresholds,
             sites=k,
         )
+
+    def precision_recall(self, kind: str) -> tuple[np.ndarray, np.ndarray]:
+        """The curve of "donor" or "acceptor": recall and precision at each score that a site has, the highest first."""
+        return self._scores[CLASSES.index(kind)].precision_recall()
 
     def result(self) -> Metrics:
         """The metrics of everything added."""

@@ -1,6 +1,7 @@
 """What a run will do: every input read, everything that can be wrong found, before anything is written."""
 
 import hashlib
+import importlib.util
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -108,9 +109,14 @@ def make_plan(settings: TransferSettings) -> Plan:
     """
     if settings.parallel == "pmap" and processes.several():
         raise SettingsError(f"--parallel pmap is for one process, here are {jax.process_count()}; leave it at jit")
+    if settings.tensorboard and importlib.util.find_spec("tensorboardX") is None:
+        raise SettingsError(
+            "--tensorboard needs the package tensorboardX, which is not installed; pip install "
+            "'spliceai-jax[tensorboard]', or leave the flag out"
+        )
     recipe = settings.effective_recipe
     pretrained = Pretrained.from_pt(settings.pretrained_model, settings.flanking_size)
-    folder = (RunFolder if processes.leads() else FollowedFolder)(
+    folder = (RunFolder if processes.leads() else FollowedFolder).named(
         settings.output_dir,
         settings.project_name,
         pretrained.flanking_size,

@@ -1,6 +1,7 @@
 """What a caller asks of `transfer`, checked when it is made."""
 
 import math
+import shlex
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -42,6 +43,7 @@ class TransferSettings:
         kept_trunk: Gigabytes (10^9 bytes) on disk at most for what the frozen part of the network makes of each
             window, computed once; 0: compute it every time. None: 20 on CPUs, 0 elsewhere, where reading it back has
             not been measured to be faster than computing it.
+        tensorboard: Write losses, rates and metrics as TensorBoard events, in `tensorboard` in the run's folder.
 
     Raises:
         SettingsError: A value is out of range.
@@ -74,6 +76,7 @@ class TransferSettings:
     coordinator: str | None = None
     num_processes: int | None = None
     process_id: int | None = None
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
         """Check every value that can be checked without opening a file."""
@@ -132,6 +135,19 @@ class TransferSettings:
         if self.unfreeze is not None:
             overrides.setdefault("unfreeze_all", False)  # who asks for the last units does not want all
         return replace(RECIPES[self.recipe], **overrides)
+
+    def command(self) -> str:
+        """The command line that asks for the same."""
+        words = ["spliceai-jax", "transfer"]
+        for field in fields(self):
+            value, flag = getattr(self, field.name), _flag(field.name)
+            if value == field.default and field.name not in ("output_dir", "project_name"):
+                continue
+            if isinstance(value, bool):
+                words.append(flag if value else flag.replace("--", "--no-", 1))
+            else:
+                words += [flag, str(value)]
+        return shlex.join(words)
 
 
 def _flag(name: str) -> str:

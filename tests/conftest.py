@@ -119,3 +119,38 @@ def command_line() -> CommandLine:
         )
 
     return run
+
+
+RUN = "SpliceAI_<i>small_80_0_rs42/0"
+
+
+def run_arguments(data: Path, model: Path, output: Path) -> dict[str, object]:
+    """Settings of a run of three epochs, four batches each, whose folder in `output` is RUN."""
+    return {
+        "train_dataset": data / "dataset_train.h5",
+        "test_dataset": data / "dataset_test.h5",
+        "pretrained_model": model,
+        "output_dir": output,
+        "project_name": "<i>small",
+        "epochs": 3,
+        "batch_size": 3,
+        "unfreeze": 4,
+        "learning_rate": 3e-3,
+        "tensorboard": True,
+    }
+
+
+@pytest.fixture(scope="session")
+def finished(
+    small_data: Path, small_model: Path, tmp_path_factory: pytest.TempPathFactory, command_line: CommandLine
+) -> Path:
+    """The folder of a finished run, from the real command line; only to be read."""
+    output = tmp_path_factory.mktemp("finished")
+    given = run_arguments(small_data, small_model, output)
+    given.pop("tensorboard")
+    flags = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value)]
+    done = command_line("transfer", *flags, "--tensorboard")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-1] == f"report: {output / RUN / 'report.html'}"
+    return output / RUN

@@ -43,7 +43,7 @@ def test_arabidopsis_from_the_human_model(command_line: CommandLine, tmp_path: P
     assert untouched.split()[3:] == ["0.770", "0.723", "0.748", "0.703"]  # as OpenSpliceAI's own network has them
     assert "WORSE" not in done.stdout
     models = tmp_path / "SpliceAI_arabidopsis_400_0_rs42" / "0" / "models"
-    assert sorted(path.stem for path in models.iterdir()) == [*(f"model_{i}" for i in range(EPOCHS)), "model_best"]
+    assert sorted(path.stem for path in models.glob("*.pt")) == [*(f"model_{i}" for i in range(EPOCHS)), "model_best"]
     tuned = scored_with_pytorch(models / "model_best.pt", data / "dataset_test.h5")
     assert tuned["donor"] > 0.805
     assert tuned["acceptor"] > 0.793

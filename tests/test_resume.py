@@ -1,6 +1,8 @@
 """A run that is killed goes on and ends with the files of one that was not."""
 
+import hashlib
 import itertools
+import json
 import signal
 import subprocess
 import sys
@@ -40,11 +42,14 @@ def command(data: Path, model: Path, output: Path) -> list[str]:
 
 
 def results(output: Path) -> dict[str, bytes]:
-    """Every model and log file, and nothing left half-written beside them."""
+    """Every model and log file, and nothing left half-written beside them; the card, which names the command, fits."""
     root = output / FOLDER
     files = [path for folder in ("models", "LOG") for path in (root / folder).rglob("*") if path.is_file()]
     assert not [path for path in files if path.name.endswith(".partial")]
-    return {str(path.relative_to(root)): path.read_bytes() for path in files}
+    found = {str(path.relative_to(root)): path.read_bytes() for path in files}
+    card = json.loads(found.pop("models/model_best.json"))
+    assert card["sha256"] == hashlib.sha256(found["models/model_best.pt"]).hexdigest()
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -188,5 +193,5 @@ def test_not_finite(what, step, found_at, small_data, small_model, tmp_path, mon
     with pytest.raises(DivergedError, match=f"step {found_at} "):
         transfer(TransferSettings(**arguments(small_data, small_model, tmp_path)))
     models = tmp_path / FOLDER / "models"
-    assert sorted(path.name for path in models.iterdir()) == ["model_0.pt", "model_best.pt"]
+    assert sorted(path.name for path in models.iterdir()) == ["model_0.pt", "model_best.json", "model_best.pt"]
     Pretrained.from_pt(models / "model_best.pt")
