@@ -30,6 +30,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from chips import chip_of
 from jax import ShapeDtypeStruct
 from jax.experimental import topologies
 
@@ -38,9 +39,6 @@ from spliceai_jax.architecture import CHANNELS, WINDOW
 from spliceai_jax.parallel import JitEngine
 from spliceai_jax.recipes import Recipe
 from spliceai_jax.training import Batch, init_state
-
-MEMORY = {"v5e": 16e9, "v6e": 32e9, "v5p": 95e9}
-"""Bytes a chip; sources in scaling.py."""
 
 ALL_REDUCES_A_LAYER = 3
 """A BatchNorm's own: its mean and its squares on the way forward, its two gradients together on the way back."""
@@ -98,7 +96,7 @@ class Case:
         step: "train" or "evaluate".
         unfreeze: How many of the last units train; None: everything.
         windows: On each chip.
-        effort: XLA's, from -1 to 1; 0 is what every run of the program has.
+        level: XLA's optimization level; "UNKNOWN", JAX's default, is what every run of the program has.
     """
 
     topology: str
@@ -107,7 +105,7 @@ class Case:
     step: str
     unfreeze: int | None
     windows: int
-    effort: float
+    level: str
 
     @property
     def recipe(self) -> Recipe:
@@ -159,7 +157,7 @@ def allowed(case: Case, params: dict[str, Any]) -> Collectives:
 
 def problems(found: Finding, most: Collectives) -> Iterator[str]:
     """What is wrong with a compiled program, a line each."""
-    room = MEMORY[found.case.topology.split(":")[0]]
+    room = chip_of(found.case.topology).memory
     if found.memory > room:
         yield f"needs {found.memory / 1e9:.2f} GB of the chip's {room / 1e9:.0f}"
     for name, seen in found.collectives.items():
@@ -230,17 +228,16 @@ def main() -> None:
     parser.add_argument("--unfreeze", type=int, help="units that train; default: everything, which is the heaviest")
     parser.add_argument("--windows", type=int, help="windows a chip; default: the architecture's documented batch")
     parser.add_argument(
-        "--effort",
-        type=float,
-        default=0.0,
-        help="XLA's exec_time_optimization_effort; -1 compiles some ten times faster, to programs that are slower but "
-        "ask for the same collectives and no less memory (default 0, as in every run)",
+        "--level",
+        default="UNKNOWN",
+        help="XLA's optimization level; O1 compiles five times faster, to slower programs with the same collectives "
+        "(default %(default)s: as in every run)",
     )
     parser.add_argument("--json", action="store_true", help="for scaling.py and others, instead of the table")
     options = parser.parse_args()
     if find_spec("libtpu") is None:
         sys.exit("libtpu is not in this environment: `make tpu-check` makes one that has it, .venv-tpu")
-    jax.config.update("jax_exec_time_optimization_effort", options.effort)
+    jax.config.update("jax_optimization_level", options.level)
     if not options.json:
         print(HEADER, flush=True)
     findings = []
@@ -249,7 +246,7 @@ def main() -> None:
     ):
         windows = options.windows or ARCHITECTURES[size].batch_size
         unfreeze = options.unfreeze if step == "train" else None
-        findings.append(check(Case(topology, precision, size, step, unfreeze, windows, options.effort)))
+        findings.append(check(Case(topology, precision, size, step, unfreeze, windows, options.level)))
         if not options.json:
             print(row(findings[-1]), flush=True)
     if options.json:

@@ -7,7 +7,7 @@ import sys
 
 import jax
 import pytest
-from conftest import ROOT, several_devices
+from conftest import ROOT, random_model, several_devices
 
 CHECK = ROOT / "benchmarks" / "tpu_check.py"
 TPU_PYTHON = ROOT / ".venv-tpu" / "bin" / "python"
@@ -30,7 +30,7 @@ def count(text):
 
 found = {}
 for step in ("train", "evaluate"):
-    case = Case("cpu", "float32", 80, step, None, 1, 0.0)
+    case = Case("cpu", "float32", 80, step, None, 1, "O1")
     engine = JitEngine(ARCHITECTURES[80], case.recipe, "float32", jax.devices())
     state, batch = shapes_of(case, jax.device_count())
     lowered = engine.lower_train(state, batch) if step == "train" else engine.lower_evaluate(state.variables, batch)
@@ -89,7 +89,7 @@ def test_collectives_of_our_steps(counted):
 def run(*flags: str) -> subprocess.CompletedProcess:
     command = [TPU_PYTHON, CHECK, "--sizes", "80", "--topologies", "v5e:2x2", "--precisions", "bfloat16", *flags]
     return subprocess.run(
-        [*command, "--effort", "-1", "--json"], capture_output=True, text=True, timeout=300, check=False
+        [*command, "--level", "O1", "--json"], capture_output=True, text=True, timeout=300, check=False
     )
 
 
