@@ -20,6 +20,7 @@ os.environ.update(
 import argparse
 import json
 import re
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -35,10 +36,14 @@ from jax import ShapeDtypeStruct
 from jax.experimental import topologies
 
 from spliceai_jax import ARCHITECTURES, RECIPES, SpliceAI, freezing
-from spliceai_jax.architecture import CHANNELS, WINDOW
+from spliceai_jax.architecture import CHANNELS, CLASSES, WINDOW
 from spliceai_jax.parallel import JitEngine
 from spliceai_jax.recipes import Recipe
 from spliceai_jax.training import Batch, init_state
+
+TOPOLOGIES = ("v5e:2x2", "v6e:2x2", "v5p:2x2x1")
+PRECISIONS = ("float32", "bfloat16")
+STEPS = ("train", "evaluate")
 
 ALL_REDUCES_A_LAYER = 3
 """A BatchNorm's own: its mean and its squares on the way forward, its two gradients together on the way back."""
@@ -65,7 +70,7 @@ class Collectives:
 def count_collectives(hlo: str) -> dict[str, Collectives]:
     """The collective operations in a compiled program's text, by name.
 
-    The text is one device's program. Each operation counts once: none of our steps holds a loop.
+    The text is one device's program. Each operation counts once: our steps hold no loop.
     """
     found: dict[str, Collectives] = {}
     for shape, name, started in _COLLECTIVE.findall(hlo):
@@ -142,34 +147,36 @@ def shapes_of(case: Case, chips: int) -> tuple[Any, Batch]:
     return jax.eval_shape(state), Batch(bases, labels, ShapeDtypeStruct((windows,), np.float32))
 
 
-def allowed(case: Case, params: dict[str, Any]) -> Collectives:
-    """The all-reduces that a step asks for in so many words, and their bytes."""
+def allowed(case: Case, params: dict[str, Any], chips: int) -> dict[str, Collectives]:
+    """What a step asks for in so many words."""
     if case.step == "evaluate":
-        return Collectives()
+        # Every process makes the metrics of the whole batch, from its probabilities and losses.
+        gathered = case.windows * chips * (WINDOW * len(CLASSES) + 1) * 4
+        return {"all-gather": Collectives(2, gathered)}
     architecture = ARCHITECTURES[case.flanking_size]
     labels = freezing.parameter_labels(architecture, case.recipe)
     trained = [params[name] for name, label in labels.items() if label == freezing.TRAINABLE]
     gradients = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(trained))
     layers = 2 * len(freezing.units_on_batch_statistics(architecture, case.recipe))
     statistics = 4 * (4 * CHANNELS + 1)  # forward two sums and a count, backward two sums
-    return Collectives(ALL_REDUCES_A_LAYER * layers + ALL_REDUCES_A_STEP, gradients + layers * statistics + 8)
+    number = ALL_REDUCES_A_LAYER * layers + ALL_REDUCES_A_STEP
+    return {"all-reduce": Collectives(number, gradients + layers * statistics + 8)}
 
 
-def problems(found: Finding, most: Collectives) -> Iterator[str]:
+def problems(found: Finding, most: dict[str, Collectives]) -> Iterator[str]:
     """What is wrong with a compiled program, a line each."""
     room = chip_of(found.case.topology).memory
     if found.memory > room:
         yield f"needs {found.memory / 1e9:.2f} GB of the chip's {room / 1e9:.0f}"
     for name, seen in found.collectives.items():
-        if name != "all-reduce":
-            yield f"{seen.number} {name} ({seen.bytes} bytes) that no step asks for"
-    seen = found.collectives.get("all-reduce", Collectives())
-    if seen.number > most.number or seen.bytes > most.bytes:
-        yield f"{seen.number} all-reduces of {seen.bytes} bytes; at most {most.number} of {most.bytes} are asked for"
+        asked = most.get(name, Collectives())
+        if seen.number > asked.number or seen.bytes > asked.bytes:
+            yield f"{seen.number} {name} of {seen.bytes} bytes; at most {asked.number} of {asked.bytes} are asked for"
 
 
-def check(case: Case) -> Finding:
+def compile_here(case: Case) -> Finding:
     """Compile a case and look at it."""
+    jax.config.update("jax_optimization_level", case.level)
     devices = topologies.get_topology_desc(platform="tpu", topology_name=case.topology).devices
     found = Finding(case, len(devices))
     engine = JitEngine(ARCHITECTURES[case.flanking_size], case.recipe, case.precision, devices)
@@ -191,40 +198,48 @@ def check(case: Case) -> Finding:
     found.memory = found.arguments + found.temporaries + others
     found.collectives, found.cycles = count_collectives(hlo), estimated_cycles(hlo)
     found.flops, found.bytes_accessed = cost["flops"], cost["bytes accessed"]
-    found.problems.extend(problems(found, allowed(case, state.params)))
+    found.problems.extend(problems(found, allowed(case, state.params, len(devices))))
     return found
+
+
+def check(case: Case) -> dict[str, Any]:
+    """The finding, as a dictionary, from a process of its own: a fault of its own makes the compiler abort."""
+    command = [sys.executable, __file__, "--case", json.dumps(asdict(case))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return json.loads(done.stdout)
+    said = next((line for line in done.stderr.splitlines() if "Check failed" in line), done.stderr.strip()[-300:])
+    return asdict(Finding(case, 0, problems=[f"the compiler ended with status {done.returncode}: {said}"]))
 
 
 HEADER = (
     f"{'topology':>9}  {'precision':>9}  {'flank':>5}  {'step':>8}  {'trained':>7}  {'windows a chip':>14}  "
-    f"{'compiled s':>10}  {'MB arguments / temporaries / all':>32}  {'all-reduces, KB a step':>22}  "
+    f"{'compiled s':>10}  {'MB arguments / temporaries / all':>32}  {'collectives, KB a step':>28}  "
     f"{'GFLOP a window':>14}  {'MB a window':>11}  {'Mcycles a step':>14}"
 )
 
 
-def row(found: Finding) -> str:
+def row(found: dict[str, Any]) -> str:
     """A line of the table."""
-    case, sums = found.case, found.collectives.get("all-reduce", Collectives())
+    case = Case(**found["case"])
+    talk = ", ".join(f"{n['number']} {name} {n['bytes'] / 1e3:.1f}" for name, n in found["collectives"].items()) or "-"
     trained = "-" if case.step == "evaluate" else "all" if case.unfreeze is None else f"last {case.unfreeze}"
-    memory = " / ".join(f"{size / 1e6:.0f}" for size in (found.arguments, found.temporaries, found.memory))
+    memory = " / ".join(f"{found[what] / 1e6:.0f}" for what in ("arguments", "temporaries", "memory"))
     return (
         f"{case.topology:>9}  {case.precision:>9}  {case.flanking_size:>5}  {case.step:>8}  {trained:>7}  "
-        f"{case.windows:>14}  {found.compile_seconds:>10.1f}  {memory:>32}  "
-        f"{f'{sums.number}, {sums.bytes / 1e3:.1f}':>22}  {found.flops / case.windows / 1e9:>14.2f}  "
-        f"{found.bytes_accessed / case.windows / 1e6:>11.0f}  {found.cycles / 1e6:>14.1f}"
+        f"{case.windows:>14}  {found['compile_seconds']:>10.1f}  {memory:>32}  "
+        f"{talk:>28}  {found['flops'] / case.windows / 1e9:>14.2f}  "
+        f"{found['bytes_accessed'] / case.windows / 1e6:>11.0f}  {found['cycles'] / 1e6:>14.1f}"
     )
 
 
 def main() -> None:
-    def words(text: str) -> list[str]:
-        return text.split(",")
-
-    sizes = ",".join(map(str, ARCHITECTURES))
+    sizes = tuple(ARCHITECTURES)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=words, default=sizes, help="flanking sizes, comma-separated (%(default)s)")
-    parser.add_argument("--precisions", type=words, default="float32,bfloat16", help="the same (%(default)s)")
-    parser.add_argument("--topologies", type=words, default="v5e:2x2,v6e:2x2", help="v5e, v6e or v5p (%(default)s)")
-    parser.add_argument("--steps", type=words, default="train,evaluate", help="the same (%(default)s)")
+    parser.add_argument("--sizes", nargs="+", type=int, choices=sizes, default=sizes, help="flanking sizes")
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS)
+    parser.add_argument("--topologies", nargs="+", choices=TOPOLOGIES, default=TOPOLOGIES[:2], help="of four chips")
+    parser.add_argument("--steps", nargs="+", choices=STEPS, default=STEPS)
     parser.add_argument("--unfreeze", type=int, help="units that train; default: everything, which is the heaviest")
     parser.add_argument("--windows", type=int, help="windows a chip; default: the architecture's documented batch")
     parser.add_argument(
@@ -234,15 +249,18 @@ def main() -> None:
         "(default %(default)s: as in every run)",
     )
     parser.add_argument("--json", action="store_true", help="for scaling.py and others, instead of the table")
+    parser.add_argument("--case", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.case:
+        print(json.dumps(asdict(compile_here(Case(**json.loads(options.case))))))
+        return
     if find_spec("libtpu") is None:
         sys.exit("libtpu is not in this environment: `make tpu-check` makes one that has it, .venv-tpu")
-    jax.config.update("jax_optimization_level", options.level)
     if not options.json:
         print(HEADER, flush=True)
     findings = []
     for topology, precision, size, step in product(
-        options.topologies, options.precisions, map(int, options.sizes), options.steps
+        options.topologies, options.precisions, options.sizes, options.steps
     ):
         windows = options.windows or ARCHITECTURES[size].batch_size
         unfreeze = options.unfreeze if step == "train" else None
@@ -250,10 +268,10 @@ def main() -> None:
         if not options.json:
             print(row(findings[-1]), flush=True)
     if options.json:
-        print(json.dumps([asdict(found) for found in findings], indent=1))
+        print(json.dumps(findings, indent=1))
     wrong = [
         f"{case.topology} {case.precision} {case.flanking_size} nt {case.step}: {problem}"
-        for case, problem in ((found.case, problem) for found in findings for problem in found.problems)
+        for case, problem in ((Case(**found["case"]), problem) for found in findings for problem in found["problems"])
     ]
     if wrong:
         sys.exit("tpu-check failed: " + "; ".join(wrong))
