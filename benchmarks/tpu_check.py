@@ -147,31 +147,31 @@ def shapes_of(case: Case, chips: int) -> tuple[Any, Batch]:
     return jax.eval_shape(state), Batch(bases, labels, ShapeDtypeStruct((windows,), np.float32))
 
 
-def allowed(case: Case, params: dict[str, Any], chips: int) -> dict[str, Collectives]:
-    """What a step asks for in so many words."""
+def allowed(case: Case, params: dict[str, Any], chips: int) -> Collectives:
+    """What a step asks for in so many words; a compiler may gather by an all-reduce."""
     if case.step == "evaluate":
         # Every process makes the metrics of the whole batch, from its probabilities and losses.
         gathered = case.windows * chips * (WINDOW * len(CLASSES) + 1) * 4
-        return {"all-gather": Collectives(2, gathered)}
+        return Collectives(2, gathered)
     architecture = ARCHITECTURES[case.flanking_size]
     labels = freezing.parameter_labels(architecture, case.recipe)
     trained = [params[name] for name, label in labels.items() if label == freezing.TRAINABLE]
     gradients = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(trained))
     layers = 2 * len(freezing.units_on_batch_statistics(architecture, case.recipe))
     statistics = 4 * (4 * CHANNELS + 1)  # forward two sums and a count, backward two sums
-    number = ALL_REDUCES_A_LAYER * layers + ALL_REDUCES_A_STEP
-    return {"all-reduce": Collectives(number, gradients + layers * statistics + 8)}
+    return Collectives(ALL_REDUCES_A_LAYER * layers + ALL_REDUCES_A_STEP, gradients + layers * statistics + 8)
 
 
-def problems(found: Finding, most: dict[str, Collectives]) -> Iterator[str]:
+def problems(found: Finding, most: Collectives) -> Iterator[str]:
     """What is wrong with a compiled program, a line each."""
     room = chip_of(found.case.topology).memory
     if found.memory > room:
         yield f"needs {found.memory / 1e9:.2f} GB of the chip's {room / 1e9:.0f}"
-    for name, seen in found.collectives.items():
-        asked = most.get(name, Collectives())
-        if seen.number > asked.number or seen.bytes > asked.bytes:
-            yield f"{seen.number} {name} of {seen.bytes} bytes; at most {asked.number} of {asked.bytes} are asked for"
+    number = sum(seen.number for seen in found.collectives.values())
+    size = sum(seen.bytes for seen in found.collectives.values())
+    if number > most.number or size > most.bytes:
+        names = ", ".join(f"{seen.number} {name}" for name, seen in found.collectives.items())
+        yield f"{names} of {size} bytes a step; at most {most.number} of {most.bytes} bytes are asked for"
 
 
 def compile_here(case: Case) -> Finding:
