@@ -85,7 +85,7 @@ def programs(findings: list[dict]) -> Iterator[str]:
 def weak(findings: list[dict]) -> Iterator[str]:
     """The batch grows with the chips: milliseconds a step, and the share that is not spent on all-reduces."""
     yield "| chip | precision | flanking | step | windows a chip |"
-    yield "".join(f" {chips} chips |" for chips in COUNTS) + "\n|" + "---|" * (5 + len(COUNTS)) + "\n"
+    yield "".join(f" {chips} chip{'s' * (chips > 1)} |" for chips in COUNTS) + "\n|" + "---|" * (5 + len(COUNTS)) + "\n"
     for found in findings:
         yield f"| {name_of(found)} | {found['case']['windows']} |"
         for chips in COUNTS:
@@ -98,7 +98,7 @@ def weak(findings: list[dict]) -> Iterator[str]:
 def strong(pairs: list[tuple[dict, dict]]) -> Iterator[str]:
     """The documented batch over more chips: milliseconds a step, and how many times faster than one chip."""
     yield "| chip | precision | flanking | step | windows in all |"
-    yield "".join(f" {chips} chips |" for chips in COUNTS) + "\n|" + "---|" * (5 + len(COUNTS)) + "\n"
+    yield "".join(f" {chips} chip{'s' * (chips > 1)} |" for chips in COUNTS) + "\n|" + "---|" * (5 + len(COUNTS)) + "\n"
     for one, found in pairs:
         batch = found["case"]["windows"]
         yield f"| {name_of(found)} | {batch} |"
