@@ -214,7 +214,7 @@ def check(case: Case) -> dict[str, Any]:
 
 HEADER = (
     f"{'topology':>9}  {'precision':>9}  {'flank':>5}  {'step':>8}  {'trained':>7}  {'windows a chip':>14}  "
-    f"{'compiled s':>10}  {'MB arguments / temporaries / all':>32}  {'collectives, KB a step':>28}  "
+    f"{'compiled s':>10}  {'MB arguments / temporaries / all':>32}  {'collectives, KB a step':>38}  "
     f"{'GFLOP a window':>14}  {'MB a window':>11}  {'Mcycles a step':>14}"
 )
 
@@ -228,7 +228,7 @@ def row(found: dict[str, Any]) -> str:
     return (
         f"{case.topology:>9}  {case.precision:>9}  {case.flanking_size:>5}  {case.step:>8}  {trained:>7}  "
         f"{case.windows:>14}  {found['compile_seconds']:>10.1f}  {memory:>32}  "
-        f"{talk:>28}  {found['flops'] / case.windows / 1e9:>14.2f}  "
+        f"{talk:>38}  {found['flops'] / case.windows / 1e9:>14.2f}  "
         f"{found['bytes_accessed'] / case.windows / 1e6:>11.0f}  {found['cycles'] / 1e6:>14.1f}"
     )
 
