@@ -2,8 +2,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 SET_UP := .venv/.set-up
 STOCK := .venv-stock/.complete
+TPU := .venv-tpu/.complete
 
-.PHONY: setup demo test lint types bench-steps bench-run
+.PHONY: setup demo test lint types bench-steps bench-run tpu-check
 
 setup: $(SET_UP)
 
@@ -41,3 +42,12 @@ bench-steps: $(SET_UP) $(STOCK)
 
 bench-run: $(SET_UP) $(STOCK)
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+# The TPU compiler, in an environment of its own: where libtpu is installed every start of JAX prints its complaints.
+$(TPU): pyproject.toml constraints.txt
+	test -x .venv-tpu/bin/python || $(PYTHON) -m venv .venv-tpu
+	.venv-tpu/bin/pip install --quiet -c constraints.txt -e '.[tpu]'
+	touch $(TPU)
+
+tpu-check: $(TPU)
+	.venv-tpu/bin/python benchmarks/tpu_check.py $(ARGS)

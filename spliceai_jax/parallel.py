@@ -24,6 +24,10 @@ _AXIS = "windows"
 _SAME, _CUT = PartitionSpec(), PartitionSpec(_AXIS)
 """The same on every device; cut along the windows."""
 
+_TPU_OPTIONS = {"xla_tpu_run_space_to_batch": False, "xla_tpu_run_space_to_batch_on_new_platforms": False}
+"""With fewer than 8 windows a chip this pass of libtpu 0.0.42 ends the process (space_to_batch_converter.cc, "Check
+failed: std::abs(halo_size - low_padding)") on the training step of 2000 and 10000 nt; it takes both to turn it off."""
+
 
 class Engine(Protocol):
     """What runs the steps; the state is whatever `place` made of it, a batch is of the size that `share` says."""
@@ -96,6 +100,7 @@ class JitEngine:
             in_shardings=tuple(map(placed, into)),
             out_shardings=placed(_SAME if gathered else out),
             donate_argnums=donate_argnums,
+            compiler_options=_TPU_OPTIONS if self._mesh.devices.flat[0].platform == "tpu" else None,
         )
 
     def lower_train(self, state: Any, batch: Batch) -> Any:

@@ -1,0 +1,281 @@
+"""Compile the training and evaluation steps for TPUs on a machine that has none, and check what comes out.
+
+`libtpu`'s ahead-of-time compiler builds the very steps that `--parallel jit` runs, for four chips of a topology, at the
+documented batch on every chip. Of each compiled program this prints, and checks: that there is one; that what it keeps
+in a chip's memory fits; how often and with how many bytes a step the chips talk to each other; the FLOPs and bytes of
+memory traffic a window. A failed check is one line on stderr and exit status 1.
+"""
+
+import os
+
+# A CPU-only host that compiles for a TPU: libtpu would otherwise look for one, and complain.
+os.environ.update(
+    TPU_SKIP_MDS_QUERY="1",
+    TPU_ACCELERATOR_TYPE="v5litepod-4",
+    TPU_WORKER_HOSTNAMES="localhost",
+    TPU_WORKER_ID="0",
+    JAX_PLATFORMS="cpu",
+)
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from importlib.util import find_spec
+from itertools import product
+from typing import Any
+
+import jax
+import numpy as np
+from chips import chip_of
+from jax import ShapeDtypeStruct
+from jax.experimental import topologies
+
+from spliceai_jax import ARCHITECTURES, RECIPES, SpliceAI, freezing
+from spliceai_jax.architecture import CHANNELS, CLASSES, WINDOW
+from spliceai_jax.parallel import JitEngine
+from spliceai_jax.recipes import Recipe
+from spliceai_jax.training import Batch, init_state
+
+TOPOLOGIES = ("v5e:2x2", "v6e:2x2", "v5p:2x2x1")
+PRECISIONS = ("float32", "bfloat16")
+STEPS = ("train", "evaluate")
+
+ALL_REDUCES_A_LAYER = 3
+"""A BatchNorm's own: its mean and its squares on the way forward, its two gradients together on the way back."""
+ALL_REDUCES_A_STEP = 2
+"""The rest: the count of labelled positions, and all gradients with the loss."""
+
+_SHAPE = r"(?:\((?:[^()]|\([^()]*\))*\)|\S+)"
+_COLLECTIVE = re.compile(
+    rf"^\s*(?:ROOT )?%?[\w.-]+ = ({_SHAPE}) "
+    r"((?:all-reduce|all-gather|all-to-all|reduce-scatter|ragged-all-to-all|collective-[a-z]+))(-start)?\(",
+    re.MULTILINE,
+)
+_ARRAY = re.compile(r"\b(pred|[a-z]+(\d+)[a-z0-9]*)\[([\d,]*)\]")
+
+
+@dataclass
+class Collectives:
+    """How often a program's devices talk to each other in one way, and the bytes of the results."""
+
+    number: int = 0
+    bytes: int = 0
+
+
+def count_collectives(hlo: str) -> dict[str, Collectives]:
+    """The collective operations in a compiled program's text, by name.
+
+    The text is one device's program. Each operation counts once: our steps hold no loop.
+    """
+    found: dict[str, Collectives] = {}
+    for shape, name, started in _COLLECTIVE.findall(hlo):
+        sizes = [
+            int(bits or 8) * int(np.prod([int(n) for n in dimensions.split(",") if n], dtype=int)) // 8
+            for _, bits, dimensions in _ARRAY.findall(shape)
+        ]
+        # An asynchronous one's shape holds its operand beside its result; only all-reduce's is the result alone.
+        of_name = found.setdefault(name, Collectives())
+        of_name.number += 1
+        of_name.bytes += sizes[1] if started and name != "all-reduce" else sum(sizes)
+    return found
+
+
+def estimated_cycles(hlo: str) -> int:
+    """The sum of the TPU compiler's own estimates, operation by operation."""
+    return sum(map(int, re.findall(r'"estimated_cycles":"(\d+)"', hlo[hlo.index("\nENTRY") :])))
+
+
+@dataclass(frozen=True)
+class Case:
+    """One program to compile.
+
+    Attributes:
+        topology: As libtpu names it, such as "v5e:2x2".
+        precision: "float32" or "bfloat16".
+        flanking_size: Of the architecture.
+        step: "train" or "evaluate".
+        unfreeze: How many of the last units train; None: everything.
+        windows: On each chip.
+        level: XLA's optimization level; "UNKNOWN", JAX's default, is what every run of the program has.
+    """
+
+    topology: str
+    precision: str
+    flanking_size: int
+    step: str
+    unfreeze: int | None
+    windows: int
+    level: str
+
+    @property
+    def recipe(self) -> Recipe:
+        best = RECIPES["best"]
+        return best if self.unfreeze is None else replace(best, unfreeze_all=False, unfreeze=self.unfreeze)
+
+
+@dataclass
+class Finding:
+    """What a compiled program holds; bytes, FLOPs and cycles are one chip's, a step."""
+
+    case: Case
+    chips: int
+    compile_seconds: float = 0.0
+    arguments: int = 0
+    temporaries: int = 0
+    memory: int = 0
+    collectives: dict[str, Collectives] = field(default_factory=dict)
+    flops: float = 0.0
+    bytes_accessed: float = 0.0
+    cycles: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def shapes_of(case: Case, chips: int) -> tuple[Any, Batch]:
+    """The training state and a global batch, without a number in them."""
+    architecture, length, windows = ARCHITECTURES[case.flanking_size], WINDOW + case.flanking_size, case.windows * chips
+
+    def state() -> Any:
+        variables: Any = SpliceAI(architecture).init(jax.random.key(0), np.zeros((1, length - WINDOW + 1), np.uint8))
+        return init_state(variables, freezing.parameter_labels(architecture, case.recipe), case.recipe)
+
+    bases, labels = (ShapeDtypeStruct((windows, n), np.uint8) for n in (length, WINDOW))
+    return jax.eval_shape(state), Batch(bases, labels, ShapeDtypeStruct((windows,), np.float32))
+
+
+def allowed(case: Case, params: dict[str, Any], chips: int) -> Collectives:
+    """What a step asks for in so many words; a compiler may gather by an all-reduce."""
+    if case.step == "evaluate":
+        # Every process makes the metrics of the whole batch, from its probabilities and losses.
+        gathered = case.windows * chips * (WINDOW * len(CLASSES) + 1) * 4
+        return Collectives(2, gathered)
+    architecture = ARCHITECTURES[case.flanking_size]
+    labels = freezing.parameter_labels(architecture, case.recipe)
+    trained = [params[name] for name, label in labels.items() if label == freezing.TRAINABLE]
+    gradients = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(trained))
+    layers = 2 * len(freezing.units_on_batch_statistics(architecture, case.recipe))
+    statistics = 4 * (4 * CHANNELS + 1)  # forward two sums and a count, backward two sums
+    return Collectives(ALL_REDUCES_A_LAYER * layers + ALL_REDUCES_A_STEP, gradients + layers * statistics + 8)
+
+
+def problems(found: Finding, most: Collectives) -> Iterator[str]:
+    """What is wrong with a compiled program, a line each."""
+    room = chip_of(found.case.topology).memory
+    if found.memory > room:
+        yield f"needs {found.memory / 1e9:.2f} GB of the chip's {room / 1e9:.0f}"
+    number = sum(seen.number for seen in found.collectives.values())
+    size = sum(seen.bytes for seen in found.collectives.values())
+    if number > most.number or size > most.bytes:
+        names = ", ".join(f"{seen.number} {name}" for name, seen in found.collectives.items())
+        yield f"{names} of {size} bytes a step; at most {most.number} of {most.bytes} bytes are asked for"
+
+
+def compile_here(case: Case) -> Finding:
+    """Compile a case and look at it."""
+    jax.config.update("jax_optimization_level", case.level)
+    devices = topologies.get_topology_desc(platform="tpu", topology_name=case.topology).devices
+    found = Finding(case, len(devices))
+    engine = JitEngine(ARCHITECTURES[case.flanking_size], case.recipe, case.precision, devices)
+    state, batch = shapes_of(case, len(devices))
+    start = time.perf_counter()
+    try:
+        if case.step == "train":
+            compiled = engine.lower_train(state, batch).compile()
+        else:
+            compiled = engine.lower_evaluate(state.variables, batch).compile()
+    except jax.errors.JaxRuntimeError as error:
+        found.problems.append("does not compile: " + str(error).splitlines()[0])
+        return found
+    found.compile_seconds = round(time.perf_counter() - start, 1)
+    memory, cost, hlo = compiled.memory_analysis(), compiled.cost_analysis(), compiled.as_text()
+    found.arguments, found.temporaries = memory.argument_size_in_bytes, memory.temp_size_in_bytes
+    # The new state takes the old one's place; what else a step puts out, and its code, lie there as well.
+    others = memory.output_size_in_bytes - memory.alias_size_in_bytes + memory.generated_code_size_in_bytes
+    found.memory = found.arguments + found.temporaries + others
+    found.collectives, found.cycles = count_collectives(hlo), estimated_cycles(hlo)
+    found.flops, found.bytes_accessed = cost["flops"], cost["bytes accessed"]
+    found.problems.extend(problems(found, allowed(case, state.params, len(devices))))
+    return found
+
+
+def check(case: Case) -> dict[str, Any]:
+    """The finding, as a dictionary, from a process of its own: a fault of its own makes the compiler abort."""
+    command = [sys.executable, __file__, "--case", json.dumps(asdict(case))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return json.loads(done.stdout)
+    said = next((line for line in done.stderr.splitlines() if "Check failed" in line), done.stderr.strip()[-300:])
+    return asdict(Finding(case, 0, problems=[f"the compiler ended with status {done.returncode}: {said}"]))
+
+
+HEADER = (
+    f"{'topology':>9}  {'precision':>9}  {'flank':>5}  {'step':>8}  {'trained':>7}  {'windows a chip':>14}  "
+    f"{'compiled s':>10}  {'MB arguments / temporaries / all':>32}  {'collectives, KB a step':>38}  "
+    f"{'GFLOP a window':>14}  {'MB a window':>11}  {'Mcycles a step':>14}"
+)
+
+
+def row(found: dict[str, Any]) -> str:
+    """A line of the table."""
+    case = Case(**found["case"])
+    talk = ", ".join(f"{n['number']} {name} {n['bytes'] / 1e3:.1f}" for name, n in found["collectives"].items()) or "-"
+    trained = "-" if case.step == "evaluate" else "all" if case.unfreeze is None else f"last {case.unfreeze}"
+    memory = " / ".join(f"{found[what] / 1e6:.0f}" for what in ("arguments", "temporaries", "memory"))
+    return (
+        f"{case.topology:>9}  {case.precision:>9}  {case.flanking_size:>5}  {case.step:>8}  {trained:>7}  "
+        f"{case.windows:>14}  {found['compile_seconds']:>10.1f}  {memory:>32}  "
+        f"{talk:>38}  {found['flops'] / case.windows / 1e9:>14.2f}  "
+        f"{found['bytes_accessed'] / case.windows / 1e6:>11.0f}  {found['cycles'] / 1e6:>14.1f}"
+    )
+
+
+def main() -> None:
+    sizes = tuple(ARCHITECTURES)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", nargs="+", type=int, choices=sizes, default=sizes, help="flanking sizes")
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS)
+    parser.add_argument("--topologies", nargs="+", choices=TOPOLOGIES, default=TOPOLOGIES[:2], help="of four chips")
+    parser.add_argument("--steps", nargs="+", choices=STEPS, default=STEPS)
+    parser.add_argument("--unfreeze", type=int, help="units that train; default: everything, which is the heaviest")
+    parser.add_argument("--windows", type=int, help="windows a chip; default: the architecture's documented batch")
+    parser.add_argument(
+        "--level",
+        default="UNKNOWN",
+        help="XLA's optimization level; O1 compiles five times faster, to slower programs with the same collectives "
+        "(default %(default)s: as in every run)",
+    )
+    parser.add_argument("--json", action="store_true", help="for scaling.py and others, instead of the table")
+    parser.add_argument("--case", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.case:
+        print(json.dumps(asdict(compile_here(Case(**json.loads(options.case))))))
+        return
+    if find_spec("libtpu") is None:
+        sys.exit("libtpu is not in this environment: `make tpu-check` makes one that has it, .venv-tpu")
+    if not options.json:
+        print(HEADER, flush=True)
+    findings = []
+    for topology, precision, size, step in product(
+        options.topologies, options.precisions, options.sizes, options.steps
+    ):
+        windows = options.windows or ARCHITECTURES[size].batch_size
+        unfreeze = options.unfreeze if step == "train" else None
+        findings.append(check(Case(topology, precision, size, step, unfreeze, windows, options.level)))
+        if not options.json:
+            print(row(findings[-1]), flush=True)
+    if options.json:
+        print(json.dumps(findings, indent=1))
+    wrong = [
+        f"{case.topology} {case.precision} {case.flanking_size} nt {case.step}: {problem}"
+        for case, problem in ((Case(**found["case"]), problem) for found in findings for problem in found["problems"])
+    ]
+    if wrong:
+        sys.exit("tpu-check failed: " + "; ".join(wrong))
+
+
+if __name__ == "__main__":
+    main()
