@@ -6,10 +6,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import struct
+from flax.linen.dtypes import promote_dtype
 from jax import Array
 
 from spliceai_jax.architecture import BASES, CHANNELS, CLASSES, Architecture
-from spliceai_jax.operations import EPSILON, batchnorm_leaky_relu, leaky_relu
+from spliceai_jax.operations import EPSILON, batchnorm_leaky_relu, dilated_convolution, leaky_relu
 
 MOMENTUM = 0.1
 """Weight of the newest batch in the running statistics (PyTorch's convention)."""
@@ -23,10 +24,22 @@ def entry_name(number: int) -> str:
     return f"residual_units_{number}"
 
 
-def _convolution(width: int, dilation: int, features: int, dtype: Any, name: str | None = None) -> nn.Conv:
-    # float32 means float32: without this, TPUs multiply in bfloat16 and GPUs may in tf32.
-    precision = None if dtype == jnp.bfloat16 else jax.lax.Precision.HIGHEST
-    return nn.Conv(features, (width,), kernel_dilation=(dilation,), dtype=dtype, precision=precision, name=name)
+class Convolution(nn.Module):
+    """A dilated convolution with "same" zero padding."""
+
+    width: int
+    dilation: int
+    features: int
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """(windows, length, channels) -> (windows, length, features)."""
+        shape = (self.width, x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        return dilated_convolution(x, kernel, self.dilation) + bias
 
 
 class BatchNormLeakyReLU(nn.Module):
@@ -71,7 +84,7 @@ class ResidualUnit(nn.Module):
         y = x
         for i in ("1", "2"):
             y = BatchNormLeakyReLU(self.axis_name, name=f"batchnorm{i}")(y, real, batch_statistics)
-            y = _convolution(self.width, self.dilation, CHANNELS, self.dtype, name=f"conv{i}")(y)
+            y = Convolution(self.width, self.dilation, CHANNELS, self.dtype, name=f"conv{i}")(y)
         return x + y
 
 
@@ -86,7 +99,7 @@ class Skip(nn.Module):
         """(windows, length + flanking_size, channels) -> (windows, length, channels)."""
         # Cropping first gives the same values as cropping the sum: a 1x1 convolution is position by position.
         kept = x[:, self.crop : x.shape[1] - self.crop]
-        return _convolution(1, 1, CHANNELS, self.dtype, name="conv")(kept)
+        return Convolution(1, 1, CHANNELS, self.dtype, name="conv")(kept)
 
 
 @struct.dataclass
@@ -122,13 +135,13 @@ class SpliceAI(nn.Module):
         """Name the submodules as in the `.pt` keys; units and skips share one numbering there."""
         size, units = self.architecture, self.architecture.units
         crop = size.flanking_size // 2
-        self.initial_conv = _convolution(1, 1, CHANNELS, self.dtype)
+        self.initial_conv = Convolution(1, 1, CHANNELS, self.dtype)
         self.initial_skip = Skip(crop, self.dtype)
         self.residual_units = [
             ResidualUnit(*units[number], self.dtype, self.axis_name) if number in units else Skip(crop, self.dtype)
             for number in range(len(units) + len(size.skips))
         ]
-        self.final_conv = _convolution(1, 1, len(CLASSES), self.dtype)
+        self.final_conv = Convolution(1, 1, len(CLASSES), self.dtype)
 
     def __call__(
         self, windows: Array | Trunk, real: Array | None = None, batch_statistics: frozenset[int] = frozenset()

@@ -1,9 +1,9 @@
-"""BatchNorm followed by LeakyReLU as one differentiable operation.
+"""What the network is made of where the obvious way is slow: BatchNorm followed by LeakyReLU, and wide convolutions.
 
-Autodiff through the two costs a fifth of a training step more than the gradient written out here, which
-keeps only the input and the statistics. The statistics are over the *real* windows of the global batch:
-windows that merely fill a partial batch up do not count, and what the devices find is combined, in one exchange a
-layer each way.
+BatchNorm and LeakyReLU are one differentiable operation: autodiff through the two costs a fifth of a training step more
+than the gradient written out here, which keeps only the input and the statistics. The statistics are over the *real*
+windows of the global batch: windows that merely fill a partial batch up do not count, and what the devices find is
+combined, in one exchange a layer each way.
 """
 
 from functools import partial
@@ -11,9 +11,13 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax import Array
+from scipy.fft import next_fast_len
 
 EPSILON = 1e-5
 SLOPE = 0.1
+
+WIDE = 41
+"""Taps from which on a convolution is faster in the frequency domain, on a CPU: see benchmarks/README.md."""
 
 
 def leaky_relu(x: Array) -> Array:
@@ -85,3 +89,55 @@ def _backward(axis_name, kept, cotangents):  # type: ignore[no-untyped-def]
 
 
 batchnorm_leaky_relu.defvjp(_forward, _backward)
+
+
+def dilated_convolution(x: Array, kernel: Array, dilation: int) -> Array:
+    """Convolution with "same" zero padding.
+
+    Arguments:
+        x: (windows, length, channels).
+        kernel: (width, channels, features), of odd width.
+        dilation: Positions between neighbouring taps.
+
+    Returns:
+        (windows, length, features).
+    """
+    # float32 means float32: without this, TPUs multiply in bfloat16 and GPUs may in tf32.
+    precision = None if x.dtype == jnp.bfloat16 else jax.lax.Precision.HIGHEST
+
+    def direct(x: Array, kernel: Array) -> Array:
+        reach = dilation * (kernel.shape[0] - 1) // 2
+        return jax.lax.conv_general_dilated(
+            x,
+            kernel,
+            (1,),
+            [(reach, reach)],
+            rhs_dilation=(dilation,),
+            dimension_numbers=("NWC", "WIO", "NWC"),
+            precision=precision,
+        )
+
+    if kernel.shape[0] < WIDE or x.dtype == jnp.bfloat16:
+        return direct(x, kernel)
+    return jax.lax.platform_dependent(
+        x, kernel, cpu=lambda x, kernel: _by_frequencies(x, kernel, dilation), default=direct
+    )
+
+
+def _by_frequencies(x: Array, kernel: Array, dilation: int) -> Array:
+    """The same by the convolution theorem: each phase of the dilation is an undilated sequence of its own."""
+    (windows, length, channels), (width, _, features) = x.shape, kernel.shape
+    steps = -(-length // dilation)
+    size = next_fast_len(steps + width - 1, real=True)
+    phases = jnp.pad(x, ((0, 0), (0, steps * dilation - length), (0, 0))).reshape(windows, steps, -1)
+    spectrum = jnp.fft.rfft(phases.transpose(0, 2, 1), size).reshape(windows * dilation, channels, -1)
+    taps = jnp.roll(jnp.pad(kernel, ((0, size - width), (0, 0), (0, 0))), -(width // 2), 0)
+    response = jnp.conj(jnp.fft.rfft(taps.transpose(1, 2, 0)))  # conjugate: the network correlates
+    # One real product a frequency, (phases, 2 channels) x (2 channels, 2 features): a complex one is slow on CPUs.
+    parts = jnp.concatenate([spectrum.real, spectrum.imag], 1)
+    real, imaginary = response.real, response.imag
+    matrix = jnp.concatenate([jnp.concatenate([real, imaginary], 1), jnp.concatenate([-imaginary, real], 1)], 0)
+    product = jnp.einsum("pcf,cof->fpo", parts, matrix, precision=jax.lax.Precision.HIGHEST)
+    product = product.transpose(1, 2, 0).reshape(windows, dilation, 2, features, -1)
+    sequences = jnp.fft.irfft(jax.lax.complex(product[:, :, 0], product[:, :, 1]), size)[..., :steps]
+    return sequences.transpose(0, 3, 1, 2).reshape(windows, -1, features)[:, :length]
