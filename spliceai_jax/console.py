@@ -3,11 +3,13 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from spliceai_jax.metrics import Metrics
+if TYPE_CHECKING:  # scikit-learn takes a second that predictions need not wait for
+    from spliceai_jax.metrics import Metrics
 
 _QUIET_SECONDS = 30
 """Between plain progress lines, where stderr is not a terminal."""
@@ -27,7 +29,7 @@ class Report:
         """Work on so many windows, or other units; the function yielded is told of each few done."""
         yield lambda done: None
 
-    def row(self, name: str, train_loss: float | None, validation: Metrics, test: Metrics, best: bool) -> None:
+    def row(self, name: str, train_loss: float | None, validation: "Metrics", test: "Metrics", best: bool) -> None:
         """An epoch's results."""
 
 
@@ -92,7 +94,7 @@ class ConsoleReport(Report):
 
         return advance
 
-    def row(self, name: str, train_loss: float | None, validation: Metrics, test: Metrics, best: bool) -> None:
+    def row(self, name: str, train_loss: float | None, validation: "Metrics", test: "Metrics", best: bool) -> None:
         """Print a row of the table, its header first."""
         if self._header_due:
             print(

@@ -203,8 +203,8 @@ def batches(
 
 def whole_sequences(genome: Genome, strands: Sequence[Strand]) -> Iterator[list[Region]]:
     """Every sequence of a genome that is not empty, by name."""
-    for name in sorted(genome.lengths):
-        if length := genome.lengths[name]:
+    for name, length in genome.lengths.items():
+        if length:
             yield [Region(name, strand, 0, length, (Span(0, length, name),)) for strand in strands]
 
 
@@ -323,14 +323,14 @@ def predict(settings: PredictSettings, report: Report | None = None) -> Predicti
         with _held(folder), stop_request() as stop:
             tracks.check()  # another process may have written them meanwhile
             with (
-                tracks.written({name: genome.lengths[name] for name in sorted(genome.lengths)}) as writer,
+                tracks.written(genome.lengths) as writer,
                 report.progress("predict", total, "bases") as advance,
             ):
                 _write(scorer, batches(genome, regions, shape, scorer.flanking_size), shape, writer, advance, stop)
     seconds = time.monotonic() - start
     report.line(
-        f"{writer.rows['acceptor']} acceptors and {writer.rows['donor']} donors of {settings.threshold:g} or more; "
-        f"{total} positions in {seconds:.1f} s, {total / seconds:.0f} a second"
+        f"{writer.rows['acceptor']} positions score {settings.threshold:g} or more as acceptors, "
+        f"{writer.rows['donor']} as donors; {total} in {seconds:.1f} s, {total / seconds:.0f} a second"
     )
     return Predictions(
         tracks.beds["acceptor"], tracks.beds["donor"], tuple(tracks.bigwigs.values()), writer.rows, total

@@ -59,7 +59,7 @@ class Genome:
 
     Attributes:
         source: The FASTA file.
-        lengths: Name of each sequence (the first word of its header) -> its bases, in the file's order.
+        lengths: Name of each sequence (the first word of its header) -> its bases, in the order of the names.
         known: How many bases are A, C, G or T.
     """
 
@@ -133,6 +133,7 @@ class Genome:
             raise SequenceError(
                 f"{self.source}: holds no bases in its {len(self.lengths)} sequences; give a FASTA file"
             )
+        self.lengths = dict(sorted(self.lengths.items()))
 
     def _begin(self, header: bytes, line: int) -> str:
         words = header.decode("utf-8", "surrogateescape").split(maxsplit=1)
