@@ -1,4 +1,4 @@
-"""Fine-tune OpenSpliceAI splice-site models in JAX."""
+"""Fine-tune OpenSpliceAI splice-site models in JAX, and score genomes with them."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -11,15 +11,18 @@ if TYPE_CHECKING:
     from spliceai_jax.history import History
     from spliceai_jax.metrics import Metrics, SiteMetrics
     from spliceai_jax.model import SpliceAI
+    from spliceai_jax.prediction import Predictions, predict
     from spliceai_jax.pretrained import Pretrained
     from spliceai_jax.recipes import RECIPES, Recipe
-    from spliceai_jax.settings import TransferSettings
+    from spliceai_jax.settings import PredictSettings, TransferSettings
 
 _HOMES = {
     "ARCHITECTURES": "architecture",
     "Architecture": "architecture",
     "History": "history",
     "Metrics": "metrics",
+    "PredictSettings": "settings",
+    "Predictions": "prediction",
     "Pretrained": "pretrained",
     "RECIPES": "recipes",
     "Recipe": "recipes",
@@ -30,6 +33,7 @@ _HOMES = {
     "TransferResult": "fine_tuning",
     "TransferSettings": "settings",
     "evaluate": "evaluation",
+    "predict": "prediction",
     "transfer": "fine_tuning",
 }
 
@@ -39,6 +43,8 @@ __all__ = [
     "Architecture",
     "History",
     "Metrics",
+    "PredictSettings",
+    "Predictions",
     "Pretrained",
     "Recipe",
     "SiteMetrics",
@@ -48,6 +54,7 @@ __all__ = [
     "TransferResult",
     "TransferSettings",
     "evaluate",
+    "predict",
     "transfer",
 ]
 

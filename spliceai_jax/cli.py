@@ -15,7 +15,7 @@ from spliceai_jax.architecture import ARCHITECTURES
 from spliceai_jax.errors import SpliceAIError, SpliceAIWarning
 from spliceai_jax.recipes import RECIPES, LossName
 from spliceai_jax.schedules import SCHEDULERS
-from spliceai_jax.settings import Parallel, Precision, TransferSettings
+from spliceai_jax.settings import Parallel, Precision, PredictSettings, StrandChoice, TransferSettings
 
 
 class _Parser(argparse.ArgumentParser):
@@ -27,12 +27,13 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="spliceai-jax",
-        description="Fine-tune OpenSpliceAI splice-site models in JAX.",
+        description="Fine-tune OpenSpliceAI splice-site models in JAX, and score genomes with them.",
         allow_abbrev=False,
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_transfer(commands)
+    _add_predict(commands)
     _add_evaluate(commands)
     _add_convert(commands)
     _add_inspect(commands)
@@ -162,6 +163,50 @@ def _add_transfer(commands: Any) -> None:
     _add_compilation_cache(parser)
 
 
+def _add_predict(commands: Any) -> None:
+    parser = _add_command(
+        commands,
+        "predict",
+        _predict,
+        "score every position of a genome, or of its genes, and write BED files",
+        "spliceai-jax predict -i genome.fa.gz -m model_best.pt -a annotation.gff3.gz -o predictions -t 0.1",
+    )
+    add = parser.add_argument
+    add("--input-sequence", "-i", required=True, metavar="FASTA", help="genome, plain or compressed by gzip or bgzip")
+    add(
+        "--model",
+        "-m",
+        required=True,
+        action="append",
+        dest="models",
+        metavar="PT",
+        help="weights; given several times, the mean of the models' probabilities is taken",
+    )
+    add("--output-dir", "-o", required=True, metavar="DIR", help="folder that SpliceAI_5000_SIZE is made in")
+    add("--flanking-size", "-f", type=int, choices=ARCHITECTURES, help="checked against the weights (default: theirs)")
+    add("--threshold", "-t", type=float, metavar="SCORE", help="least score that is written (default: 1e-6)")
+    add(
+        "--annotation-file",
+        "--annotation",
+        "-a",
+        metavar="GFF3",
+        help="score its genes, each on its strand (default: whole sequences)",
+    )
+    add(
+        "--gene-flank",
+        type=int,
+        metavar="N",
+        help="bases to each side of a gene that are scored with it (default: half the flanking size)",
+    )
+    add(
+        "--strand",
+        choices=get_args(StrandChoice),
+        help="strands to score (default: with an annotation both, without one +)",
+    )
+    add("--bigwig", action="store_true", help="write a bigWig track a kind of site and strand too (needs pyBigWig)")
+    _add_compilation_cache(parser)
+
+
 def _add_evaluate(commands: Any) -> None:
     parser = _add_command(
         commands,
@@ -226,6 +271,14 @@ def _transfer(arguments: dict[str, Any]) -> None:
     names = {field.name for field in fields(TransferSettings)}
     settings = TransferSettings(**{name: value for name, value in arguments.items() if name in names})
     transfer(settings, ConsoleReport())
+
+
+def _predict(arguments: dict[str, Any]) -> None:
+    from spliceai_jax.console import ConsoleReport
+    from spliceai_jax.prediction import predict
+
+    names = {field.name for field in fields(PredictSettings)}
+    predict(PredictSettings(**{name: value for name, value in arguments.items() if name in names}), ConsoleReport())
 
 
 def _evaluate(arguments: dict[str, Any]) -> None:

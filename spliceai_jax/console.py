@@ -3,11 +3,13 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from spliceai_jax.metrics import Metrics
+if TYPE_CHECKING:  # scikit-learn takes a second that predictions need not wait for
+    from spliceai_jax.metrics import Metrics
 
 _QUIET_SECONDS = 30
 """Between plain progress lines, where stderr is not a terminal."""
@@ -23,11 +25,11 @@ class Report:
         """What is about to run."""
 
     @contextlib.contextmanager
-    def progress(self, title: str, windows: int) -> Iterator[Callable[[int], None]]:
-        """Work on so many windows; the function yielded is told of each few done."""
+    def progress(self, title: str, total: int, unit: str = "windows") -> Iterator[Callable[[int], None]]:
+        """Work on so many windows, or other units; the function yielded is told of each few done."""
         yield lambda done: None
 
-    def row(self, name: str, train_loss: float | None, validation: Metrics, test: Metrics, best: bool) -> None:
+    def row(self, name: str, train_loss: float | None, validation: "Metrics", test: "Metrics", best: bool) -> None:
         """An epoch's results."""
 
 
@@ -51,10 +53,10 @@ class ConsoleReport(Report):
         print(flush=True)
 
     @contextlib.contextmanager
-    def progress(self, title: str, windows: int) -> Iterator[Callable[[int], None]]:
+    def progress(self, title: str, total: int, unit: str = "windows") -> Iterator[Callable[[int], None]]:
         """Show a bar that disappears when done, or a plain line every half minute."""
         if not self._progress.is_terminal:
-            yield self._plain(title, windows)
+            yield self._plain(title, total, unit)
             return
         columns = (
             TextColumn("{task.description:>22}"),
@@ -63,36 +65,36 @@ class ConsoleReport(Report):
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
         )
-        start, total = time.monotonic(), 0
+        start, all_done = time.monotonic(), 0
         with Progress(*columns, console=self._progress, transient=True) as bar:
-            task = bar.add_task(title, total=windows, rate="")
+            task = bar.add_task(title, total=total, rate="")
 
             def advance(done: int) -> None:
-                nonlocal total
-                total += done
-                bar.update(task, advance=done, rate=_rate(total, start))
+                nonlocal all_done
+                all_done += done
+                bar.update(task, advance=done, rate=_rate(all_done, start, unit))
 
             yield advance
 
-    def _plain(self, title: str, windows: int) -> Callable[[int], None]:
+    def _plain(self, title: str, total: int, unit: str) -> Callable[[int], None]:
         start = last = time.monotonic()
-        total = 0
+        all_done = 0
 
         def advance(done: int) -> None:
-            nonlocal last, total
-            total += done
+            nonlocal last, all_done
+            all_done += done
             now = time.monotonic()
             if now - last >= _QUIET_SECONDS:
                 last = now
-                left = (now - start) * (windows - total) / total
+                left = (now - start) * (total - all_done) / all_done
                 self._progress.print(
-                    f"{title}: {total}/{windows} windows, {_rate(total, start)}, {left:.0f} s left",
+                    f"{title}: {all_done}/{total} {unit}, {_rate(all_done, start, unit)}, {left:.0f} s left",
                     highlight=False,
                 )
 
         return advance
 
-    def row(self, name: str, train_loss: float | None, validation: Metrics, test: Metrics, best: bool) -> None:
+    def row(self, name: str, train_loss: float | None, validation: "Metrics", test: "Metrics", best: bool) -> None:
         """Print a row of the table, its header first."""
         if self._header_due:
             print(
@@ -109,5 +111,6 @@ class ConsoleReport(Report):
         )
 
 
-def _rate(windows: int, start: float) -> str:
-    return f"{windows / max(time.monotonic() - start, 1e-9):.1f} windows/s"
+def _rate(done: int, start: float, unit: str) -> str:
+    rate = done / max(time.monotonic() - start, 1e-9)
+    return f"{rate:.{1 if rate < 1000 else 0}f} {unit}/s"

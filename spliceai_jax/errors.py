@@ -19,6 +19,10 @@ class DatasetError(SpliceAIError):
     """An HDF5 data set is missing, damaged, or not what OpenSpliceAI writes."""
 
 
+class SequenceError(SpliceAIError):
+    """A FASTA or GFF3 file is missing, damaged, or not what it should be."""
+
+
 class WeightsError(SpliceAIError):
     """A weights file is missing, damaged, or fits none of the architectures."""
 

@@ -26,6 +26,30 @@ def write_whole(path: Path, content: bytes | str) -> None:
     os.replace(partial, path)
 
 
+def check_writable(folder: Path) -> Path:
+    """Refuse, without writing anything that stays, a folder that results could not be written to.
+
+    Returns:
+        The folder, or, while it does not exist, the nearest one above that does.
+
+    Raises:
+        RunFolderError: It cannot be written.
+    """
+    existing = _existing(folder)
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise RunFolderError(
+            f"--output-dir: cannot write in {existing} ({error.strerror}); give a folder that can be written"
+        ) from error
+    return existing
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
 class RunFolder:
     """Where everything about a run lies.
 
@@ -95,18 +119,7 @@ class RunFolder:
                 be written.
         """
         self._check_holds(resume)
-        existing = self._existing
-        try:
-            with tempfile.TemporaryFile(dir=existing):
-                pass
-        except OSError as error:
-            raise RunFolderError(
-                f"--output-dir: cannot write in {existing} ({error.strerror}); give a folder that can be written"
-            ) from error
-
-    @property
-    def _existing(self) -> Path:
-        return next(path for path in (self.root, *self.root.parents) if path.exists())
+        check_writable(self.root)
 
     def check_room(self, bytes_needed: int) -> None:
         """Refuse a run that the disk has no room for.
@@ -116,14 +129,14 @@ class RunFolder:
         """
         if (free := self.bytes_free) < bytes_needed:
             raise RunFolderError(
-                f"--output-dir: the run needs {bytes_needed / 1e6:.0f} MB and {self._existing} has {free / 1e6:.0f} MB "
-                "free; make room or give another folder"
+                f"--output-dir: the run needs {bytes_needed / 1e6:.0f} MB and {_existing(self.root)} has "
+                f"{free / 1e6:.0f} MB free; make room or give another folder"
             )
 
     @property
     def bytes_free(self) -> int:
         """Room on the disk that the folder is, or would be, on."""
-        return shutil.disk_usage(self._existing).free
+        return shutil.disk_usage(_existing(self.root)).free
 
     def _check_holds(self, resume: bool) -> None:
         if self._description.exists():

@@ -2,6 +2,7 @@
 
 import math
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -13,6 +14,7 @@ from spliceai_jax.schedules import SCHEDULERS, Scheduler
 
 Precision = Literal["float32", "bfloat16"]
 Parallel = Literal["jit", "pmap"]
+StrandChoice = Literal["+", "-", "both"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,10 +103,7 @@ class TransferSettings:
             "precision": get_args(Precision),
             "parallel": get_args(Parallel),
         }.items():
-            value = getattr(self, name)
-            if value not in choices:
-                known = ", ".join(str(choice) for choice in choices if choice is not None)
-                raise SettingsError(f"{_flag(name)} is {value!r}; expected one of {known}")
+            _check_choice(name, getattr(self, name), choices)
         if not 0 < len(self.project_name.encode()) <= 200 or set(self.project_name) & set("/\\\0"):
             raise SettingsError(f"--project-name is {self.project_name!r}; expected at most 200 letters, no slashes")
         self._check_processes()
@@ -148,6 +147,68 @@ class TransferSettings:
             else:
                 words += [flag, str(value)]
         return shlex.join(words)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictSettings:
+    """Settings of a prediction; the flags of `spliceai-jax predict` under the same names.
+
+    Attributes:
+        input_sequence: FASTA file, plain or compressed by gzip or bgzip.
+        models: `.pt` files of one flanking size, whose probabilities' mean is taken; one alone may stand by itself.
+        output_dir: Folder that `SpliceAI_5000_{flanking_size}`, which holds the results, is made in.
+        flanking_size: Checked against the weights; None takes theirs.
+        threshold: The least score that is written.
+        annotation_file: GFF3 file whose genes are scored; None scores whole sequences.
+        gene_flank: Bases to each side of a gene that are scored and written with it; None: half the flanking size.
+            Whatever it is, the network sees the genome around every position.
+        strand: Strands to score. None: with an annotation both, that of each gene; without one "+", that is the
+            sequences as they are given.
+        bigwig: Write bigWig tracks too.
+
+    Raises:
+        SettingsError: A value is out of range.
+    """
+
+    input_sequence: str | Path
+    models: str | Path | Sequence[str | Path]
+    output_dir: str | Path
+    flanking_size: int | None = None
+    threshold: float = 1e-6
+    annotation_file: str | Path | None = None
+    gene_flank: int | None = None
+    strand: StrandChoice | None = None
+    bigwig: bool = False
+
+    def __post_init__(self) -> None:
+        """Check every value that can be checked without opening a file."""
+        if not 0 <= self.threshold <= 1:
+            raise SettingsError(f"--threshold is {self.threshold}; expected a score, 0 to 1")
+        if self.gene_flank is not None and self.gene_flank < 0:
+            raise SettingsError(f"--gene-flank is {self.gene_flank}; expected bases, 0 or more")
+        if self.gene_flank is not None and self.annotation_file is None:
+            raise SettingsError("--gene-flank says nothing without genes; give --annotation-file too")
+        _check_choice("flanking_size", self.flanking_size, (None, *ARCHITECTURES))
+        _check_choice("strand", self.strand, (None, *get_args(StrandChoice)))
+        if not self.model_files:
+            raise SettingsError("--model: none is given; expected one .pt file or more")
+
+    @property
+    def model_files(self) -> tuple[Path, ...]:
+        """The `.pt` files."""
+        return tuple(map(Path, [self.models] if isinstance(self.models, str | Path) else self.models))
+
+    @property
+    def strands(self) -> tuple[Literal["+", "-"], ...]:
+        """The strands to score."""
+        choice = self.strand or ("both" if self.annotation_file is not None else "+")
+        return ("+", "-") if choice == "both" else (choice,)
+
+
+def _check_choice(name: str, value: object, choices: Sequence[object]) -> None:
+    if value not in choices:
+        known = ", ".join(str(choice) for choice in choices if choice is not None)
+        raise SettingsError(f"{_flag(name)} is {value!r}; expected one of {known}")
 
 
 def _flag(name: str) -> str:

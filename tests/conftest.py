@@ -154,3 +154,23 @@ def finished(
     assert done.stderr == ""
     assert done.stdout.splitlines()[-1] == f"report: {output / RUN / 'report.html'}"
     return output / RUN
+
+
+@pytest.fixture(scope="session")
+def stock() -> Path:
+    """The `openspliceai` program; its environment (1.4 GB) is made once and kept.
+
+    SPLICEAI_STOCK_VENV names one to use instead.
+    """
+    if given := os.environ.get("SPLICEAI_STOCK_VENV"):
+        return Path(given) / "bin" / "openspliceai"
+    folder = ROOT / ".venv-stock"
+    if not (folder / ".complete").exists():
+        patience = {**os.environ, "PIP_RETRIES": "1", "PIP_DEFAULT_TIMEOUT": "30"}
+        make = ["make", "--silent", ".venv-stock/.complete"]
+        try:
+            subprocess.run(make, cwd=ROOT, check=True, capture_output=True, text=True, timeout=900, env=patience)
+        except (OSError, subprocess.SubprocessError) as error:
+            said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1:]
+            pytest.skip(f"OpenSpliceAI 0.0.7 cannot be installed here: {' '.join(map(str, said))}")
+    return folder / "bin" / "openspliceai"

@@ -3,7 +3,6 @@
 It ends with 0 when it dislikes a model file, so its outputs are looked at, never its exit code.
 """
 
-import os
 import subprocess
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, CommandLine, make_windows, random_model, write_dataset
+from conftest import CommandLine, make_windows, random_model, write_dataset
 
 from spliceai_jax.architecture import PADDING
 from spliceai_jax.convert import read_pt
@@ -21,26 +20,6 @@ from spliceai_jax.pretrained import Pretrained
 RUN = Path("SpliceAI_demo_80_0_rs42") / "0"
 LENGTH = 12_345
 """Bases of the sequence to predict on: three windows, the last one partly behind its end."""
-
-
-@pytest.fixture(scope="session")
-def stock() -> Path:
-    """The `openspliceai` program; its environment (1.4 GB) is made once and kept.
-
-    SPLICEAI_STOCK_VENV names one to use instead.
-    """
-    if given := os.environ.get("SPLICEAI_STOCK_VENV"):
-        return Path(given) / "bin" / "openspliceai"
-    folder = ROOT / ".venv-stock"
-    if not (folder / ".complete").exists():
-        patience = {**os.environ, "PIP_RETRIES": "1", "PIP_DEFAULT_TIMEOUT": "30"}
-        make = ["make", "--silent", ".venv-stock/.complete"]
-        try:
-            subprocess.run(make, cwd=ROOT, check=True, capture_output=True, text=True, timeout=900, env=patience)
-        except (OSError, subprocess.SubprocessError) as error:
-            said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1:]
-            pytest.skip(f"OpenSpliceAI 0.0.7 cannot be installed here: {' '.join(map(str, said))}")
-    return folder / "bin" / "openspliceai"
 
 
 @dataclass(frozen=True)
