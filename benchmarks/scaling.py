@@ -43,17 +43,21 @@ def bounds(found: dict) -> tuple[float, float]:
 
 
 def hops(chips: int, axes: int) -> int:
-    """Steps of an all-reduce that goes round the torus axis by axis, there and back; 2 and 4 chips have two axes."""
+    """Neighbours that a value passes on its way round the torus, axis by axis."""
     doublings = int(math.log2(chips))
     sides = [2 ** (doublings // axes + (i < doublings % axes)) for i in range(axes)]
-    return 2 * sum(side - 1 for side in sides)
+    return sum(side - 1 for side in sides)
 
 
 def talking(found: dict, chips: int) -> float:
-    """Seconds a step that the chips spend on all-reduces."""
-    chip, sums = chip_of(found["case"]["topology"]), found["collectives"].get("all-reduce", {"number": 0, "bytes": 0})
-    ring = 2 * (chips - 1) / chips * sums["bytes"] / chip.link
-    return sums["number"] * LATENCY * hops(chips, chip.axes) + ring
+    """Seconds a step that the chips spend on exchanges."""
+    chip = chip_of(found["case"]["topology"])
+    seconds = 0.0
+    for name, seen in found["collectives"].items():
+        # An all-reduce goes round twice; what an all-gather brings grows with the chips.
+        rounds, size = (1, seen["bytes"] * chips / found["chips"]) if name == "all-gather" else (2, seen["bytes"])
+        seconds += rounds * (seen["number"] * LATENCY * hops(chips, chip.axes) + (chips - 1) / chips * size / chip.link)
+    return seconds
 
 
 def span(values: tuple[float, ...], digits: int = 1) -> str:
@@ -70,20 +74,20 @@ def name_of(found: dict) -> str:
 
 
 def programs(findings: list[dict]) -> Iterator[str]:
-    yield "| chip | precision | flanking | step | windows a chip | GB used | all-reduces, KB | GFLOP a window | "
+    yield "| chip | precision | flanking | step | windows a chip | GB used | exchanges, KB | GFLOP a window | "
     yield "MB a window | ms: arithmetic | memory | compiler |\n|" + "---|" * 12 + "\n"
     for found in findings:
-        sums = found["collectives"].get("all-reduce", {"number": 0, "bytes": 0})
+        number, size = (sum(seen[what] for seen in found["collectives"].values()) for what in ("number", "bytes"))
         windows, limits = found["case"]["windows"], times(found)
         compiler = f"{limits['compiler'] * 1e3:.1f}" if "compiler" in limits else "-"
-        yield f"| {name_of(found)} | {windows} | {found['memory'] / 1e9:.2f} | {sums['number']}, "
-        yield f"{sums['bytes'] / 1e3:.0f} | {found['flops'] / windows / 1e9:.2f} | "
+        yield f"| {name_of(found)} | {windows} | {found['memory'] / 1e9:.2f} | {number}, "
+        yield f"{size / 1e3:.0f} | {found['flops'] / windows / 1e9:.2f} | "
         yield f"{found['bytes_accessed'] / windows / 1e6:.0f} | {limits['arithmetic'] * 1e3:.1f} | "
         yield f"{limits['memory'] * 1e3:.1f} | {compiler} |\n"
 
 
 def weak(findings: list[dict]) -> Iterator[str]:
-    """The batch grows with the chips: milliseconds a step, and the share that is not spent on all-reduces."""
+    """The batch grows with the chips: milliseconds a step, and the share that is not spent on exchanges."""
     yield "| chip | precision | flanking | step | windows a chip |"
     yield "".join(f" {chips} chip{'s' * (chips > 1)} |" for chips in COUNTS) + "\n|" + "---|" * (5 + len(COUNTS)) + "\n"
     for found in findings:

@@ -45,9 +45,9 @@ TOPOLOGIES = ("v5e:2x2", "v6e:2x2", "v5p:2x2x1")
 PRECISIONS = ("float32", "bfloat16")
 STEPS = ("train", "evaluate")
 
-ALL_REDUCES_A_LAYER = 3
-"""A BatchNorm's own: its mean and its squares on the way forward, its two gradients together on the way back."""
-ALL_REDUCES_A_STEP = 2
+EXCHANGES_A_LAYER = 2
+"""A BatchNorm's: its statistics are gathered on the way forward, its sums go together on the way back."""
+EXCHANGES_A_STEP = 2
 """The rest: the count of labelled positions, and all gradients with the loss."""
 
 _SHAPE = r"(?:\((?:[^()]|\([^()]*\))*\)|\S+)"
@@ -158,8 +158,8 @@ def allowed(case: Case, params: dict[str, Any], chips: int) -> Collectives:
     trained = [params[name] for name, label in labels.items() if label == freezing.TRAINABLE]
     gradients = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(trained))
     layers = 2 * len(freezing.units_on_batch_statistics(architecture, case.recipe))
-    statistics = 4 * (4 * CHANNELS + 1)  # forward two sums and a count, backward two sums
-    return Collectives(ALL_REDUCES_A_LAYER * layers + ALL_REDUCES_A_STEP, gradients + layers * statistics + 8)
+    statistics = (3 * chips + 2) * CHANNELS * 4  # count, mean and squares of every chip; two sums
+    return Collectives(EXCHANGES_A_LAYER * layers + EXCHANGES_A_STEP, gradients + layers * statistics + 8)
 
 
 def problems(found: Finding, most: Collectives) -> Iterator[str]:
