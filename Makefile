@@ -3,7 +3,7 @@ BIN := .venv/bin
 SET_UP := .venv/.set-up
 STOCK := .venv-stock/.complete
 
-.PHONY: setup demo test lint types bench-steps bench-run
+.PHONY: setup demo test lint types bench-steps bench-run bench-predict
 
 setup: $(SET_UP)
 
@@ -41,3 +41,6 @@ bench-steps: $(SET_UP) $(STOCK)
 
 bench-run: $(SET_UP) $(STOCK)
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+bench-predict: $(SET_UP) $(STOCK)
+	$(BIN)/python benchmarks/predict.py $(ARGS)
