@@ -4,7 +4,7 @@ SET_UP := .venv/.set-up
 STOCK := .venv-stock/.complete
 TPU := .venv-tpu/.complete
 
-.PHONY: setup demo test lint types bench-steps bench-run tpu-check
+.PHONY: setup demo test lint types bench-steps bench-run bench-predict tpu-check
 
 setup: $(SET_UP)
 
@@ -42,6 +42,9 @@ bench-steps: $(SET_UP) $(STOCK)
 
 bench-run: $(SET_UP) $(STOCK)
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+bench-predict: $(SET_UP) $(STOCK)
+	$(BIN)/python benchmarks/predict.py $(ARGS)
 
 # The TPU compiler, in an environment of its own: where libtpu is installed every start of JAX prints its complaints.
 $(TPU): pyproject.toml constraints.txt
