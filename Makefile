@@ -4,7 +4,7 @@ SET_UP := .venv/.set-up
 STOCK := .venv-stock/.complete
 TPU := .venv-tpu/.complete
 
-.PHONY: setup demo test lint types bench-steps bench-run tpu-check
+.PHONY: setup demo test lint types docs bench-steps bench-run tpu-check
 
 setup: $(SET_UP)
 
@@ -30,6 +30,12 @@ types: $(SET_UP)
 	cp -r spliceai_jax build/types/
 	cp -r convert build/types/spliceai_jax/convert
 	$(BIN)/mypy --config-file pyproject.toml build/types/spliceai_jax
+
+# -n: every reference must lead somewhere; -W: a warning is an error.
+docs: $(SET_UP)
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[docs]'
+	$(BIN)/sphinx-build -q -E -n -W --keep-going docs build/docs
+	@echo build/docs/index.html
 
 # OpenSpliceAI itself, in an environment of its own, to compare with.
 $(STOCK): constraints.txt
