@@ -3,6 +3,7 @@ BIN := .venv/bin
 SET_UP := .venv/.set-up
 STOCK := .venv-stock/.complete
 TPU := .venv-tpu/.complete
+DOCS := .venv/.docs
 
 .PHONY: setup demo test lint types docs bench-steps bench-run tpu-check
 
@@ -31,11 +32,14 @@ types: $(SET_UP)
 	cp -r convert build/types/spliceai_jax/convert
 	$(BIN)/mypy --config-file pyproject.toml build/types/spliceai_jax
 
-# -n: every reference must lead somewhere; -W: a warning is an error.
-docs: $(SET_UP)
+$(DOCS): $(SET_UP)
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[docs]'
-	$(BIN)/sphinx-build -q -E -n -W --keep-going docs build/docs
-	@echo build/docs/index.html
+	touch $(DOCS)
+
+# -n: every reference must lead somewhere; -W: a warning is an error.
+docs: $(DOCS)
+	$(BIN)/sphinx-build -q -E -n -W --keep-going -c docs . build/docs
+	@echo build/docs/docs/index.html
 
 # OpenSpliceAI itself, in an environment of its own, to compare with.
 $(STOCK): constraints.txt

@@ -4,6 +4,10 @@ import spliceai_jax
 
 project = "spliceai-jax"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+# The source is the whole repository: README's links are checked as they stand.
+root_doc = "docs/index"
+include_patterns = ["*.md", "docs/*.md", "demo/*.md", "benchmarks/*.md"]
+exclude_patterns = [".*", "build"]
 html_theme = "furo"
 html_title = "spliceai-jax"
 myst_heading_anchors = 3
