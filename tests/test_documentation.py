@@ -5,6 +5,7 @@ processes, which this one cannot be, are only parsed by it. Of the other program
 name is there.
 """
 
+import gzip
 import os
 import re
 import shlex
@@ -104,6 +105,11 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / "demo" / "fly" / name).symlink_to(tmp_path / name)
     for name in ("model_400nt_rs10.pt", "model_best.pt", "demo/worm_400nt.pt"):
         (tmp_path / name).symlink_to(ROOT / "demo" / "worm_400nt.pt")
+    with h5py.File("dataset_test.h5") as file:
+        bases = "".join("NACGT"[code] for code in file["X0"][0] @ [1, 2, 3, 4])
+    Path("genome.fa.gz").write_bytes(gzip.compress(f">chr1 of the fly\n{bases}\n".encode()))
+    gene = "chr1\tdemo\tgene\t5001\t10000\t.\t+\t.\tID=gene1\n"
+    Path("annotation.gff3.gz").write_bytes(gzip.compress(gene.encode()))
     return tmp_path
 
 
@@ -143,7 +149,7 @@ def test_the_notebook_runs(tmp_path: Path) -> None:
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 2
 
 
-@pytest.mark.parametrize("command", ["transfer", "evaluate", "convert", "inspect", "report"])
+@pytest.mark.parametrize("command", ["transfer", "predict", "evaluate", "convert", "inspect", "report"])
 def test_the_example_in_a_commands_help_is_valid(command: str, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit, match="0"):
         cli.main([command, "--help"])
