@@ -38,8 +38,9 @@ class _Versions(argparse.Action):
             devices = ", ".join(f"{device.platform} {device.device_kind}" for device in jax.devices())
         except RuntimeError as error:
             devices = f"none ({error})"
-        facts = {**versions(), "devices": devices}
-        parser.exit(message="".join(f"{name} {fact}\n" for name, fact in facts.items()))
+        for name, fact in {**versions(), "devices": devices}.items():
+            print(name, fact)
+        parser.exit()
 
 
 def _parser() -> argparse.ArgumentParser:

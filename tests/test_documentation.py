@@ -16,9 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import h5py
+import jax
 import nbformat
 import pytest
 from conftest import ROOT
+from jax.experimental.compilation_cache import compilation_cache
 from markdown_it import MarkdownIt
 from nbclient import NotebookClient
 
@@ -81,23 +83,35 @@ def parse(arguments: list[str]) -> dict:
 
 
 def run(arguments: list[str]) -> None:
-    """Run `spliceai-jax`, training for one epoch."""
+    """Run `spliceai-jax`, training for one epoch of a few batches."""
     if arguments == ["--version"]:
         return  # has a test of its own
     if "--coordinator" in arguments or "..." in arguments or any(word.startswith(("~", "/")) for word in arguments):
         parse(arguments)
         return
-    more = ["--epochs", "1"] if arguments[0] == "transfer" else []
+    more = ["--epochs", "1", "--batch-size", "4"] if arguments[0] == "transfer" else []
     assert cli.main([*arguments, *more]) == 0, arguments
 
 
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where programs are kept from one run to the next: most blocks need the same ones."""
+    folder = tmp_path_factory.mktemp("compiled")
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    compilation_cache.reset_cache()  # JAX looks once whether there is one
+    yield folder
+    jax.config.update("jax_compilation_cache_dir", before)
+    compilation_cache.reset_cache()
+
+
 @pytest.fixture
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workplace(compiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder where the documented file names are small files: parts of the demo's data, and its model."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "compiled"))  # not the user's
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(compiled))  # not the user's
     for name in list(RECIPES):
-        monkeypatch.setitem(RECIPES, name, replace(RECIPES[name], epochs=1))
+        monkeypatch.setitem(RECIPES, name, replace(RECIPES[name], epochs=1, batch_size=4))
     (tmp_path / "demo" / "fly").mkdir(parents=True)
     for name in ("dataset_train.h5", "dataset_test.h5"):
         with h5py.File(ROOT / "demo" / "fly" / name) as whole, h5py.File(name, "w") as part:
