@@ -3,8 +3,9 @@ BIN := .venv/bin
 SET_UP := .venv/.set-up
 STOCK := .venv-stock/.complete
 TPU := .venv-tpu/.complete
+DOCS := .venv/.docs
 
-.PHONY: setup demo test lint types bench-steps bench-run bench-predict tpu-check
+.PHONY: setup demo test lint types docs bench-steps bench-run bench-predict tpu-check
 
 setup: $(SET_UP)
 
@@ -30,6 +31,15 @@ types: $(SET_UP)
 	cp -r spliceai_jax build/types/
 	cp -r convert build/types/spliceai_jax/convert
 	$(BIN)/mypy --config-file pyproject.toml build/types/spliceai_jax
+
+$(DOCS): $(SET_UP)
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[docs]'
+	touch $(DOCS)
+
+# -n: every reference must lead somewhere; -W: a warning is an error.
+docs: $(DOCS)
+	$(BIN)/sphinx-build -q -E -n -W --keep-going -c docs . build/docs
+	@echo build/docs/docs/index.html
 
 # OpenSpliceAI itself, in an environment of its own, to compare with.
 $(STOCK): constraints.txt

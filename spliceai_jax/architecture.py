@@ -42,7 +42,7 @@ class Architecture:
 
     @cached_property
     def skips(self) -> tuple[int, ...]:
-        """The entry numbers that are skips: one after every fourth unit, in the same numbering as `units`."""
+        """The entry numbers that are skips, one after every fourth unit, in the same numbering as `units`."""
         return tuple(i for i in range(max(self.units) + 2) if i not in self.units)
 
 

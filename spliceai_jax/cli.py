@@ -1,7 +1,9 @@
+# PYTHON_ARGCOMPLETE_OK
 """The command line: a thin skin over the Python API."""
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import warnings
@@ -24,11 +26,32 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"spliceai-jax: {message}; see {self.prog} --help\n")
 
 
+class _Versions(argparse.Action):
+    """What a bug report needs; imported when asked for, since it takes seconds."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        import jax
+
+        from spliceai_jax.record import versions
+
+        try:
+            devices = ", ".join(f"{device.platform} {device.device_kind}" for device in jax.devices())
+        except RuntimeError as error:
+            devices = f"none ({error})"
+        for name, fact in {**versions(), "devices": devices}.items():
+            print(name, fact)
+        parser.exit()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="spliceai-jax",
         description="Fine-tune OpenSpliceAI splice-site models in JAX, and score genomes with them.",
+        epilog="example: spliceai-jax transfer --help",
         allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--version", action=_Versions, nargs=0, help="print versions and devices, which a bug report needs"
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -411,6 +434,10 @@ def _fail(error: BaseException, status: int, debug: bool, text: str | None = Non
 
 def program() -> int:
     """The `spliceai-jax` command."""
+    if "_ARGCOMPLETE" in os.environ:  # the shell asks how the words so far may go on
+        import argcomplete
+
+        argcomplete.autocomplete(_parser())
     startup.restart_in_huge_pages()
     return main()
 

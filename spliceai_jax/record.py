@@ -91,6 +91,11 @@ class Record:
     sessions: tuple[Session, ...]
 
 
+def versions() -> dict[str, str]:
+    """Python's version, and those of the packages that decide what is computed."""
+    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
+
+
 def record_session(plan: Plan) -> Record:
     """Record that this process works on the run, and return the record."""
     earlier = read_record(plan.folder)
@@ -117,7 +122,7 @@ def _record(plan: Plan, earlier: tuple[Session, ...]) -> Record:
         command=plan.settings.command(),
         directory=os.getcwd(),
         devices=plan.summary()["devices"],
-        versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        versions=versions(),
         trunk_kept=bool(plan.trunk.end),
     )
     return Record(

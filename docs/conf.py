@@ -1,0 +1,27 @@
+"""How sphinx makes the pages: `make docs`."""
+
+import spliceai_jax
+
+project = "spliceai-jax"
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+# The source is the whole repository: README's links are checked as they stand.
+root_doc = "docs/index"
+include_patterns = ["*.md", "docs/*.md", "demo/*.md", "benchmarks/*.md"]
+exclude_patterns = [".*", "build"]
+html_theme = "furo"
+html_title = "spliceai-jax"
+myst_heading_anchors = 3
+default_role = "code"  # docstrings write names between single backticks
+autodoc_default_options = {"members": True}
+napoleon_use_ivar = True
+napoleon_use_rtype = False
+
+# Types of other packages have no page here.
+nitpick_ignore_regex = [(r"py:.*", r"(?!spliceai_jax\.).*")]
+
+# The public names are imported when they are asked for, from modules that are nobody's business but ours.
+for _name in spliceai_jax.__all__:
+    _public = getattr(spliceai_jax, _name)
+    setattr(spliceai_jax, _name, _public)
+    if isinstance(_public, type) or callable(_public):
+        _public.__module__ = "spliceai_jax"

@@ -1,0 +1,192 @@
+"""What README and docs show is run: every code block, with the documented file names standing for small files.
+
+Python blocks are executed as they are. Commands of `spliceai-jax` are run by the real command line; those of several
+processes, which this one cannot be, are only parsed by it. Of the other programs' commands it is checked that what they
+name is there.
+"""
+
+import gzip
+import os
+import re
+import shlex
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import jax
+import nbformat
+import pytest
+from conftest import ROOT
+from jax.experimental.compilation_cache import compilation_cache
+from markdown_it import MarkdownIt
+from nbclient import NotebookClient
+
+from spliceai_jax import RECIPES, cli
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+FILES = ["-m", "model_400nt_rs10.pt", "-train", "dataset_train.h5", "-test", "dataset_test.h5", "-o", "o", "-p", "p"]
+"""What `...` stands for."""
+OTHER_PROGRAMS = {"python", "python3", "gcsfuse", "eval", "git"}
+
+
+def fences(page: Path) -> list[tuple[str, str]]:
+    """(language, content) of a page's code blocks."""
+    tokens = MarkdownIt().parse(page.read_text())
+    assert not [token.map for token in tokens if token.type == "code_block"], "indented code: is it run?"
+    return [(token.info, token.content) for token in inside(tokens) if token.type == "fence"]
+
+
+def inside(tokens: list) -> Iterator:
+    for token in tokens:
+        yield token
+        yield from inside(token.children or [])
+
+
+def commands(block: str) -> list[list[str]]:
+    """The words of each command, `&&` taken apart."""
+    lines = block.replace("\\\n", " ").splitlines()
+    parts = [part for line in lines for part in re.split(r" && ", line)]
+    return [words for part in parts if (words := shlex.split(part, comments=True))]
+
+
+def check(words: list[str]) -> None:
+    """Run a command, or see that what it names is there."""
+    while "=" in words[0]:
+        words = words[1:]
+    program = Path(words[0]).name
+    if program == "spliceai-jax":
+        run(words[1:])
+    elif program == "srun":
+        parse(words[words.index("spliceai-jax") + 1 :])
+    elif program == "gcloud":
+        (remote,) = (word.removeprefix("--command=") for word in words if word.startswith("--command="))
+        parse(shlex.split(remote)[1:])
+    elif program == "make":
+        subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, check=True, capture_output=True)
+    elif program == "pip":
+        extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+        assert words[1] == "install"
+        assert (asked := words[-1].removeprefix(".").strip("[]")) == "" or asked in extras
+    else:
+        assert program in OTHER_PROGRAMS, f"{program}: not known to this test"
+        if program == "python":
+            assert (ROOT / words[1]).is_file()
+
+
+def parse(arguments: list[str]) -> dict:
+    at = arguments.index("...") if "..." in arguments else None
+    given = arguments if at is None else [*arguments[:at], *FILES, *arguments[at + 1 :]]
+    return vars(cli._parser().parse_args(given))
+
+
+def run(arguments: list[str]) -> None:
+    """Run `spliceai-jax`, training for one epoch of a few batches."""
+    if arguments == ["--version"]:
+        return  # has a test of its own
+    if "--coordinator" in arguments or "..." in arguments or any(word.startswith(("~", "/")) for word in arguments):
+        parse(arguments)
+        return
+    more = ["--epochs", "1", "--batch-size", "4"] if arguments[0] == "transfer" else []
+    assert cli.main([*arguments, *more]) == 0, arguments
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where programs are kept from one run to the next: most blocks need the same ones."""
+    folder = tmp_path_factory.mktemp("compiled")
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    compilation_cache.reset_cache()  # JAX looks once whether there is one
+    yield folder
+    jax.config.update("jax_compilation_cache_dir", before)
+    compilation_cache.reset_cache()
+
+
+@pytest.fixture
+def workplace(compiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder where the documented file names are small files: parts of the demo's data, and its model."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(compiled))  # not the user's
+    for name in list(RECIPES):
+        monkeypatch.setitem(RECIPES, name, replace(RECIPES[name], epochs=1, batch_size=4))
+    (tmp_path / "demo" / "fly").mkdir(parents=True)
+    for name in ("dataset_train.h5", "dataset_test.h5"):
+        with h5py.File(ROOT / "demo" / "fly" / name) as whole, h5py.File(name, "w") as part:
+            part["X0"], part["Y0"] = whole["X0"][:8], whole["Y0"][:, :8]
+        (tmp_path / "demo" / "fly" / name).symlink_to(tmp_path / name)
+    for name in ("model_400nt_rs10.pt", "model_best.pt", "demo/worm_400nt.pt"):
+        (tmp_path / name).symlink_to(ROOT / "demo" / "worm_400nt.pt")
+    with h5py.File("dataset_test.h5") as file:
+        bases = "".join("NACGT"[code] for code in file["X0"][0] @ [1, 2, 3, 4])
+    Path("genome.fa.gz").write_bytes(gzip.compress(f">chr1 of the fly\n{bases}\n".encode()))
+    gene = "chr1\tdemo\tgene\t5001\t10000\t.\t+\t.\tID=gene1\n"
+    Path("annotation.gff3.gz").write_bytes(gzip.compress(gene.encode()))
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_code_block_runs(page: Path, workplace: Path) -> None:
+    names: dict = {}
+    for language, block in fences(page):
+        if language == "python":
+            exec(compile(block, page.name, "exec"), names)
+        elif language == "bash":
+            for words in commands(block):
+                check(words)
+        else:
+            assert language in ("text", "{toctree}", "{eval-rst}"), f"{language}: not run"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_to_files_lead_somewhere(page: Path) -> None:
+    links = [
+        token.attrs.get("href") or token.attrs.get("src")
+        for token in inside(MarkdownIt().enable("table").parse(page.read_text()))
+        if token.type in ("link_open", "image")
+    ]
+    targets = [link.partition("#")[0] for link in links if not link.startswith(("http", "#"))]
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_the_notebook_runs(tmp_path: Path) -> None:
+    path = ROOT / "examples" / "fine_tune.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    assert not [cell for cell in notebook.cells if cell.get("outputs")], "stored with outputs; clear them"
+    NotebookClient(notebook, timeout=200, resources={"metadata": {"path": path.parent}}).execute()
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    printed = "".join(output.text for output in outputs if output.output_type == "stream" and output.name == "stdout")
+    before, after = map(float, re.findall(r"donor AUPRC ([\d.]+) before, ([\d.]+) after", printed)[0])
+    assert after > before
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 2
+
+
+@pytest.mark.parametrize("command", ["transfer", "predict", "evaluate", "convert", "inspect", "report"])
+def test_the_example_in_a_commands_help_is_valid(command: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        cli.main([command, "--help"])
+    (example,) = re.findall(r"^example: (.*(?:\n.*\S)*)", capsys.readouterr().out, re.M)
+    words = shlex.split(example)
+    assert words[:2] == ["spliceai-jax", command]
+    parse(words[1:])
+
+
+def test_version_says_what_a_bug_report_needs(command_line) -> None:
+    done = command_line("--version")
+    assert done.returncode == 0, done.stderr
+    lines = dict(line.split(" ", 1) for line in done.stdout.splitlines())
+    wanted = {"python", "spliceai-jax", "jax", "jaxlib", "numpy", "flax", "optax", "orbax-checkpoint", "torch"}
+    assert wanted | {"devices"} <= set(lines)
+    assert lines["devices"].startswith("cpu ")
+
+
+def test_the_shell_completes_flags(command_line, tmp_path: Path) -> None:
+    line = "spliceai-jax transfer --kept"
+    told = tmp_path / "completions"
+    asked = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "COMP_TYPE": "9"}
+    done = command_line(**asked, _ARGCOMPLETE_STDOUT_FILENAME=str(told), _ARGCOMPLETE_IFS="\n")
+    assert done.returncode == 0, done.stderr
+    assert told.read_text().strip() == "--kept-trunk"
+    assert "_ARGCOMPLETE" not in os.environ
