@@ -26,7 +26,7 @@ from nbclient import NotebookClient
 
 from spliceai_jax import RECIPES, cli
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = sorted(page for folder in (".", "docs", "demo", "benchmarks") for page in (ROOT / folder).glob("*.md"))
 FILES = ["-m", "model_400nt_rs10.pt", "-train", "dataset_train.h5", "-test", "dataset_test.h5", "-o", "o", "-p", "p"]
 """What `...` stands for."""
 OTHER_PROGRAMS = {"python", "python3", "gcsfuse", "eval", "git"}
@@ -127,7 +127,7 @@ def workplace(compiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     return tmp_path
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_code_block_runs(page: Path, workplace: Path) -> None:
     names: dict = {}
     for language, block in fences(page):
@@ -140,7 +140,7 @@ def test_every_code_block_runs(page: Path, workplace: Path) -> None:
             assert language in ("text", "{toctree}", "{eval-rst}"), f"{language}: not run"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_to_files_lead_somewhere(page: Path) -> None:
     links = [
         token.attrs.get("href") or token.attrs.get("src")
