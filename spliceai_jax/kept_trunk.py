@@ -104,8 +104,9 @@ class KeptWindows(Windows):
     def batch(self, positions: np.ndarray, size: int) -> Batch:
         """The windows at these positions, filled up to `size` with windows that do not count."""
         length = self.bases.shape[1]
-        x = np.zeros((size, length, CHANNELS), np.float32)
-        total = np.zeros((size, WINDOW, CHANNELS), np.float32)
+        x = np.empty((size, length, CHANNELS), np.float32)
+        total = np.empty((size, WINDOW, CHANNELS), np.float32)
+        x[len(positions) :] = total[len(positions) :] = 0
         row_bytes = x[0].nbytes + total[0].nbytes
         for i, slot in enumerate(self.slots[self.index[positions]]):
             if os.preadv(self.file.fileno(), [x[i], total[i]], int(slot) * row_bytes) != row_bytes:
