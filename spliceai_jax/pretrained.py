@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from spliceai_jax import checkpoints, convert
+from spliceai_jax import convert
 from spliceai_jax.architecture import ARCHITECTURES, BASES, CLASSES
 from spliceai_jax.errors import WeightsError
 from spliceai_jax.folder import write_whole
@@ -55,6 +55,8 @@ class Pretrained:
         Raises:
             WeightsError: The directory is not such a checkpoint.
         """
+        from spliceai_jax import checkpoints  # it takes a second to import, and few need it
+
         path = Path(path)
         try:
             variables = checkpoints.load_variables(path)
@@ -64,6 +66,8 @@ class Pretrained:
 
     def to_orbax(self, path: str | Path) -> None:
         """Write an orbax checkpoint directory, which must not exist."""
+        from spliceai_jax import checkpoints
+
         checkpoints.save_variables(Path(path), self.variables)
 
     def predict(self, bases: np.ndarray | Sequence[str]) -> np.ndarray:

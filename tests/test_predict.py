@@ -225,6 +225,7 @@ def test_little_is_computed_twice(tmp_path):
 
 GENES = [
     ("chr2", 1001, 2000, "+", "ID=a"),
+    ("chr2", 1201, 1300, "+", "ID=nested"),
     ("chr2", 1901, 2500, "+", "ID=b;Name=other"),
     ("chr2", 1500, 4990, "-", "ID=with space"),
     ("chr2", 4900, 5000, "+", "Name=named"),
@@ -259,7 +260,7 @@ def test_genes_are_scored_in_their_genome(model, run, tmp_path, short_rows, flan
 
 def test_genes_elsewhere_are_left_out_and_told(run, tmp_path):
     annotation = write_genes(tmp_path / "a.gff3", [*GENES, ("chrUn", 1, 2, "+", "ID=c")])
-    with pytest.warns(SpliceAIWarning, match="1 of 6 genes"):
+    with pytest.warns(SpliceAIWarning, match="1 of 7 genes"):
         run(annotation_file=annotation)
 
 
@@ -357,7 +358,7 @@ def test_refusals(refused, tmp_path):
     random_model(400).to_pt(tmp_path / "m400.pt")
     far = write_genes(tmp_path / "far.gff3", [("chr1", 1, 802, "+", "ID=long")])
     other = write_genes(tmp_path / "other.gff3", [("1", 1, 80, "+", "ID=a")])
-    plus = write_genes(tmp_path / "plus.gff3", GENES[:2])
+    plus = write_genes(tmp_path / "plus.gff3", GENES[:3])
     (tmp_path / "file").write_text("")
     assert "no such file" in refused(**{"-i": tmp_path / "none.fa"})
     assert "none.pt" in refused(**{"-m": tmp_path / "none.pt"})
