@@ -98,8 +98,9 @@ def _add_transfer(commands: Any) -> None:
     )
     add = parser.add_argument
     recipes = "; ".join(
-        f"{name}: {r.epochs} epochs, {r.loss}, {r.scheduler} from {r.learning_rate:g}, "
+        f"{name}: {r.epochs} epochs, {r.loss}, {r.rates}, "
         f"{'all weights' if r.unfreeze_all else f'last {r.unfreeze}'}"
+        f"{', with the faults of that release' if r.frozen_batchnorm == 'batch' else ''}"
         for name, r in RECIPES.items()
     )
     add("--recipe", choices=RECIPES, help=f"defaults of the flags below (default: openspliceai); {recipes}")

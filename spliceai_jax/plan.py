@@ -91,8 +91,7 @@ class Plan:
             "train": _described(self.train),
             "validation": f"{_described(self.validation)} ({self.validation_from})",
             "test": _described(self.test),
-            "recipe": f"{settings.recipe}: {recipe.loss}, {recipe.scheduler} from {recipe.learning_rate:g}, "
-            f"weight decay {recipe.weight_decay:g}",
+            "recipe": f"{settings.recipe}: {recipe.loss}, {recipe.rates}, weight decay {recipe.weight_decay:g}",
             "trains": _trains(architecture, recipe),
             "frozen part": self.trunk.words,
             "epochs": epochs,

@@ -314,8 +314,12 @@ def predict(settings: PredictSettings, report: Report | None = None) -> Predicti
                 "models": f"{len(settings.model_files)} of {scorer.flanking_size} nt, on {_described(scorer.devices)}",
                 "genome": f"{settings.input_sequence}: {len(genome.lengths)} sequences, "
                 f"{sum(genome.lengths.values())} bases, {genome.known} of them A, C, G or T",
-                "scored": f"{total} positions, {'+ and -' if len(settings.strands) == 2 else settings.strands[0]}, "
-                + ("everywhere" if genes is None else f"in {len(genes)} genes and {flank} to their sides"),
+                "scored": f"{total} positions: "
+                + (
+                    f"whole sequences, {' and '.join(settings.strands)}"
+                    if genes is None
+                    else f"{len(genes)} genes, each on its strand, and {flank} bases to each side"
+                ),
                 "folder": str(folder),
             }
         )

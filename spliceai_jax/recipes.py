@@ -49,6 +49,11 @@ class Recipe:
     batching: Literal["pooled", "per_shard"] = "pooled"
     batch_size: int | None = None
 
+    @property
+    def rates(self) -> str:
+        """The learning rate over the run, in words."""
+        return f"{self.scheduler}{', peak' if self.scheduler == 'OneCycleLR' else ' from'} {self.learning_rate:g}"
+
 
 RECIPES = {
     # OpenSpliceAI's documented behaviour with the faults of its release mended, as its 0.1-dev does.
