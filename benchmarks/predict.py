@@ -43,7 +43,7 @@ def cut(source: Path, megabases: float, folder: Path) -> Path:
 
 
 def measure(side: str, size: int, fasta: Path, options: argparse.Namespace) -> dict:
-    """One run: wall seconds, peak memory of the process, rows written."""
+    """One run: wall and processor seconds, peak memory of the process, rows written."""
     ours = Path(sys.executable).parent / "spliceai-jax"
     program = ours if side == "ours" else options.stock / "bin" / "openspliceai"
     model = options.models / f"model_{size}nt_rs10.pt"
@@ -59,7 +59,7 @@ def measure(side: str, size: int, fasta: Path, options: argparse.Namespace) -> d
         rows = sum(bed.read_bytes().count(b"\n") for bed in beds)
         if status or not rows:
             sys.exit(f"{side} failed:\n{(output / 'log').read_text()[-3000:]}")
-    return {"seconds": seconds, "peak_mb": usage.ru_maxrss / 1024, "rows": rows}
+    return {"seconds": seconds, "cpu": usage.ru_utime + usage.ru_stime, "peak_mb": usage.ru_maxrss / 1024, "rows": rows}
 
 
 def main() -> None:
@@ -88,15 +88,18 @@ def main() -> None:
     if options.json:
         print(json.dumps(results, indent=2))
         return
-    print(f"{'flank':>5}  {'Mb':>4}  {'side':>6}  {'seconds (spread)':>22}  {'peak MB':>7}  {'rows':>8}  theirs / ours")
+    print(
+        f"{'flank':>5}  {'Mb':>4}  {'side':>6}  {'seconds (spread)':>22}  {'CPU s':>6}  {'peak MB':>7}  {'rows':>8}  theirs / ours"
+    )
     for result in results:
         for side in options.sides:
             seconds = [run["seconds"] for run in result[side]]
             spread = f"{statistics.median(seconds):.1f} ({min(seconds):.1f}-{max(seconds):.1f})"
             peak, rows = max(run["peak_mb"] for run in result[side]), result[side][0]["rows"]
+            cpu = statistics.median(run["cpu"] for run in result[side])
             ratio = f"{statistics.median(result['ratios']):.2f}" if side == "theirs" and result["ratios"] else ""
             print(
-                f"{result['flanking_size']:>5}  {result['megabases']:>4g}  {side:>6}  {spread:>22}  {peak:>7.0f}  "
+                f"{result['flanking_size']:>5}  {result['megabases']:>4g}  {side:>6}  {spread:>22}  {cpu:>6.1f}  {peak:>7.0f}  "
                 f"{rows:>8}  {ratio}"
             )
 
