@@ -89,7 +89,8 @@ def main() -> None:
         print(json.dumps(results, indent=2))
         return
     print(
-        f"{'flank':>5}  {'Mb':>4}  {'side':>6}  {'seconds (spread)':>22}  {'CPU s':>6}  {'peak MB':>7}  {'rows':>8}  theirs / ours"
+        f"{'flank':>5}  {'Mb':>4}  {'side':>6}  {'seconds (spread)':>22}  {'CPU s':>6}  {'peak MB':>7}  "
+        f"{'rows':>8}  theirs / ours"
     )
     for result in results:
         for side in options.sides:
@@ -99,8 +100,8 @@ def main() -> None:
             cpu = statistics.median(run["cpu"] for run in result[side])
             ratio = f"{statistics.median(result['ratios']):.2f}" if side == "theirs" and result["ratios"] else ""
             print(
-                f"{result['flanking_size']:>5}  {result['megabases']:>4g}  {side:>6}  {spread:>22}  {cpu:>6.1f}  {peak:>7.0f}  "
-                f"{rows:>8}  {ratio}"
+                f"{result['flanking_size']:>5}  {result['megabases']:>4g}  {side:>6}  {spread:>22}  {cpu:>6.1f}  "
+                f"{peak:>7.0f}  {rows:>8}  {ratio}"
             )
 
 
