@@ -6,15 +6,13 @@ The sequence is cut into records of a megabase: of one longer than 1.5 Mb OpenSp
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
+from whole_command import program, timed
 
 from spliceai_jax.sequences import Genome
 
@@ -43,23 +41,18 @@ def cut(source: Path, megabases: float, folder: Path) -> Path:
 
 
 def measure(side: str, size: int, fasta: Path, options: argparse.Namespace) -> dict:
-    """One run: wall and processor seconds, peak memory of the process, rows written."""
-    ours = Path(sys.executable).parent / "spliceai-jax"
-    program = ours if side == "ours" else options.stock / "bin" / "openspliceai"
+    """One run: see `timed`; and the rows written."""
     model = options.models / f"model_{size}nt_rs10.pt"
+    files = ["-i", fasta, "-m", model, "-f", size]
     with tempfile.TemporaryDirectory() as scratch:
         output = Path(scratch)
-        command = [program, "predict", "-i", fasta, "-m", model, "-f", size, "-o", output, "-t", options.threshold]
-        start = time.perf_counter()
-        with open(output / "log", "w") as log:
-            process = subprocess.Popen([str(word) for word in command], stdout=log, stderr=log)
-            _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - start
+        command = [program(side, options.stock), "predict", *files, "-o", output, "-t", options.threshold]
+        found = timed(command, output / "log")
         beds = list(output.glob("SpliceAI_*/*_predictions.bed"))
         rows = sum(bed.read_bytes().count(b"\n") for bed in beds)
-        if status or not rows:
-            sys.exit(f"{side} failed:\n{(output / 'log').read_text()[-3000:]}")
-    return {"seconds": seconds, "cpu": usage.ru_utime + usage.ru_stime, "peak_mb": usage.ru_maxrss / 1024, "rows": rows}
+        if not rows:
+            sys.exit(f"{side} wrote no rows:\n{(output / 'log').read_text()[-3000:]}")
+    return {**found, "rows": rows}
 
 
 def main() -> None:

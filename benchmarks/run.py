@@ -5,21 +5,16 @@ The training file needs its sibling with `validation` for `train` in its name, s
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
+
+from whole_command import program, timed
 
 HERE = Path(__file__).parent
 
 
-def command(side: str, options: argparse.Namespace, output: Path) -> list[str]:
-    program = (
-        options.stock / "bin" / "openspliceai" if side == "theirs" else Path(sys.executable).parent / "spliceai-jax"
-    )
+def command(side: str, options: argparse.Namespace, output: Path) -> list[object]:
     files = [
         "-m",
         options.model,
@@ -30,23 +25,17 @@ def command(side: str, options: argparse.Namespace, output: Path) -> list[str]:
     ]
     flags = ["-o", output, "-p", "bench", "-f", options.flanking_size, "-n", options.epochs, "-u", options.unfreeze]
     shape = ["-l", "focal_loss", "-s", "CosineAnnealingWarmRestarts", "-r", "42", "-e", "0"]
-    return [str(word) for word in (program, "transfer", *files, *flags, *shape)]
+    return [program(side, options.stock), "transfer", *files, *flags, *shape]
 
 
 def measure(side: str, options: argparse.Namespace) -> dict:
-    """One run in a process of its own: wall seconds, peak memory of its largest process, and where it ended."""
+    """One run: see `timed`; and where it ended."""
     with tempfile.TemporaryDirectory() as scratch:
         output = Path(scratch)
-        start = time.perf_counter()
-        with open(output / "log", "w") as log:
-            process = subprocess.Popen(command(side, options, output), stdout=log, stderr=log)
-            _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - start
-        if status:
-            sys.exit(f"{side} failed:\n{(output / 'log').read_text()[-3000:]}")
+        found = timed(command(side, options, output), output / "log")
         test = next(output.glob("SpliceAI_bench_*")) / "0" / "LOG" / "TEST"
         auprc = {kind: float((test / f"{kind}_auprc.txt").read_text().split()[-1]) for kind in ("donor", "acceptor")}
-    return {"seconds": seconds, "peak_mb": usage.ru_maxrss / 1024, **auprc}
+    return {**found, **auprc}
 
 
 def main() -> None:

@@ -13,8 +13,9 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from spliceai_jax.architecture import ARCHITECTURES
-from spliceai_jax.convert import pt_bytes, read_pt, tensor_table
+from spliceai_jax.convert import read_pt, tensor_table
 from spliceai_jax.history import History
+from spliceai_jax.pretrained import Pretrained
 from spliceai_jax.recipes import Recipe
 from spliceai_jax.record import Record
 
@@ -106,7 +107,7 @@ def inspect_pt(path: str | Path) -> Inspection:
     return Inspection(
         file=str(path),
         sha256=digest,
-        weights_sha256=hashlib.sha256(pt_bytes(flanking_size, variables)).hexdigest(),
+        weights_sha256=Pretrained(flanking_size, variables).fingerprint,
         flanking_size=flanking_size,
         parameters=sum(value.size for value in jax.tree.leaves(variables["params"])),
         not_finite=tuple(

@@ -26,7 +26,6 @@ from spliceai_jax.history import Epoch, History, SplitRecord
 from spliceai_jax.interrupts import StopRequest, stop_request
 from spliceai_jax.kept_trunk import keep_trunk
 from spliceai_jax.logs import render_logs
-from spliceai_jax.metrics import Metrics
 from spliceai_jax.parallel import JitEngine, make_engine
 from spliceai_jax.plan import Plan, make_plan
 from spliceai_jax.record import record_session
@@ -283,9 +282,8 @@ class _Run:
 
         def after_batch(done: int) -> None:
             advance(done)
-            if self._stop.received:
-                signal = self._stop.received
-                raise Interrupted(f"stopped by {signal.name} before the report was made; {again}", signal)
+            if stopped_by := self._stop.received:
+                raise Interrupted(f"stopped by {stopped_by.name} before the report was made; {again}", stopped_by)
 
         try:
             if is_current(run := read_run(plan.folder.root)):
@@ -315,15 +313,14 @@ class _Run:
 
     @property
     def _finished(self) -> bool:
-        recipe = self._plan.recipe
-        return self._progress.history.finished(recipe.epochs, recipe.patience if recipe.early_stopping else None)
+        return self._progress.history.finished(self._plan.recipe)
 
     def _result(self) -> TransferResult:
         history, report = self._progress.history, self._report
         best = history.epochs[history.best_epoch]
         worse = []
         for name, record in (("validation", best.validation), ("test", best.test)):
-            before, after = _mean_auprc(history.untouched[name].metrics), _mean_auprc(record.metrics)
+            before, after = history.untouched[name].metrics.mean_auprc, record.metrics.mean_auprc
             if after < before:
                 worse.append(name)
                 report.line(
@@ -336,7 +333,3 @@ class _Run:
         return TransferResult(
             self._plan.folder.best_model, history.best_epoch, history, self._plan.folder.root, tuple(worse)
         )
-
-
-def _mean_auprc(metrics: Metrics) -> float:
-    return (metrics.donor.auprc + metrics.acceptor.auprc) / 2

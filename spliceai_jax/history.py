@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from spliceai_jax.metrics import Metrics, SiteMetrics
+from spliceai_jax.recipes import Recipe
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,13 @@ class History:
         """Epochs finished after the best one."""
         return len(self.epochs) - 1 - self.best_epoch
 
-    def finished(self, epochs: int, patience: int | None) -> bool:
-        """Whether a run of at most so many epochs is over; `patience`: see `Recipe`, None without early stopping."""
+    def finished(self, recipe: Recipe) -> bool:
+        """Whether a run of this recipe is over: all epochs are done, or it stopped early."""
         if not self.epochs:
             return False
-        return len(self.epochs) >= epochs or (patience is not None and self.epochs_since_best >= patience)
+        return len(self.epochs) >= recipe.epochs or (
+            recipe.early_stopping and self.epochs_since_best >= recipe.patience
+        )
 
     def to_json(self) -> dict[str, Any]:
         """As JSON; floats survive exactly."""

@@ -59,6 +59,11 @@ class Metrics:
     acceptor: SiteMetrics
     windows: int
 
+    @property
+    def mean_auprc(self) -> float:
+        """By which a model is called better or worse than another: the mean of donors' and acceptors' AUPRC."""
+        return (self.donor.auprc + self.acceptor.auprc) / 2
+
 
 class _Scores:
     """The scores of one class, gathered batch by batch.

@@ -1,6 +1,5 @@
 """What a run will do: every input read, everything that can be wrong found, before anything is written."""
 
-import hashlib
 import importlib.util
 import warnings
 from dataclasses import asdict, dataclass
@@ -12,7 +11,6 @@ import numpy as np
 
 from spliceai_jax import freezing, processes
 from spliceai_jax.architecture import ARCHITECTURES, CLASSES, WINDOW, Architecture
-from spliceai_jax.convert import pt_bytes
 from spliceai_jax.dataset import Windows, epoch_batches, read_windows, split_validation
 from spliceai_jax.errors import DatasetError, SettingsError, SpliceAIWarning
 from spliceai_jax.folder import FollowedFolder, RunFolder
@@ -35,7 +33,6 @@ class Plan:
         validation: Windows whose loss picks the best model.
         test: Windows to test on.
         validation_from: In words, how the validation windows were found.
-        weights: The pretrained model as a `.pt` file's bytes.
         trunk: Whether what the frozen part makes of each window is kept.
     """
 
@@ -47,7 +44,6 @@ class Plan:
     validation: Windows
     test: Windows
     validation_from: str
-    weights: bytes
     trunk: TrunkPlan
 
     @property
@@ -72,7 +68,7 @@ class Plan:
             "flanking_size": self.architecture.flanking_size,
             "random_seed": self.settings.random_seed,
             "precision": self.settings.precision,
-            "pretrained_model": hashlib.sha256(self.weights).hexdigest(),
+            "pretrained_model": self.pretrained.fingerprint,
             "train_dataset": self.train.fingerprint,
             "validation_dataset": self.validation.fingerprint,
             "test_dataset": self.test.fingerprint,
@@ -124,9 +120,8 @@ def make_plan(settings: TransferSettings) -> Plan:
     )
     folder.check(settings.resume)
     train, validation, test, validation_from = _load_data(settings, pretrained.flanking_size)
-    weights = pt_bytes(pretrained.flanking_size, jax.device_get(pretrained.variables))
     # Models of every epoch and the best; two checkpoints and a third on its way, of weights and two moments; logs.
-    needed = (recipe.epochs + 2 + 3 * 3) * len(weights) + 10_000_000
+    needed = (recipe.epochs + 2 + 3 * 3) * len(pretrained.pt_bytes()) + 10_000_000
     trunk = plan_trunk(
         settings,
         ARCHITECTURES[pretrained.flanking_size],
@@ -135,9 +130,7 @@ def make_plan(settings: TransferSettings) -> Plan:
         free=folder.bytes_free - needed,
     )
     folder.check_room(needed + trunk.bytes)
-    plan = Plan(
-        settings, recipe, pretrained, folder, train, validation, test, validation_from, weights=weights, trunk=trunk
-    )
+    plan = Plan(settings, recipe, pretrained, folder, train, validation, test, validation_from, trunk)
     if not plan.batches(epoch=0):
         raise DatasetError(
             f"{plan.train.source}: no shard fills a batch of {plan.batch_size} windows, and the recipe "

@@ -1,8 +1,9 @@
 """A trained network in memory: from a `.pt` file or checkpoint, to predictions, to a `.pt` file."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,18 @@ class Pretrained:
 
     def to_pt(self, path: str | Path) -> None:
         """Write a `.pt` file that OpenSpliceAI reads; an existing file is replaced in one step."""
-        write_whole(Path(path), convert.pt_bytes(self.flanking_size, jax.device_get(self.variables)))
+        write_whole(Path(path), self.pt_bytes())
+
+    def pt_bytes(self) -> bytes:
+        """What `to_pt` writes."""
+        return convert.pt_bytes(self.flanking_size, jax.device_get(self.variables))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of what `to_pt` writes: the same for the same weights, however the file that they came from stores
+        them.
+        """
+        return hashlib.sha256(self.pt_bytes()).hexdigest()
 
     @classmethod
     def from_orbax(cls, path: str | Path) -> "Pretrained":

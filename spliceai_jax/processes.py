@@ -86,7 +86,11 @@ def name() -> str:
     """What messages of this process begin with: its number, or nothing where it is the only one."""
     if not jax.distributed.is_initialized() or not several():  # asking for devices would start them
         return ""
-    return f"process {jax.process_index()} of {jax.process_count()}: "
+    return _named(jax.process_index(), jax.process_count())
+
+
+def _named(number: int, count: int) -> str:
+    return f"process {number} of {count}: "
 
 
 def leave(status: int) -> None:
@@ -133,7 +137,7 @@ def _join(settings: TransferSettings) -> None:
     except Exception as error:  # JAX raises whatever its detection of clusters and its transport do
         if arguments or "should be defined" not in str(error):  # that: this TPU host is alone
             raise ProcessesError(
-                f"{_named(arguments)}cannot meet the others at {where} ({str(error)[:200]}); {_WAYS_OUT}"
+                f"{_to_be(arguments)}cannot meet the others at {where} ({str(error)[:200]}); {_WAYS_OUT}"
             ) from error
     finally:
         alarm.cancel()
@@ -146,13 +150,14 @@ _WAYS_OUT = (
 
 
 def _give_up(where: str, arguments: dict[str, Any]) -> None:
-    text = f"{_named(arguments)}the others did not come to {where} within {_SECONDS_TO_MEET} s; {_WAYS_OUT}"
+    text = f"{_to_be(arguments)}the others did not come to {where} within {_SECONDS_TO_MEET} s; {_WAYS_OUT}"
     print(f"spliceai-jax: {text}", file=sys.stderr, flush=True)
     os._exit(ProcessesError.exit_status)
 
 
-def _named(arguments: dict[str, Any]) -> str:
-    return f"process {arguments['process_id']} of {arguments['num_processes']}: " if arguments else ""
+def _to_be(arguments: dict[str, Any]) -> str:
+    """What `name` will say when the processes have met; nothing where JAX alone knows."""
+    return _named(arguments["process_id"], arguments["num_processes"]) if arguments else ""
 
 
 def _cluster() -> tuple[str, dict[str, Any]] | None:

@@ -133,7 +133,7 @@ def _record(plan: Plan, earlier: tuple[Session, ...]) -> Record:
         parent={
             "path": str(parent),
             "sha256": hashlib.sha256(parent.read_bytes()).hexdigest(),
-            "weights_sha256": hashlib.sha256(plan.weights).hexdigest(),
+            "weights_sha256": plan.pretrained.fingerprint,
         },
         datasets={
             name: _dataset(windows)

@@ -1,4 +1,4 @@
-"""What a caller asks of `transfer`, checked when it is made."""
+"""What a caller asks of `transfer` and `predict`, checked when it is made."""
 
 import math
 import shlex

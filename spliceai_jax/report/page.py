@@ -70,10 +70,6 @@ def _before_and_after(run: Run, view: TestView | None) -> tuple[Metrics | None, 
     return before, after
 
 
-def _mean(metrics: Metrics) -> float:
-    return (metrics.donor.auprc + metrics.acceptor.auprc) / 2
-
-
 # -- verdict -----------------------------------------------------------------------------------------------------
 
 
@@ -104,7 +100,7 @@ def _verdict(run: Run, before: Metrics | None, after: Metrics | None) -> Verdict
     changes = [
         f"from {getattr(before, kind).auprc:.3f} to {getattr(after, kind).auprc:.3f} for {kind}s" for kind in KINDS
     ]
-    better = _mean(after) >= _mean(before)
+    better = after.mean_auprc >= before.mean_auprc
     headline = "Better than the untouched model" if better else "Worse than the untouched model"
     headline += "." if run.finished else ", so far."
     epochs = f"epoch {history.best_epoch} of 0 to {len(history.epochs) - 1}"
@@ -228,10 +224,10 @@ def _run_warnings(run: Run, before: Metrics, after: Metrics) -> list[str]:
         ("test", before, after),
     ):
         worse = [f"{kind}s" for kind in KINDS if getattr(now, kind).auprc < getattr(was, kind).auprc]
-        if _mean(now) < _mean(was):
+        if now.mean_auprc < was.mean_auprc:
             found.append(
-                f"The tuned model is worse than the untouched one on the {name} set: mean AUPRC {_mean(was):.3f} "
-                f"before, {_mean(now):.3f} now. Look before you use it; try --recipe best, more genes or a lower "
+                f"The tuned model is worse than the untouched one on the {name} set: mean AUPRC {was.mean_auprc:.3f} "
+                f"before, {now.mean_auprc:.3f} now. Look before you use it; try --recipe best, more genes or a lower "
                 "--learning-rate."
             )
         elif worse:

@@ -1,12 +1,13 @@
 """What a run's folder tells, read without touching it: the run may be under way."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from spliceai_jax.checkpoints import latest_progress
 from spliceai_jax.folder import RunFolder
 from spliceai_jax.history import History
+from spliceai_jax.recipes import Recipe
 from spliceai_jax.record import Record, read_record
 
 
@@ -27,11 +28,14 @@ class Run:
     history: History
 
     @property
+    def recipe(self) -> Recipe:
+        """What it was asked to do."""
+        return Recipe(**{field.name: self.identity[field.name] for field in fields(Recipe)})
+
+    @property
     def finished(self) -> bool:
         """Whether all epochs are done that will be."""
-        return self.history.finished(
-            self.identity["epochs"], self.identity["patience"] if self.identity["early_stopping"] else None
-        )
+        return self.history.finished(self.recipe)
 
     @property
     def mark(self) -> str:

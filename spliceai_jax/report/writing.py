@@ -1,19 +1,16 @@
 """Put the report together and write it: `report.html`, and its figures as PNG files in `report/`."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from spliceai_jax.architecture import ARCHITECTURES
-from spliceai_jax.convert import pt_bytes
 from spliceai_jax.dataset import Windows, read_windows
 from spliceai_jax.errors import RunFolderError, SpliceAIError, WeightsError
 from spliceai_jax.folder import write_whole
 from spliceai_jax.model import Variables
 from spliceai_jax.parallel import Engine, make_engine
 from spliceai_jax.pretrained import Pretrained
-from spliceai_jax.recipes import Recipe
 from spliceai_jax.report.run import Run
 from spliceai_jax.report.scoring import TestView, score
 
@@ -122,7 +119,7 @@ def _parent(run: Run) -> Variables:
         raise WeightsError(f"{run.folder.record}: not there, so that the weights' place is not known")
     path = run.record.parent["path"]
     model = Pretrained.from_pt(path, run.identity["flanking_size"])
-    if hashlib.sha256(pt_bytes(model.flanking_size, model.variables)).hexdigest() != run.identity["pretrained_model"]:
+    if model.fingerprint != run.identity["pretrained_model"]:
         raise WeightsError(f"{path}: no longer the weights that the run started from")
     return model.variables
 
@@ -134,6 +131,5 @@ def _scorer(run: Run) -> Scorer:
     test = read_windows(run.record.datasets["test"].path, architecture.flanking_size)
     if test.fingerprint != run.identity["test_dataset"]:
         raise RunFolderError(f"{test.source}: no longer the test set of the run")
-    recipe = Recipe(loss=run.identity["loss"], focal_alpha=run.identity["focal_alpha"])
-    engine = make_engine(architecture, recipe, run.identity["precision"], "jit")
+    engine = make_engine(architecture, run.recipe, run.identity["precision"], "jit")
     return Scorer(engine, {}, test, architecture.batch_size, lambda done: None)
