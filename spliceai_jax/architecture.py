@@ -45,6 +45,15 @@ class Architecture:
         """The entry numbers that are skips, one after every fourth unit, in the same numbering as `units`."""
         return tuple(i for i in range(max(self.units) + 2) if i not in self.units)
 
+    def reach(self, begin: int = 0) -> int:
+        """Bases to either side of a position that the entries from `begin` on see; `flanking_size // 2` from all."""
+        return sum((width - 1) * dilation for number, (width, dilation) in self.units.items() if number >= begin)
+
+    def gap(self, begin: int = 0) -> int:
+        """Bases to either side that one convolution of these entries sees, at most."""
+        sides = [(width - 1) * dilation // 2 for number, (width, dilation) in self.units.items() if number >= begin]
+        return max(sides, default=0)
+
 
 def _architecture(flanking_size: int, groups: int, batch_size: int) -> Architecture:
     widths, dilations = (11, 11, 21, 41), (1, 4, 10, 25)

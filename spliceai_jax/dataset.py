@@ -14,8 +14,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from spliceai_jax.architecture import BASES, CLASSES, CONTEXT, PADDING, WINDOW
+from spliceai_jax import packing
+from spliceai_jax.architecture import BASES, CLASSES, CONTEXT, PADDING, WINDOW, Architecture
 from spliceai_jax.errors import DatasetError
+from spliceai_jax.packing import BLANK, Layout
 from spliceai_jax.training import Batch
 
 _SLICE = 64
@@ -84,19 +86,48 @@ class Windows:
         """The windows at these positions, in this order; the arrays are shared."""
         return replace(self, index=self.index[positions])
 
-    def batch(self, positions: np.ndarray, size: int) -> Batch:
-        """The windows at these positions, filled up to `size` with windows that do not count."""
-        rows, missing = self.index[positions], ((0, size - len(positions)), (0, 0))
-        return Batch(
-            inputs=np.pad(self.bases[rows], missing),
-            labels=np.pad(self.labels[rows], missing, constant_values=PADDING),
-            real=(np.arange(size) < len(positions)).astype(np.float32),
-        )
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Positions of each window up to its last labelled one, (windows,)."""
+        return self._last(self.labels, PADDING)
 
-    def in_order(self, size: int) -> Iterator[np.ndarray]:
-        """The positions that make up each batch of all windows, in order; the last is partial."""
-        for start in range(0, len(self), size):
-            yield np.arange(start, min(start + size, len(self)))
+    @cached_property
+    def extents(self) -> np.ndarray:
+        """Bases of each window, context included, up to its last known or labelled one, (windows,)."""
+        labelled = self.lengths + (self.bases.shape[1] - WINDOW) // 2
+        return np.maximum(self._last(self.bases, BASES.index("N")), np.where(self.lengths, labelled, 0))
+
+    def _last(self, codes: np.ndarray, empty: int) -> np.ndarray:
+        """How many columns there are up to the last one that is not empty, in each row of this set."""
+        found = []
+        for rows in self._slices():
+            filled = codes[rows, ::-1] != empty
+            found.append(np.where(filled.any(1), codes.shape[1] - filled.argmax(1), 0))
+        return np.concatenate([np.zeros(0, np.int64), *found])
+
+    @property
+    def begin(self) -> int:
+        """The entry of the network that goes on from what `batch` gives."""
+        return 0
+
+    def training_layout(self, positions: np.ndarray, batch_size: int, architecture: Architecture) -> Layout:
+        """How the windows at these positions make up a training batch."""
+        return packing.for_training(positions, self.extents, batch_size, architecture, self.begin)
+
+    def scoring_layouts(self, rows: int) -> Iterator[Layout]:
+        """Batches of so many rows in which all windows are scored."""
+        return packing.for_scoring(self.lengths, rows, self.bases.shape[1] - WINDOW)
+
+    def batch(self, layout: Layout) -> Batch:
+        """Bases and labels of a layout of this set's windows."""
+        bases = np.zeros((layout.rows, layout.columns), np.uint8)
+        labels = np.full((layout.rows, WINDOW), PADDING, np.uint8)
+        for window, row, start, size in layout.pieces:
+            if window != BLANK:
+                bases[row, start : start + size] = self.bases[self.index[window], :size]
+                length = self.lengths[window]
+                labels[row, start : start + length] = self.labels[self.index[window], :length]
+        return Batch(bases, labels, layout.real, layout.inside)
 
     def labels_at(self, positions: np.ndarray) -> np.ndarray:
         """The labels of the windows at these positions, uint8 (windows, 5000)."""

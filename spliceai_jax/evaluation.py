@@ -1,10 +1,11 @@
 """Score a model on a data set."""
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 
-from spliceai_jax.architecture import ARCHITECTURES
+import numpy as np
+
+from spliceai_jax.architecture import ARCHITECTURES, PADDING
 from spliceai_jax.dataset import Windows, read_windows
 from spliceai_jax.errors import DivergedError
 from spliceai_jax.metrics import Metrics, MetricsAccumulator
@@ -27,24 +28,31 @@ def evaluate_windows(
         engine: Runs the network.
         variables: Placed on the engine's devices.
         windows: What to evaluate on.
-        batch_size: Windows at a time.
+        batch_size: Windows of a batch whose mean loss is logged, and rows of a batch.
         after_batch: Called with the number of windows done in each batch.
 
     Returns:
-        The metrics, and each batch's mean loss.
+        The metrics, and the mean loss of each `batch_size` windows.
 
     Raises:
         DivergedError: A loss is infinite or not a number.
     """
-    gathered, losses = MetricsAccumulator(), []
-    for positions in windows.in_order(batch_size):
-        batch, real = windows.batch(*engine.share(positions, batch_size)), len(positions)
-        probabilities, window_losses = engine.evaluate(variables, batch)
-        losses.append(gathered.add(probabilities[:real], windows.labels_at(positions), window_losses[:real]))
-        if not math.isfinite(losses[-1]):
-            raise DivergedError(f"{windows.source}: the model's loss here is {losses[-1]}; its weights are unusable")
-        after_batch(real)
-    return gathered.result(), losses
+    gathered = MetricsAccumulator()
+    losses, labelled = np.zeros(len(windows)), np.zeros(len(windows), np.int64)
+    for layout in windows.scoring_layouts(batch_size):
+        scored = engine.evaluate(variables, windows.batch(layout))
+        positions, (probabilities, position_losses) = layout.windows, map(layout.unpack, scored)
+        labels = windows.labels_at(positions)
+        losses[positions] = position_losses.sum(-1, dtype=np.float64)
+        labelled[positions] = (labels != PADDING).sum(-1)
+        if not np.isfinite(total := losses[positions].sum()):
+            raise DivergedError(f"{windows.source}: the model's loss here is {total}; its weights are unusable")
+        gathered.add(probabilities, labels, losses[positions])
+        after_batch(len(positions))
+    # Windows are scored in another order; the logs have them in the file's.
+    batches = np.arange(0, len(windows), batch_size)
+    means = np.add.reduceat(losses, batches) / np.maximum(np.add.reduceat(labelled, batches), 1)
+    return gathered.result(), means.tolist()
 
 
 def evaluate(model: str | Path | Pretrained, dataset: str | Path, flanking_size: int | None = None) -> Metrics:

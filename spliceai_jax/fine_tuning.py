@@ -141,7 +141,7 @@ class _Run:
     # -- one epoch -------------------------------------------------------------------------------------------
 
     def _train_epoch(self) -> None:
-        recipe, progress = self._plan.recipe, self._progress
+        recipe, progress, train = self._plan.recipe, self._progress, self._sets["train"]
         batches = self._plan.batches(progress.epoch)
         rate_of = schedule(recipe.scheduler, recipe.timing, recipe.learning_rate, recipe.epochs, len(batches))
         # Losses are fetched a step late, so that the device never waits for us.
@@ -151,8 +151,8 @@ class _Run:
         with self._report.progress(title, sum(map(len, batches[first:]))) as advance:
             for positions in batches[first:]:
                 rate = rate_of(progress.epoch * len(batches) + progress.batch)
-                batch = self._sets["train"].batch(*self._engine.share(positions, self._plan.batch_size))
-                self._state, loss = self._engine.train(self._state, batch, rate)
+                layout = train.training_layout(positions, self._plan.batch_size, self._plan.architecture)
+                self._state, loss = self._engine.train(self._state, train.batch(layout), rate)
                 pending.append((rate, loss))
                 progress.batch += 1
                 if len(pending) > 1:
@@ -237,6 +237,7 @@ class _Run:
                     self._engine,
                     self._state.variables,
                     split,
+                    plan.architecture,
                     plan.trunk.end,
                     plan.batch_size,
                     plan.folder.root,

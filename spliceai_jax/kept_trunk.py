@@ -6,7 +6,7 @@ of the window alone. Training and evaluation then begin there, and end where the
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import IO
@@ -14,15 +14,19 @@ from typing import IO
 import jax
 import numpy as np
 
-from spliceai_jax import freezing
+from spliceai_jax import freezing, packing
 from spliceai_jax.architecture import CHANNELS, WINDOW, Architecture
 from spliceai_jax.dataset import Windows
 from spliceai_jax.errors import RunFolderError
 from spliceai_jax.model import Trunk, Variables
+from spliceai_jax.packing import BLANK, Layout
 from spliceai_jax.parallel import Engine
 from spliceai_jax.recipes import Recipe
 from spliceai_jax.settings import TransferSettings
 from spliceai_jax.training import Batch
+
+_BYTES = 4 * CHANNELS
+"""Of a position."""
 
 _LIMIT_ON_CPU = 20.0
 """Gigabytes. Elsewhere nothing is kept unasked: that reading it back beats computing it is not measured there."""
@@ -35,9 +39,13 @@ def trunk_end(architecture: Architecture, recipe: Recipe) -> int:
     return min(freezing.trainable_units(architecture, recipe), default=max(architecture.skips) + 1)
 
 
-def bytes_a_window(flanking_size: int) -> int:
-    """Room that a window takes: float32, 32 channels, the next unit's input and the skip sum."""
-    return 4 * CHANNELS * (WINDOW + flanking_size + WINDOW)
+def bytes_kept(windows: Windows, architecture: Architecture, end: int) -> int:
+    """Room that windows take: float32, 32 channels, of each the next unit's input and the skip sum.
+
+    Nothing is kept of what an empty window has at the same place, or of a sum that no label needs.
+    """
+    positions = packing.piece_sizes(windows.extents, architecture, end) + windows.lengths
+    return _BYTES * int(positions.sum())
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,7 @@ class TrunkPlan:
 
 
 def plan_trunk(
-    settings: TransferSettings, architecture: Architecture, recipe: Recipe, windows: int, free: int
+    settings: TransferSettings, architecture: Architecture, recipe: Recipe, sets: Sequence[Windows], free: int
 ) -> TrunkPlan:
     """Decide whether to keep the trunk.
 
@@ -64,10 +72,10 @@ def plan_trunk(
         settings: Its `kept_trunk` is the limit.
         architecture: The network's size.
         recipe: What trains.
-        windows: Windows of all sets.
+        sets: All windows.
         free: Bytes on disk that the run does not need otherwise.
     """
-    end, bytes_needed = trunk_end(architecture, recipe), windows * bytes_a_window(architecture.flanking_size)
+    end = trunk_end(architecture, recipe)
     limit = settings.kept_trunk
     if limit is None:
         limit = _LIMIT_ON_CPU if jax.default_backend() == "cpu" else 0.0
@@ -78,6 +86,7 @@ def plan_trunk(
     # A bfloat16 network goes on from bfloat16; what is kept is float32.
     if not limit or settings.precision != "float32":
         return TrunkPlan(0, 0, "not kept: computed for every batch")
+    bytes_needed = sum(bytes_kept(windows, architecture, end) for windows in sets)
     room = f"{bytes_needed / 1e9:.1f} GB"
     if bytes_needed > limit * 1e9:
         return TrunkPlan(0, 0, f"not kept: it would take {room}, --kept-trunk allows {limit:g}")
@@ -91,35 +100,52 @@ class KeptWindows(Windows):
     """Windows that come as kept activations.
 
     Attributes:
-        file: A row of `bytes_a_window` each; unnamed, so that it vanishes with the process. Where memory allows the
-            system keeps it there.
-        slots: Row in `file` of each row of `bases`.
+        file: Unnamed, so that it vanishes with the process. Where memory allows the system keeps it there.
+        offsets: Where in it begins what belongs to each row of `bases`: the next unit's input, then the skip sum.
+        kept: Of how many positions the input is there; the sum is of all up to the last labelled one.
+        empty: That input for an empty window, (5000 + flanking_size, 32); what is not kept is the same.
         end: The entry of the network that goes on from here.
     """
 
     file: IO[bytes]
-    slots: np.ndarray
+    offsets: np.ndarray
+    kept: np.ndarray
+    empty: np.ndarray
     end: int
 
-    def batch(self, positions: np.ndarray, size: int) -> Batch:
-        """The windows at these positions, filled up to `size` with windows that do not count."""
-        length = self.bases.shape[1]
-        x = np.empty((size, length, CHANNELS), np.float32)
-        total = np.empty((size, WINDOW, CHANNELS), np.float32)
-        x[len(positions) :] = total[len(positions) :] = 0
-        row_bytes = x[0].nbytes + total[0].nbytes
-        for i, slot in enumerate(self.slots[self.index[positions]]):
-            if os.preadv(self.file.fileno(), [x[i], total[i]], int(slot) * row_bytes) != row_bytes:
-                raise OSError("the file of kept activations is cut short")
-        return replace(super().batch(positions, size), inputs=Trunk(x, total, self.end))
+    @property
+    def begin(self) -> int:
+        """The entry of the network that goes on from what `batch` gives."""
+        return self.end
+
+    def batch(self, layout: Layout) -> Batch:
+        """The kept activations and the labels of a layout of this set's windows."""
+        x = np.zeros((layout.rows, layout.columns, CHANNELS), np.float32)
+        total = np.zeros((layout.rows, WINDOW, CHANNELS), np.float32)
+        for window, row, start, size in layout.pieces:
+            place = x[row, start : start + size]
+            if window == BLANK:
+                place[:] = self.empty
+                continue
+            at, length = self.index[window], self.lengths[window]
+            kept, offset = int(self.kept[at]), int(self.offsets[at])
+            self._read(place[:kept], offset)
+            place[kept:] = self.empty[kept:size]
+            self._read(total[row, start : start + length], offset + kept * _BYTES)
+        return replace(super().batch(layout), inputs=Trunk(x, total, self.end))
+
+    def _read(self, place: np.ndarray, offset: int) -> None:
+        if os.preadv(self.file.fileno(), [place.data], offset) != place.nbytes:
+            raise OSError("the file of kept activations is cut short")
 
 
 def keep_trunk(
     engine: Engine,
     variables: Variables,
     windows: Windows,
+    architecture: Architecture,
     end: int,
-    batch_size: int,
+    rows: int,
     folder: Path,
     after_batch: Callable[[int], None],
 ) -> KeptWindows:
@@ -129,21 +155,34 @@ def keep_trunk(
         RunFolderError: The file cannot be written.
     """
     file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - lives as long as the windows
-    for positions in windows.in_order(batch_size):
-        x, total = engine.trunk(variables, windows.batch(*engine.share(positions, batch_size)), end)
-        try:
-            for row in range(len(positions)):
-                for part in (x[row], total[row]):
-                    rest = np.ascontiguousarray(part).data.cast("B")
-                    while rest:  # a full disk takes a part first, then says why it takes no more
-                        rest = rest[file.write(rest) :]
-        except OSError as error:
-            raise RunFolderError(
-                f"{folder}: what the frozen part makes of the windows cannot be written ({error.strerror}); nothing "
-                "else is lost; make room, or give --resume with --kept-trunk 0"
-            ) from error
-        after_batch(len(positions))
-    slots = np.full(len(windows.bases), -1, np.int64)
-    slots[windows.index] = np.arange(len(windows))
+    sizes, lengths = packing.piece_sizes(windows.extents, architecture, end), windows.lengths
+    offsets, kept = np.zeros(len(windows.bases), np.int64), np.zeros(len(windows.bases), np.int64)
+    kept[windows.index] = sizes
+    at, empty = 0, np.zeros(0)
+    for layout in packing.for_trunk(windows.extents, rows, architecture):
+        x, total = engine.trunk(variables, windows.batch(layout), end)
+        done = 0
+        for window, row, start, _ in layout.pieces:
+            if window == BLANK:
+                empty = x[row].copy()
+                continue
+            offsets[windows.index[window]] = at
+            for part in (x[row, start : start + sizes[window]], total[row, start : start + lengths[window]]):
+                _write(file, part, folder)
+                at += part.nbytes
+            done += 1
+        after_batch(done)
     shared = {field.name: getattr(windows, field.name) for field in fields(Windows)}
-    return KeptWindows(**shared, file=file, slots=slots, end=end)
+    return KeptWindows(**shared, file=file, offsets=offsets, kept=kept, empty=empty, end=end)
+
+
+def _write(file: IO[bytes], part: np.ndarray, folder: Path) -> None:
+    rest = np.ascontiguousarray(part).data.cast("B")
+    try:
+        while rest:  # a full disk takes a part first, then says why it takes no more
+            rest = rest[file.write(rest) :]
+    except OSError as error:
+        raise RunFolderError(
+            f"{folder}: what the frozen part makes of the windows cannot be written ({error.strerror}); nothing "
+            "else is lost; make room, or give --resume with --kept-trunk 0"
+        ) from error

@@ -149,27 +149,22 @@ class MetricsAccumulator:
         self._loss = 0.0
         self._windows = 0
 
-    def add(self, probabilities: np.ndarray, labels: np.ndarray, losses: np.ndarray) -> float:
+    def add(self, probabilities: np.ndarray, labels: np.ndarray, losses: np.ndarray) -> None:
         """Add windows.
 
         Arguments:
             probabilities: float32 (windows, length, 3).
             labels: uint8 (windows, length); padding is left out.
             losses: (windows,) summed over the window's labelled positions.
-
-        Returns:
-            The mean loss over these windows' labelled positions.
         """
         self._windows += len(labels)
-        loss = float(losses.sum(dtype=np.float64))
-        self._loss += loss
+        self._loss += float(losses.sum(dtype=np.float64))
         counted = labels != PADDING
         truth, scores = labels[counted], probabilities[counted]
         pairs = truth.astype(np.int64) * len(CLASSES) + scores.argmax(-1)
         self._confusion += np.bincount(pairs, minlength=self._confusion.size).reshape(self._confusion.shape)
         for label, gathered in self._scores.items():
             gathered.add(np.ascontiguousarray(scores[:, label], np.float32), truth == label)
-        return loss / max(truth.size, 1)
 
     def _site(self, label: int) -> SiteMetrics:
         hits, called, sites = (

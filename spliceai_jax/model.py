@@ -79,11 +79,13 @@ class ResidualUnit(nn.Module):
     axis_name: str | None
 
     @nn.compact
-    def __call__(self, x: Array, real: Array, batch_statistics: bool) -> Array:
+    def __call__(self, x: Array, real: Array, batch_statistics: bool, inside: Array | None) -> Array:
         """(windows, length, channels) -> the same."""
         y = x
         for i in ("1", "2"):
             y = BatchNormLeakyReLU(self.axis_name, name=f"batchnorm{i}")(y, real, batch_statistics)
+            if inside is not None:  # what stands between windows is what stands behind a row's end
+                y = jnp.where(inside[..., None], y, 0)
             y = Convolution(self.width, self.dilation, CHANNELS, self.dtype, name=f"conv{i}")(y)
         return x + y
 
@@ -144,39 +146,49 @@ class SpliceAI(nn.Module):
         self.final_conv = Convolution(1, 1, len(CLASSES), self.dtype)
 
     def __call__(
-        self, windows: Array | Trunk, real: Array | None = None, batch_statistics: frozenset[int] = frozenset()
+        self,
+        windows: Array | Trunk,
+        real: Array | None = None,
+        batch_statistics: frozenset[int] = frozenset(),
+        inside: Array | None = None,
     ) -> Array:
         """Score every position.
 
         Arguments:
             windows: Bases, integers (windows, length + flanking_size), 0 for N, 1 to 4 for A C G T; or what `trunk`
                 made of them.
-            real: (windows,) 1 for real windows, 0 for those that only fill the batch up; None: all are real.
+            real: How many windows' positions each position stands for in the batch's statistics, (windows, length +
+                flanking_size), or (windows,) where it is the same throughout a row; None: 1.
             batch_statistics: Entry numbers of the units whose BatchNorm uses (and tracks) the batch's statistics,
                 PyTorch's training mode; all others use the running ones.
+            inside: False between windows that share a row, bool (windows, length + flanking_size): each is computed as
+                if it had a row of its own. None: no row is shared, or what a position sees lies within its window.
 
         Returns:
             Probabilities of neither, acceptor and donor, (windows, length, 3), float32 or wider.
         """
         begun = windows if isinstance(windows, Trunk) else self._begin(windows)
-        real = jnp.ones(begun.x.shape[0]) if real is None else real
-        logits = self.final_conv(self._go_on(begun, len(self.residual_units), real, batch_statistics).total)
+        real = jnp.ones((begun.x.shape[0], 1)) if real is None else real.reshape(real.shape[0], -1)
+        done = self._go_on(begun, len(self.residual_units), real, batch_statistics, inside)
+        logits = self.final_conv(done.total)
         return jax.nn.softmax(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)))
 
-    def trunk(self, bases: Array, end: int) -> Trunk:
-        """What the entries before `end` make of bases, on running statistics."""
-        return self._go_on(self._begin(bases), end, jnp.ones(bases.shape[0]), frozenset())
+    def trunk(self, bases: Array, end: int, inside: Array | None = None) -> Trunk:
+        """What the entries before `end` make of bases, on running statistics; `inside` as for a call."""
+        return self._go_on(self._begin(bases), end, jnp.ones((bases.shape[0], 1)), frozenset(), inside)
 
     def _begin(self, bases: Array) -> Trunk:
         x = self.initial_conv(jax.nn.one_hot(bases.astype(jnp.int32) - 1, len(BASES) - 1))  # N is -1: all zeros
         return Trunk(x, self.initial_skip(x), 0)
 
-    def _go_on(self, begun: Trunk, end: int, real: Array, batch_statistics: frozenset[int]) -> Trunk:
+    def _go_on(
+        self, begun: Trunk, end: int, real: Array, batch_statistics: frozenset[int], inside: Array | None
+    ) -> Trunk:
         x, total = begun.x, begun.total
         for number in range(begun.end, end):
             entry = self.residual_units[number]
             if isinstance(entry, Skip):
                 total = total + entry(x)
             else:
-                x = entry(x, real, number in batch_statistics)
+                x = entry(x, real, number in batch_statistics, inside)
         return Trunk(x, total, end)

@@ -2,8 +2,8 @@
 
 BatchNorm and LeakyReLU are one differentiable operation: autodiff through the two costs a fifth of a training step more
 than the gradient written out here, which keeps only the input and the statistics. The statistics are over the *real*
-windows of the global batch: windows that merely fill a partial batch up do not count, and what the devices find is
-combined, in one exchange a layer each way.
+windows of the global batch: what merely fills a batch up does not count, a position that stands for those of several
+windows counts as often, and what the devices find is combined, in one exchange a layer each way.
 """
 
 from functools import partial
@@ -51,7 +51,8 @@ def batchnorm_leaky_relu(
         x: (windows, length, channels).
         weight: (channels,).
         bias: (channels,).
-        real: (windows,) 1 for a real window, 0 for one that only fills the batch up.
+        real: How many windows' positions each position stands for, (windows, length), or (windows, 1) where it is the
+            same throughout a row.
         axis_name: The mapped axis that the batch is cut along, or None.
 
     Returns:
@@ -62,10 +63,10 @@ def batchnorm_leaky_relu(
 
 
 def _forward(x, weight, bias, real, axis_name):  # type: ignore[no-untyped-def]
-    wide, mask = _widen(x), real[:, None, None]
+    wide, mask = _widen(x), real[..., None]
     # Two passes: E[x^2] - E[x]^2 loses digits where the mean is large beside the deviation.
-    count = real.sum() * x.shape[1]
-    mean = (wide * mask).sum((0, 1)) / jnp.maximum(count, 1)  # a device may hold windows that only fill up
+    count = real.sum() * (x.shape[1] // real.shape[1])
+    mean = (wide * mask).sum((0, 1)) / jnp.maximum(count, 1)  # a device may hold rows that only fill up
     squares = (jnp.square(wide - mean) * mask).sum((0, 1))
     count, mean, squares = _combined(count, mean, squares, axis_name)
     inverse = jax.lax.rsqrt(squares / count + EPSILON)
@@ -83,7 +84,7 @@ def _backward(axis_name, kept, cotangents):  # type: ignore[no-untyped-def]
     # The parameters' gradients stay this device's share (the caller sums them); x needs the global sums.
     sums = jnp.stack([dbias, dweight])
     all_dbias, all_dweight = sums if axis_name is None else jax.lax.psum(sums, axis_name)
-    through_statistics = real[:, None, None] * (all_dbias + normal * all_dweight) / count
+    through_statistics = real[..., None] * (all_dbias + normal * all_dweight) / count
     dx = (dz - through_statistics) * (inverse * weight)
     return dx.astype(x.dtype), dweight, dbias, jnp.zeros_like(real)
 

@@ -30,7 +30,7 @@ failed: std::abs(halo_size - low_padding)") on the training step of 2000 and 100
 
 
 class Engine(Protocol):
-    """What runs the steps; the state is whatever `place` made of it, a batch is of the size that `share` says."""
+    """What runs the steps; the state is whatever `place` made of it. Of a batch every process gives all rows."""
 
     def place(self, tree: Any) -> Any:
         """Copy host arrays to every device."""
@@ -40,20 +40,12 @@ class Engine(Protocol):
         """Bring placed arrays back, as numpy."""
         ...
 
-    def share(self, positions: np.ndarray, size: int) -> tuple[np.ndarray, int]:
-        """This process's share of a batch of `size` windows, such that all devices get equally many.
-
-        Returns:
-            Those of the positions that belong to it, and the rows that they are to be filled up to.
-        """
-        ...
-
     def train(self, state: Any, batch: Batch, learning_rate: float) -> tuple[Any, Any]:
         """One training step: the new state (the old one is consumed) and the loss, still on its way."""
         ...
 
     def evaluate(self, variables: Variables, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-        """Probabilities (windows, 5000, 3) and each window's summed loss (windows,), in every process of all shares."""
+        """Probabilities (rows, 5000, 3) and each position's loss (rows, 5000), of all rows in every process."""
         ...
 
     def trunk(self, variables: Variables, batch: Batch, end: int) -> tuple[np.ndarray, np.ndarray]:
@@ -112,12 +104,11 @@ class JitEngine:
         return self._evaluate.lower(variables, batch)
 
     def _send(self, batch: Batch) -> Batch:
-        return jax.tree.map(lambda rows: jax.make_array_from_process_local_data(self._cut, rows), batch)
-
-    def share(self, positions: np.ndarray, size: int) -> tuple[np.ndarray, int]:  # noqa: D102
+        batch = batch.filled_up(self._mesh.size)
         here = [i for i, device in enumerate(self._mesh.devices) if device.process_index == jax.process_index()]
-        windows = -(-size // self._mesh.size)  # a device
-        return positions[here[0] * windows : (here[-1] + 1) * windows], len(here) * windows
+        rows = len(batch.labels) // self._mesh.size  # a device
+        share = slice(here[0] * rows, (here[-1] + 1) * rows)
+        return jax.tree.map(lambda array: jax.make_array_from_process_local_data(self._cut, array[share]), batch)
 
     def place(self, tree: Any) -> Any:  # noqa: D102
         return jax.device_put(tree, self._everywhere)
@@ -129,7 +120,8 @@ class JitEngine:
         return self._train(state, self._send(batch), learning_rate)
 
     def evaluate(self, variables: Variables, batch: Batch) -> tuple[np.ndarray, np.ndarray]:  # noqa: D102
-        return jax.device_get(self._evaluate(variables, self._send(batch)))
+        probabilities, losses = jax.device_get(self._evaluate(variables, self._send(batch)))
+        return probabilities[: len(batch.labels)], losses[: len(batch.labels)]
 
     def trunk(self, variables: Variables, batch: Batch, end: int) -> tuple[np.ndarray, np.ndarray]:  # noqa: D102
         kept = jax.device_get(self._trunk(end)(variables, self._send(batch)))
@@ -149,10 +141,8 @@ class PmapEngine:
         self._trunk = cache(lambda end: jax.pmap(make_trunk_step(model, end), _AXIS))
 
     def _send(self, batch: Batch) -> Batch:
+        batch = batch.filled_up(self._devices)
         return jax.tree.map(lambda rows: rows.reshape(self._devices, -1, *rows.shape[1:]), batch)
-
-    def share(self, positions: np.ndarray, size: int) -> tuple[np.ndarray, int]:  # noqa: D102
-        return positions, -(-size // self._devices) * self._devices
 
     def place(self, tree: Any) -> Any:  # noqa: D102
         return jax.tree.map(lambda x: jnp.stack([x] * self._devices), tree)
@@ -165,7 +155,8 @@ class PmapEngine:
         return state, losses[0]
 
     def evaluate(self, variables: Variables, batch: Batch) -> tuple[np.ndarray, np.ndarray]:  # noqa: D102
-        return self._gathered(self._evaluate(variables, self._send(batch)))
+        probabilities, losses = self._gathered(self._evaluate(variables, self._send(batch)))
+        return probabilities[: len(batch.labels)], losses[: len(batch.labels)]
 
     def trunk(self, variables: Variables, batch: Batch, end: int) -> tuple[np.ndarray, np.ndarray]:  # noqa: D102
         kept = self._gathered(self._trunk(end)(variables, self._send(batch)))

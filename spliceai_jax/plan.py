@@ -126,7 +126,7 @@ def make_plan(settings: TransferSettings) -> Plan:
         settings,
         ARCHITECTURES[pretrained.flanking_size],
         recipe,
-        windows=len(train) + len(validation) + len(test),
+        sets=(train, validation, test),
         free=folder.bytes_free - needed,
     )
     folder.check_room(needed + trunk.bytes)

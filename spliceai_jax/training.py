@@ -1,6 +1,7 @@
 """The training state and the two pure steps, of training and of evaluation."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -34,24 +35,37 @@ class TrainState:
 
 @struct.dataclass
 class Batch:
-    """Windows on their way through a step.
+    """Rows of windows on their way through a step; see `packing.Layout`.
 
     Attributes:
-        inputs: Bases, uint8 (windows, 5000 + flanking_size), or what the network's trunk made of them.
-        labels: uint8 (windows, 5000); PADDING throughout in a window that only fills the batch up.
-        real: float32 (windows,), 1 or 0 for such a window.
+        inputs: Bases, uint8 (rows, 5000 + flanking_size), or what the network's trunk made of them.
+        labels: uint8 (rows, 5000), each in the middle of what the network sees of it; PADDING where there is none.
+        real: How many windows' positions a position stands for, float32 (rows,) or (rows, 5000 + flanking_size).
+        inside: bool (rows, 5000 + flanking_size), False between windows; None where it does not matter.
     """
 
     inputs: Array | np.ndarray | Trunk
     labels: Array | np.ndarray
     real: Array | np.ndarray
+    inside: Array | np.ndarray | None = None
+
+    def filled_up(self, multiple: int) -> "Batch":
+        """The same with rows added that do not count, up to a multiple of so many."""
+        missing = -len(self.labels) % multiple
+        if not missing:
+            return self
+
+        def filled(array: np.ndarray, value: int = 0) -> np.ndarray:
+            return np.pad(array, ((0, missing), *[(0, 0)] * (array.ndim - 1)), constant_values=value)
+
+        return replace(jax.tree.map(filled, self), labels=filled(np.asarray(self.labels), PADDING))
 
 
 TrainStep = Callable[[TrainState, Batch, Array], tuple[TrainState, Array]]
 """(state, batch, learning rate) -> (state after the step, the batch's loss)."""
 
 EvalStep = Callable[[Variables, Batch], tuple[Array, Array]]
-"""(variables, batch) -> (probabilities (windows, 5000, 3), summed loss of each window (windows,))."""
+"""(variables, batch) -> (probabilities (rows, 5000, 3), loss of each position (rows, 5000), 0 without a label)."""
 
 
 def init_state(variables: Variables, labels: freezing.Labels, recipe: Recipe) -> TrainState:
@@ -73,7 +87,8 @@ def make_train_step(model: SpliceAI, recipe: Recipe) -> TrainStep:
         return tree if model.axis_name is None else jax.lax.psum(tree, model.axis_name)
 
     def train_step(state: TrainState, batch: Batch, learning_rate: Array) -> tuple[TrainState, Array]:
-        positions = batch.real.sum() * batch.labels.shape[1]
+        windows = batch.real.sum() / (batch.real.size // len(batch.real))
+        positions = windows * batch.labels.shape[1]
         labelled = jnp.asarray(batch.labels != PADDING).sum()
         # Counted over all devices before differentiation, so that each device's gradient is its share of the whole.
         counted = jnp.maximum(over_devices(positions if recipe.padding_counts else labelled), 1)
@@ -84,6 +99,7 @@ def make_train_step(model: SpliceAI, recipe: Recipe) -> TrainStep:
                 batch.inputs,
                 batch.real,
                 on_batch_statistics,
+                batch.inside,
                 mutable=["batch_stats"],
             )
             return position_loss(probabilities, jnp.asarray(batch.labels)).sum() / counted, updated["batch_stats"]
@@ -103,7 +119,7 @@ def make_eval_step(model: SpliceAI, loss: Loss) -> EvalStep:
 
     def eval_step(variables: Variables, batch: Batch) -> tuple[Array, Array]:
         probabilities: Any = model.apply(variables, batch.inputs)
-        return probabilities, loss(probabilities, jnp.asarray(batch.labels)).sum(-1)
+        return probabilities, loss(probabilities, jnp.asarray(batch.labels))
 
     return eval_step
 
@@ -112,7 +128,7 @@ def make_trunk_step(model: SpliceAI, end: int) -> Callable[[Variables, Batch], T
     """A pure function of (variables, batch of bases): what the network's entries before `end` make of it."""
 
     def trunk_step(variables: Variables, batch: Batch) -> Trunk:
-        kept: Any = model.apply(variables, batch.inputs, end, method=SpliceAI.trunk)
+        kept: Any = model.apply(variables, batch.inputs, end, batch.inside, method=SpliceAI.trunk)
         return kept
 
     return trunk_step

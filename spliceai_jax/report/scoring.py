@@ -119,19 +119,17 @@ def score(
     gathered = {name: _Gathered() for name in models}
     labels = {kind: np.zeros((len(LOGO_SPANS[kind]), 4), np.int64) for kind in KINDS}
     errors, last = _Errors(windows), list(models)[-1]
-    for positions in windows.in_order(batch_size):
-        batch, real = windows.batch(*engine.share(positions, batch_size)), len(positions)
-        rows = windows.index[positions]
+    for layout in windows.scoring_layouts(batch_size):
+        batch, rows = windows.batch(layout), windows.index[layout.windows]
         truth, bases = windows.labels[rows], windows.bases[rows]
         probabilities = {}
         for name, variables in placed.items():
-            scored, losses = engine.evaluate(variables, batch)
-            probabilities[name] = scored[:real]
-            gathered[name].add(scored[:real], truth, losses[:real], bases)
+            probabilities[name], losses = map(layout.unpack, engine.evaluate(variables, batch))
+            gathered[name].add(probabilities[name], truth, losses.sum(-1), bases)
         for kind in KINDS:
             labels[kind] += _base_counts(bases, truth == CLASSES.index(kind), kind)
         errors.add(probabilities, last, truth, rows)
-        after_batch(real)
+        after_batch(len(rows))
     return TestView(
         {name: model.metrics.result() for name, model in gathered.items()},
         {(name, kind): model.view(kind) for name, model in gathered.items() for kind in KINDS},
