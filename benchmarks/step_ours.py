@@ -6,16 +6,20 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
-from itertools import cycle, islice
 from pathlib import Path
 
 import jax
+import numpy as np
 
 from spliceai_jax import ARCHITECTURES, RECIPES, Pretrained, freezing
+from spliceai_jax.architecture import WINDOW
 from spliceai_jax.dataset import read_windows
 from spliceai_jax.kept_trunk import keep_trunk, trunk_end
+from spliceai_jax.packing import Layout
 from spliceai_jax.parallel import make_engine
 from spliceai_jax.training import init_state
+
+PASSES = 2
 
 
 def main() -> None:
@@ -33,34 +37,60 @@ def main() -> None:
     state = engine.place(
         jax.device_get(init_state(model.variables, freezing.parameter_labels(architecture, recipe), recipe))
     )
+    whole = len(windows) // size
+    windows = windows.subset(np.arange(min(whole, task["steps"]) * size))
     if task["kept"]:
         end = trunk_end(architecture, recipe)
         folder = Path(tempfile.gettempdir())
-        windows = keep_trunk(engine, state.variables, windows, end, size, folder, lambda done: None)
-    whole = [positions for positions in windows.in_order(size) if len(positions) == size]
-    seconds, waited, pending = [], 0.0, None
-    before = time.perf_counter()
-    for positions in islice(cycle(whole), 2 + task["steps"]):
-        start = time.perf_counter()
-        batch = windows.batch(*engine.share(positions, size))
-        if task["evaluation"]:
-            waited += time.perf_counter() - start
-            engine.evaluate(state.variables, batch)
-        else:
-            # At most: the step before may have ended while this batch was made.
-            if pending is not None and pending.is_ready():
-                waited += time.perf_counter() - start
-            state, loss = engine.train(state, batch, recipe.learning_rate)
-            if pending is not None:
-                float(pending)
-            pending = loss
-        seconds.append(time.perf_counter() - before)
+        windows = keep_trunk(engine, state.variables, windows, architecture, end, size, folder, lambda done: None)
+    if task["evaluation"]:
+        layouts = list(windows.scoring_layouts(size))
+    else:
+        in_order = np.arange(len(windows)).reshape(-1, size)
+        layouts = [windows.training_layout(positions, size, architecture) for positions in in_order]
+    waited, pending = 0.0, None
+
+    def go_through(some: list[Layout]) -> float:
+        """Seconds."""
+        nonlocal state, waited, pending
         before = time.perf_counter()
-    # The first compiles; with losses fetched a step late, the second still waits for it.
-    first, rest = sum(seconds[:2]), seconds[2:]
+        for layout in some:
+            start = time.perf_counter()
+            batch = windows.batch(layout)
+            if task["evaluation"]:
+                waited += time.perf_counter() - start
+                engine.evaluate(state.variables, batch)
+            else:
+                # At most: the step before may have ended while this batch was made.
+                if pending is not None and pending.is_ready():
+                    waited += time.perf_counter() - start
+                state, loss = engine.train(state, batch, recipe.learning_rate)
+                if pending is not None:
+                    float(pending)
+                pending = loss
+        if pending is not None:
+            float(pending)
+            pending = None
+        return time.perf_counter() - before
+
+    # Each number of rows compiles a program.
+    first = go_through(list({layout.rows: layout for layout in layouts}.values()))
+    waited = 0.0
+    # A batch to be scored holds more than so many windows, one to train on costs what its windows are long: a pass
+    # through all of them is what is timed, for each so many windows.
+    passes = [go_through(layouts) for _ in range(PASSES)]
+    seconds = [taken * size / len(windows) for taken in passes]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     device = f"{jax.devices()[0].device_kind}, jax {jax.__version__}"
-    found = {"first": first, "seconds": rest, "waited": waited / sum(seconds), "peak_mb": peak, "device": device}
+    found = {
+        "first": first,
+        "programs": len({layout.rows for layout in layouts}),
+        "padding": float(1 - windows.lengths.mean() / WINDOW),
+        "seconds": seconds,
+        "waited": waited / sum(passes),
+        "peak_mb": peak,
+        "device": device,
+    }
     print(json.dumps(found))
 
 

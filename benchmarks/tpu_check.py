@@ -151,7 +151,7 @@ def allowed(case: Case, params: dict[str, Any], chips: int) -> Collectives:
     """What a step asks for in so many words; a compiler may gather by an all-reduce."""
     if case.step == "evaluate":
         # Every process makes the metrics of the whole batch, from its probabilities and losses.
-        gathered = case.windows * chips * (WINDOW * len(CLASSES) + 1) * 4
+        gathered = case.windows * chips * WINDOW * (len(CLASSES) + 1) * 4
         return Collectives(2, gathered)
     architecture = ARCHITECTURES[case.flanking_size]
     labels = freezing.parameter_labels(architecture, case.recipe)

@@ -34,14 +34,15 @@ def make_windows(count: int, seed: int, sites: int = 6) -> tuple[np.ndarray, np.
     """Random bases, uint8 (count, 15000), and labels, uint8 (count, 5000), that go together.
 
     Donors stand at GT and acceptors behind AG, as real ones do, so that there is something to learn. Every second
-    window ends a gene: its last 1000 positions are padding.
+    window ends a gene: behind its first 1500 positions is padding, and no base is known.
     """
     random = np.random.default_rng(seed)
     bases = random.integers(1, 5, (count, WINDOW + CONTEXT), dtype=np.uint8)
     labels = np.zeros((count, WINDOW), np.uint8)
-    labels[1::2, -1000:] = PADDING
+    labels[1::2, 1500:] = PADDING
+    bases[1::2, CONTEXT // 2 + 1500 :] = 0
     for row in range(count):
-        places = random.choice(np.arange(50, 3900, 10), 2 * sites, replace=False)
+        places = random.choice(np.arange(50, 1400 if row % 2 else 3900, 10), 2 * sites, replace=False)
         for place, kind in zip(places, [1, 2] * sites, strict=True):
             labels[row, place] = kind
             at = CONTEXT // 2 + place

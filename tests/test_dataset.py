@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import h5py
+import jax
 import numpy as np
 import pytest
 from conftest import SHARED, make_windows, needs_shared, write_dataset
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from spliceai_jax.architecture import ARCHITECTURES, CONTEXT, PADDING, WINDOW
 from spliceai_jax.dataset import Windows, epoch_batches, gene_starts, read_windows, split_validation
 from spliceai_jax.errors import DatasetError
+from spliceai_jax.packing import whole_windows
 
 FLANK = 80
 
@@ -250,14 +252,15 @@ def test_subsets_share_memory_and_nest(mixed) -> None:
     assert len(part) == 3
     inner = part.subset(np.array([2, 0]))  # the windows 3 and 4
     assert np.shares_memory(inner.bases, windows.bases)
-    np.testing.assert_array_equal(inner.batch(np.arange(2), 2).labels, labels[[3, 4]])
-    np.testing.assert_array_equal(inner.batch(np.arange(2), 2).inputs, windows.bases[[3, 4]])
+    batch = inner.batch(whole_windows(np.arange(2), 2, WINDOW + FLANK))
+    np.testing.assert_array_equal(batch.labels, labels[[3, 4]])
+    np.testing.assert_array_equal(batch.inputs, windows.bases[[3, 4]])
 
 
 def test_a_batch_is_filled_up_with_windows_that_do_not_count(mixed) -> None:
     bases, labels = mixed
     windows = in_memory(bases[:, 4960:10040], labels, np.zeros(5, int))
-    batch = windows.batch(np.array([4, 0, 2]), 5)
+    batch = windows.batch(whole_windows(np.array([4, 0, 2]), 5, WINDOW + FLANK))
     assert batch.inputs.shape == (5, WINDOW + FLANK)
     assert batch.inputs.dtype == batch.labels.dtype == np.uint8
     assert batch.real.dtype == np.float32
@@ -266,20 +269,23 @@ def test_a_batch_is_filled_up_with_windows_that_do_not_count(mixed) -> None:
     np.testing.assert_array_equal(batch.labels[:3], labels[[4, 0, 2]])
     assert (batch.inputs[3:] == 0).all()
     assert (batch.labels[3:] == PADDING).all()
-    full = windows.batch(np.array([1, 3]), 2)
-    np.testing.assert_array_equal(full.real, [1, 1])
-    np.testing.assert_array_equal(full.labels, labels[[1, 3]])
+    assert batch.inside is None
+    again = windows.batch(whole_windows(np.array([4, 0, 2]), 3, WINDOW + FLANK)).filled_up(5)
+    jax.tree.map(np.testing.assert_array_equal, again, batch)
 
 
-def test_batches_in_order_hold_each_window_once_in_one_shape(mixed) -> None:
+def test_lengths_and_extents_end_with_the_last_label_and_the_last_base(mixed) -> None:
     bases, labels = mixed
-    windows = in_memory(bases[:, 4960:10040], labels, np.zeros(5, int)).subset(np.array([3, 1, 0, 2, 4]))
-    batches = [windows.batch(positions, 2) for positions in windows.in_order(2)]
-    assert [batch.real.tolist() for batch in batches] == [[1, 1], [1, 1], [1, 0]]
-    assert {batch.inputs.shape for batch in batches} == {(2, WINDOW + FLANK)}
-    np.testing.assert_array_equal(np.concatenate([batch.labels for batch in batches])[:5], labels[[3, 1, 0, 2, 4]])
-    assert [len(positions) for positions in windows.in_order(5)] == [5]
-    assert [len(positions) for positions in windows.in_order(7)] == [5]
+    bases = bases[:, 4960:10040].copy()
+    labels = labels.copy()
+    labels[0, 3000:] = PADDING
+    bases[0, 2000:] = 0  # N up to the gene's end
+    labels[1, 100:] = PADDING  # and bases behind it
+    bases[3] = 0
+    windows = in_memory(bases, labels, np.zeros(5, int)).subset(np.array([3, 4, 1, 0]))
+    np.testing.assert_array_equal(windows.lengths, [0, WINDOW, 100, 3000])
+    np.testing.assert_array_equal(windows.extents[[0, 2, 3]], [0, np.flatnonzero(bases[1])[-1] + 1, 3040])
+    assert windows.extents[1] > WINDOW + FLANK // 2
 
 
 def of_shards(shards: list[int]) -> Windows:

@@ -1,5 +1,6 @@
 """Training from the kept trunk is training through the whole network."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,8 @@ import pytest
 from conftest import random_model
 
 from spliceai_jax import ARCHITECTURES, RECIPES, Pretrained, Recipe, SpliceAI, TransferSettings, transfer
-from spliceai_jax.kept_trunk import KeptWindows, bytes_a_window, trunk_end
+from spliceai_jax.kept_trunk import KeptWindows, bytes_kept, trunk_end
+from spliceai_jax.packing import whole_windows
 from spliceai_jax.parallel import JitEngine
 
 
@@ -23,7 +25,6 @@ def test_network_goes_on_from_its_trunk(flanking_size):
         trunk = network.apply(model.variables, bases, end, method=SpliceAI.trunk)
         assert trunk.x.nbytes + trunk.total.nbytes == 2 * 4 * 32 * (120 + flanking_size)
         np.testing.assert_allclose(network.apply(model.variables, trunk), whole, atol=1e-6)
-    assert bytes_a_window(flanking_size) == 4 * 32 * (10000 + flanking_size)
 
 
 def test_where_it_ends():
@@ -89,13 +90,18 @@ def test_file_is_read_by_row(small_data, tmp_path):
     windows = read_windows(small_data / "dataset_train.h5", 80).subset(np.array([6, 2, 9, 0, 5]))
     model, architecture = random_model(80), ARCHITECTURES[80]
     engine = make_engine(architecture, Recipe(), "float32", "jit")
-    kept = keep_trunk(engine, engine.place(model.variables), windows, 2, 2, tmp_path, lambda done: None)
+    placed, done = engine.place(model.variables), []
+    kept = keep_trunk(engine, placed, windows, architecture, 2, 2, tmp_path, done.append)
     assert isinstance(kept, KeptWindows)
+    assert sum(done) == 5
     assert not list(tmp_path.iterdir())  # unnamed
-    batch = kept.subset(np.array([4, 1, 2])).batch(np.array([2, 0]), 3)
+    assert os.fstat(kept.file.fileno()).st_size == bytes_kept(windows, architecture, 2)
+    batch = kept.subset(np.array([4, 1, 2])).batch(whole_windows(np.array([2, 0]), 3, 5080))
     expected = SpliceAI(architecture).apply(model.variables, windows.bases[[9, 5]], 2, method=SpliceAI.trunk)
     np.testing.assert_allclose(batch.inputs.x[:2], expected.x, atol=1e-5)
-    np.testing.assert_allclose(batch.inputs.total[:2], expected.total, atol=1e-5)
+    assert windows.lengths[[2, 4]].tolist() == [5000, 1500]
+    np.testing.assert_allclose(batch.inputs.total[0], expected.total[0], atol=1e-5)
+    np.testing.assert_allclose(batch.inputs.total[1, :1500], expected.total[1, :1500], atol=1e-5)
     assert not batch.inputs.x[2].any()
     assert batch.real.tolist() == [1, 1, 0]
     assert (batch.labels[2] == 3).all()
@@ -104,7 +110,7 @@ def test_file_is_read_by_row(small_data, tmp_path):
 def test_a_disk_that_fills_meanwhile_is_one_clear_error(small_data, small_model, tmp_path):
     command = [Path(sys.executable).with_name("spliceai-jax"), "transfer", "-m", small_model, "-p", "full"]
     command += ["-train", small_data / "dataset_train.h5", "-test", small_data / "dataset_test.h5", "-o", tmp_path]
-    limited = ["bash", "-c", 'ulimit -f 10000; exec "$@"', "bash", *map(str, command)]
+    limited = ["bash", "-c", 'ulimit -f 3000; exec "$@"', "bash", *map(str, command)]
     done = subprocess.run(limited, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1

@@ -211,11 +211,11 @@ def test_a_model_that_scores_all_alike_finds_nothing() -> None:
     assert found.donor.auprc == pytest.approx(0.05)
 
 
-def test_a_batchs_mean_loss_is_over_its_labelled_positions() -> None:
+def test_the_mean_loss_is_over_the_labelled_positions() -> None:
     probabilities = np.full((2, 4, 3), [0.5, 0.25, 0.25], np.float32)
     labels = np.array([[0, 0, 3, 3], [3, 3, 3, 1]], np.uint8)
-    mean = MetricsAccumulator().add(probabilities, labels, losses_of(probabilities, labels))
-    assert mean == pytest.approx((2 * math.log(2) + math.log(4)) / 3)
+    found = accumulated(probabilities, labels)
+    assert found.loss == pytest.approx((2 * math.log(2) + math.log(4)) / 3)
 
 
 # -- bounded memory --------------------------------------------------------------------------------------------------

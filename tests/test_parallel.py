@@ -22,6 +22,7 @@ import numpy as np
 
 from spliceai_jax import ARCHITECTURES, RECIPES, Pretrained, SpliceAI, freezing
 from spliceai_jax.dataset import epoch_batches, read_windows
+from spliceai_jax.packing import whole_windows
 from spliceai_jax.parallel import make_engine
 from spliceai_jax.training import init_state, make_train_step
 
@@ -30,17 +31,19 @@ architecture = ARCHITECTURES[80]
 windows = read_windows(data / "dataset_train.h5", 80)
 start = jax.device_get(init_state(model.variables, freezing.parameter_labels(architecture, recipe), recipe))
 order = epoch_batches(windows, 6, "pooled", 1, 0)
-batches = [windows.batch(positions, 6) for positions in order]
+batches = [windows.batch(whole_windows(positions, 6, 5080)) for positions in order]
 assert [int(batch.real.sum()) for batch in batches] == [6, 5]
+packed = [windows.batch(windows.training_layout(positions, 6, architecture)) for positions in order]
+assert [batch.real.shape for batch in packed] == [(5, 5080)] * 2, [batch.real.shape for batch in packed]
 
 
 def through(engine):
     state, losses = engine.place(start), []
-    for positions in order:
-        state, loss = engine.train(state, windows.batch(*engine.share(positions, 6)), 1e-4)
+    for batch in packed:
+        state, loss = engine.train(state, batch, 1e-4)
         losses.append(float(loss))
-    probabilities, _ = engine.evaluate(state.variables, windows.batch(*engine.share(order[0], 6)))
-    return losses, engine.fetch(state), probabilities[:6]
+    probabilities, _ = engine.evaluate(state.variables, batches[0])
+    return losses, engine.fetch(state), probabilities
 
 
 step = jax.jit(make_train_step(SpliceAI(architecture), recipe))
@@ -53,7 +56,7 @@ assert jax.device_count() == 4
 for parallel in ("jit", "pmap"):
     got_losses, got, got_probabilities = through(make_engine(architecture, recipe, "float32", parallel))
     np.testing.assert_allclose(got_losses, losses, rtol=1e-5)
-    np.testing.assert_allclose(got_probabilities, probabilities, atol=2e-4)
+    np.testing.assert_allclose(got_probabilities, probabilities, atol=5e-4)
     # The moments show the gradients themselves: AdamW's steps would be the same with gradients four times too large.
     paths = jax.tree_util.tree_leaves_with_path(state)
     for (path, wanted), found in zip(paths, jax.tree.leaves(got), strict=True):

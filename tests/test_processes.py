@@ -181,17 +181,21 @@ def fails_in(number):
     return "fine"
 
 
+def say(what):
+    print(f"said: {what}")  # gloo's own lines run into each other
+
+
 processes._SECONDS_TO_SEE_A_FILE = 1
 with processes.joined(settings):
     me = 0 if processes.leads() else 1
-    print(processes.all_or_none(lambda: fails_in(2)))
-    print(error_of(lambda: processes.all_or_none(lambda: fails_in(1))))
-    print(error_of(lambda: processes.check_same({"seed": 1, "data": "x"})))
-    print(error_of(lambda: processes.check_same({"seed": me, "data": "x"})))
-    print(error_of(lambda: processes.check_shared(Path(sys.argv[1]))))
-    print(error_of(lambda: processes.check_shared(Path(sys.argv[1], str(me)))))
+    say(processes.all_or_none(lambda: fails_in(2)))
+    say(error_of(lambda: processes.all_or_none(lambda: fails_in(1))))
+    say(error_of(lambda: processes.check_same({"seed": 1, "data": "x"})))
+    say(error_of(lambda: processes.check_same({"seed": me, "data": "x"})))
+    say(error_of(lambda: processes.check_shared(Path(sys.argv[1]))))
+    say(error_of(lambda: processes.check_shared(Path(sys.argv[1], str(me)))))
     vote = processes.Vote()
-    print([vote(number) for number in ([0, 1, 1, 0, 0, 0], [0, 0, 0, 0, 15, 0])[me]])
+    say([vote(number) for number in ([0, 1, 1, 0, 0, 0], [0, 0, 0, 0, 15, 0])[me]])
 """
 
 
@@ -216,7 +220,7 @@ def test_agreements(tmp_path):
     said = []
     for status, output, errors in ended(started):
         assert status == 0, errors
-        said.append([line for line in output.splitlines() if not line.startswith("[Gloo]")])
+        said.append([line.removeprefix("said: ") for line in output.splitlines() if line.startswith("said: ")])
     leader, follower = said
     assert leader[0] == follower[0] == "fine"
     assert leader[1] == "process 1 failed, so none goes on: a file is missing"

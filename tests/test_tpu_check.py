@@ -76,7 +76,7 @@ def test_collectives_of_tpu_text(counted):
 def test_collectives_of_our_steps(counted):
     """Two devices of the CPU: the sums that the step writes out, and nothing else."""
     (train, most), (evaluate, gathered) = counted["train"], counted["evaluate"]
-    assert gathered == [2, 2 * (5000 * 3 + 1) * 4]
+    assert gathered == [2, 2 * 5000 * (3 + 1) * 4]
     assert evaluate == {"all-gather": gathered}
     assert train["all-gather"] == [8, 8 * 2 * 3 * 32 * 4]  # count, mean and squares of both devices, a layer
     number, size = (sum(column) for column in zip(*train.values(), strict=True))

@@ -1,0 +1,173 @@
+"""Windows side by side give what whole windows give: scores, activations, losses, gradients and statistics."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from conftest import make_windows, random_model
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spliceai_jax import ARCHITECTURES, RECIPES, SpliceAI, freezing, packing
+from spliceai_jax.architecture import PADDING, WINDOW, Architecture
+from spliceai_jax.dataset import Windows
+from spliceai_jax.evaluation import evaluate_windows
+from spliceai_jax.packing import BLANK, Layout, whole_windows
+from spliceai_jax.parallel import make_engine
+from spliceai_jax.recipes import Recipe
+from spliceai_jax.training import TrainState, init_state, make_train_step
+
+
+def of_all_kinds(flanking_size: int) -> Windows:
+    """Twelve windows: short, long and full ones, N up to a gene's end, bases behind it, and nothing at all."""
+    bases, labels = make_windows(12, seed=3)
+    bases = bases[:, (10000 - flanking_size) // 2 : (20000 + flanking_size) // 2].copy()
+    half = flanking_size // 2
+    for row, length in ((0, 300), (2, 2200), (4, 1), (6, 700)):
+        labels[row, length:] = PADDING
+        bases[row, half + length :] = 0
+    bases[6, 100:] = 0  # N to the gene's end
+    bases[1] = bases[0, ::-1]  # bases behind the end
+    labels[8], bases[8] = PADDING, 0
+    labels[9, 700:720] = PADDING  # and in the middle
+    return Windows(Path("made.h5"), bases, labels, np.zeros(12, int), np.arange(12))
+
+
+def check(layout: Layout, sizes: dict[int, int], gap: int) -> None:
+    """Each window once, as large as it must be, in a row, none nearer another than the gap."""
+    found = {window: size for window, _, _, size in layout.pieces if window != BLANK}
+    assert found == sizes
+    free = np.ones((layout.rows, layout.columns + gap), bool)
+    for _, row, start, size in layout.pieces:
+        assert start + size <= layout.columns
+        assert free[row, start : start + size + gap].all()
+        free[row, start : start + size + gap] = False
+
+
+def test_the_reach_of_all_entries_is_the_context() -> None:
+    for flanking_size, architecture in ARCHITECTURES.items():
+        assert architecture.reach() == flanking_size // 2
+        assert architecture.reach(max(architecture.skips)) == architecture.gap(max(architecture.skips)) == 0
+    assert (ARCHITECTURES[400].reach(7), ARCHITECTURES[400].gap(7)) == (80, 20)  # the last two units
+    assert (ARCHITECTURES[10000].reach(15), ARCHITECTURES[10000].gap()) == (4000, 500)
+
+
+windows_lengths = st.lists(st.integers(0, WINDOW), min_size=1, max_size=60)
+
+
+@given(windows_lengths, st.integers(1, 9), st.sampled_from(list(ARCHITECTURES)))
+@settings(max_examples=50, deadline=None)
+def test_every_window_is_scored_once(lengths, rows, flanking_size) -> None:
+    layouts = list(packing.for_scoring(np.array(lengths), rows, flanking_size))
+    assert {layout.rows for layout in layouts} == {rows}
+    assert sorted(np.concatenate([layout.windows for layout in layouts])) == list(range(len(lengths)))
+    for layout in layouts:
+        check(layout, {window: lengths[window] + flanking_size for window in layout.windows.tolist()}, gap=0)
+
+
+@given(windows_lengths, st.sampled_from(list(ARCHITECTURES.values())), st.integers(0, 20), st.integers(0, 2**32))
+@settings(max_examples=50, deadline=None)
+def test_a_training_batch_counts_every_position_once(lengths, architecture: Architecture, begin, seed) -> None:
+    """An empty window stands for all positions that lie behind the pieces, each as often as it is left out."""
+    extents = np.array(lengths) + architecture.flanking_size // 2
+    windows = np.random.default_rng(seed).permutation(len(lengths))[: len(lengths) // 2 + 1]
+    layout = packing.for_training(windows, extents, len(windows) + 3, architecture, begin)
+    assert layout.rows <= len(windows) + 3
+    sizes = packing.piece_sizes(extents, architecture, begin)
+    if layout.inside is None:
+        check(layout, dict.fromkeys(windows.tolist(), layout.columns), gap=0)
+        assert layout.real.sum() == len(windows)
+        return
+    check(layout, {window: sizes[window] for window in windows.tolist()}, architecture.gap(begin))
+    assert layout.rows < len(windows) + 3
+    counts = np.zeros(layout.columns)
+    for window, row, start, size in layout.pieces:
+        assert layout.inside[row, start : start + size].all()
+        counts[:size] += layout.real[row, start : start + size]
+        if window != BLANK and size < layout.columns:  # what these see of the piece is an empty window's
+            seen = size - architecture.reach(begin)
+            assert not layout.real[row, start + seen : start + size].any()
+            assert seen == extents[window] + architecture.flanking_size // 2
+    np.testing.assert_array_equal(counts, len(windows))
+    assert layout.inside.sum() == layout.size.sum()
+    assert not layout.real[~layout.inside].any()
+
+
+def test_batches_of_a_set_have_few_numbers_of_rows() -> None:
+    random, architecture = np.random.default_rng(0), ARCHITECTURES[400]
+    extents = random.integers(200, 5400, 2000)
+    for size in (12, 36):
+        rows = set()
+        for _ in range(200):
+            windows = random.permutation(2000)[: size if random.random() < 0.9 else size // 3]
+            rows.add(packing.for_training(windows, extents, size, architecture, 0).rows)
+        assert len(rows) <= 6
+        assert min(rows) < size == max([*rows, size])
+
+
+def step_through(windows: Windows, layout: Layout, architecture: Architecture, recipe: Recipe, start: TrainState):
+    batch = windows.batch(layout)
+    step = jax.jit(make_train_step(SpliceAI(architecture), recipe))
+    return step(start, replace(batch, real=batch.real.astype(np.float64)), 1e-3)
+
+
+@pytest.mark.parametrize(("flanking_size", "recipe"), [*((80, recipe) for recipe in RECIPES), (400, "openspliceai")])
+def test_a_training_step_is_that_of_whole_windows(flanking_size, recipe) -> None:
+    """In float64: the loss, the moments, which are the gradients, and the statistics."""
+    architecture, chosen = ARCHITECTURES[flanking_size], RECIPES[recipe]
+    windows, model = of_all_kinds(flanking_size), random_model(flanking_size)
+    with jax.enable_x64(True):
+        variables = jax.tree.map(lambda value: value.astype(np.float64) if value.dtype == np.float32 else value,
+                                 model.variables)  # fmt: skip
+        start = init_state(variables, freezing.parameter_labels(architecture, chosen), chosen)
+        positions = np.array([3, 0, 6, 2, 8, 4, 10, 1])
+        packed = windows.training_layout(positions, 9, architecture)
+        assert packed.rows < 8
+        assert packed.inside is not None
+        whole = whole_windows(positions, 9, packed.columns)
+        (wanted, loss), (found, packed_loss) = (
+            step_through(windows, layout, architecture, chosen, start) for layout in (whole, packed)
+        )
+    assert float(packed_loss) == pytest.approx(float(loss), rel=1e-12)
+    for (path, value), other in zip(
+        jax.tree_util.tree_leaves_with_path((wanted.batch_stats, wanted.opt_state)),
+        jax.tree.leaves((found.batch_stats, found.opt_state)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(other, value, rtol=1e-9, atol=1e-14, err_msg=jax.tree_util.keystr(path))
+
+
+@pytest.mark.parametrize("flanking_size", [80, 400])
+def test_scores_are_those_of_whole_windows(flanking_size) -> None:
+    architecture, windows, model = (
+        ARCHITECTURES[flanking_size],
+        of_all_kinds(flanking_size),
+        random_model(flanking_size),
+    )
+    engine = make_engine(architecture, Recipe(), "float32", "jit")
+    expected = model.predict(windows.bases)
+    rows = 0
+    for layout in windows.scoring_layouts(3):
+        rows += layout.rows
+        probabilities, losses = map(
+            layout.unpack, engine.evaluate(engine.place(model.variables), windows.batch(layout))
+        )
+        labels = windows.labels_at(layout.windows)
+        labelled = labels != PADDING
+        np.testing.assert_allclose(probabilities[labelled], expected[layout.windows][labelled], atol=2e-6)
+        truth = np.take_along_axis(expected[layout.windows], np.minimum(labels, 2)[..., None], -1)[..., 0]
+        np.testing.assert_allclose(losses, np.where(labelled, -np.log(truth + 1e-10), 0), atol=2e-5)
+    assert rows == 6  # of twelve windows
+
+
+def test_losses_are_logged_in_the_files_order() -> None:
+    windows, model = of_all_kinds(80), random_model(80)
+    engine = make_engine(ARCHITECTURES[80], Recipe(), "float32", "jit")
+    variables = engine.place(model.variables)
+    done: list[int] = []
+    metrics, losses = evaluate_windows(engine, variables, windows, 5, done.append)
+    assert sum(done) == metrics.windows == 12
+    parts = [evaluate_windows(engine, variables, windows.subset(np.arange(12)[i : i + 5]), 5) for i in (0, 5, 10)]
+    np.testing.assert_allclose(losses, [part[0].loss for part in parts], rtol=1e-6)
