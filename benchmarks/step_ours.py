@@ -57,20 +57,18 @@ def main() -> None:
         for layout in some:
             start = time.perf_counter()
             batch = windows.batch(layout)
-            if task["evaluation"]:
+            # At most: the step before may have ended while this batch was made.
+            if pending is not None and pending.is_ready():
                 waited += time.perf_counter() - start
-                engine.evaluate(state.variables, batch)
+            if task["evaluation"]:
+                _, result = engine.evaluate(state.variables, batch)
             else:
-                # At most: the step before may have ended while this batch was made.
-                if pending is not None and pending.is_ready():
-                    waited += time.perf_counter() - start
-                state, loss = engine.train(state, batch, recipe.learning_rate)
-                if pending is not None:
-                    float(pending)
-                pending = loss
-        if pending is not None:
-            float(pending)
-            pending = None
+                state, result = engine.train(state, batch, recipe.learning_rate)
+            if pending is not None:
+                np.asarray(pending)
+            pending = result
+        np.asarray(pending)
+        pending = None
         return time.perf_counter() - before
 
     # Each number of rows compiles a program.

@@ -226,10 +226,12 @@ def _read(file: h5py.File, path: Path, flanking_size: int) -> Windows:
 
 def _codes(one_hot: np.ndarray, name: str, path: Path) -> np.ndarray:
     """One-hot (..., k) -> uint8 (...): 0 where all are zero, else 1 + the place of the one."""
-    places = one_hot.shape[-1]
-    if one_hot.size and (one_hot.min() < 0 or one_hot.max() > 1 or one_hot.sum(-1, dtype=np.uint8).max() > 1):
+    # Wider types are looked at before they are cut to a byte, in which -1 is 255.
+    small = one_hot.view(np.uint8) if one_hot.itemsize == 1 else np.clip(one_hot, -1, 2).astype(np.uint8)
+    # Products with vectors: numpy sums short last axes slowly.
+    if one_hot.size and (small.max() > 1 or (small @ np.ones(small.shape[-1], np.uint8)).max() > 1):
         raise DatasetError(f"{path}: {name} holds values that are not one-hot; expected one 1 a position, or none")
-    return one_hot.astype(np.uint8, copy=False) @ np.arange(1, places + 1, dtype=np.uint8)
+    return small @ np.arange(1, small.shape[-1] + 1, dtype=np.uint8)
 
 
 def gene_starts(windows: Windows) -> np.ndarray:

@@ -1,7 +1,9 @@
 """Score a model on a data set."""
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,9 +12,41 @@ from spliceai_jax.dataset import Windows, read_windows
 from spliceai_jax.errors import DivergedError
 from spliceai_jax.metrics import Metrics, MetricsAccumulator
 from spliceai_jax.model import Variables
+from spliceai_jax.packing import Layout
 from spliceai_jax.parallel import Engine, make_engine
 from spliceai_jax.pretrained import Pretrained
 from spliceai_jax.recipes import Recipe
+
+
+def scored(
+    engine: Engine, models: Sequence[Variables], windows: Windows, rows: int
+) -> Iterator[tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]]:
+    """Send all windows through models; what comes of a batch is handed over when the next is on its way.
+
+    Arguments:
+        engine: Runs the network.
+        models: Variables, placed on the engine's devices.
+        windows: What to score.
+        rows: Rows of a batch.
+
+    Yields:
+        The positions of a batch's windows, and of each model the probabilities (windows, 5000, 3) and the losses
+        (windows, 5000) of their positions; 0 behind a window's last label.
+    """
+
+    on_their_way: deque[tuple[Layout, list[tuple[Any, Any]]]] = deque()
+
+    def arrived() -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
+        layout, found = on_their_way.popleft()
+        return layout.windows, [(layout.unpack(scores), layout.unpack(losses)) for scores, losses in found]
+
+    for layout in windows.scoring_layouts(rows):
+        batch = windows.batch(layout)
+        on_their_way.append((layout, [engine.evaluate(variables, batch) for variables in models]))
+        if len(on_their_way) > 1:
+            yield arrived()
+    while on_their_way:
+        yield arrived()
 
 
 def evaluate_windows(
@@ -39,9 +73,7 @@ def evaluate_windows(
     """
     gathered = MetricsAccumulator()
     losses, labelled = np.zeros(len(windows)), np.zeros(len(windows), np.int64)
-    for layout in windows.scoring_layouts(batch_size):
-        scored = engine.evaluate(variables, windows.batch(layout))
-        positions, (probabilities, position_losses) = layout.windows, map(layout.unpack, scored)
+    for positions, [(probabilities, position_losses)] in scored(engine, [variables], windows, batch_size):
         labels = windows.labels_at(positions)
         losses[positions] = position_losses.sum(-1, dtype=np.float64)
         labelled[positions] = (labels != PADDING).sum(-1)

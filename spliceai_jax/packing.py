@@ -67,6 +67,7 @@ class Layout:
 
         What a piece does not cover is 0.
         """
+        scored = np.asarray(scored)
         found = np.zeros((len(self.windows), *scored.shape[1:]), scored.dtype)
         context = self.columns - scored.shape[1]
         for piece, (_, row, start, size) in enumerate(self.pieces):

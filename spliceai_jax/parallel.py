@@ -44,8 +44,11 @@ class Engine(Protocol):
         """One training step: the new state (the old one is consumed) and the loss, still on its way."""
         ...
 
-    def evaluate(self, variables: Variables, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-        """Probabilities (rows, 5000, 3) and each position's loss (rows, 5000), of all rows in every process."""
+    def evaluate(self, variables: Variables, batch: Batch) -> tuple[Any, Any]:
+        """Probabilities (rows, 5000, 3) and each position's loss (rows, 5000), on their way to every process.
+
+        Behind the batch's rows there may be more, which filled it up.
+        """
         ...
 
     def trunk(self, variables: Variables, batch: Batch, end: int) -> tuple[np.ndarray, np.ndarray]:
@@ -119,9 +122,8 @@ class JitEngine:
     def train(self, state: Any, batch: Batch, learning_rate: float) -> tuple[Any, Any]:  # noqa: D102
         return self._train(state, self._send(batch), learning_rate)
 
-    def evaluate(self, variables: Variables, batch: Batch) -> tuple[np.ndarray, np.ndarray]:  # noqa: D102
-        probabilities, losses = jax.device_get(self._evaluate(variables, self._send(batch)))
-        return probabilities[: len(batch.labels)], losses[: len(batch.labels)]
+    def evaluate(self, variables: Variables, batch: Batch) -> tuple[Any, Any]:  # noqa: D102
+        return self._evaluate(variables, self._send(batch))
 
     def trunk(self, variables: Variables, batch: Batch, end: int) -> tuple[np.ndarray, np.ndarray]:  # noqa: D102
         kept = jax.device_get(self._trunk(end)(variables, self._send(batch)))
@@ -154,9 +156,8 @@ class PmapEngine:
         state, losses = self._train(state, self._send(batch), learning_rate)
         return state, losses[0]
 
-    def evaluate(self, variables: Variables, batch: Batch) -> tuple[np.ndarray, np.ndarray]:  # noqa: D102
-        probabilities, losses = self._gathered(self._evaluate(variables, self._send(batch)))
-        return probabilities[: len(batch.labels)], losses[: len(batch.labels)]
+    def evaluate(self, variables: Variables, batch: Batch) -> tuple[Any, Any]:  # noqa: D102
+        return self._gathered(self._evaluate(variables, self._send(batch)))
 
     def trunk(self, variables: Variables, batch: Batch, end: int) -> tuple[np.ndarray, np.ndarray]:  # noqa: D102
         kept = self._gathered(self._trunk(end)(variables, self._send(batch)))

@@ -379,7 +379,7 @@ def test_bfloat16_is_close_and_keeps_float32_parameters() -> None:
     bases = np.random.default_rng(2).integers(1, 5, (2, 180), dtype=np.uint8)
     labels = np.random.default_rng(3).integers(0, 3, (2, 100), dtype=np.uint8)
     batch = Batch(bases, labels, np.ones(2, np.float32))
-    scores, losses = engine.evaluate(engine.place(model.variables), batch)
+    scores, losses = jax.device_get(engine.evaluate(engine.place(model.variables), batch))
     exact = model.predict(bases)
     assert scores.dtype == losses.dtype == np.float32
     assert 1e-7 < np.abs(scores - exact).max() < 0.05, "bfloat16 has 8 bits"

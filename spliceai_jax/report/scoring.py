@@ -8,6 +8,7 @@ import numpy as np
 
 from spliceai_jax.architecture import BASES, CLASSES, PADDING, WINDOW
 from spliceai_jax.dataset import Windows
+from spliceai_jax.evaluation import scored
 from spliceai_jax.metrics import Metrics, MetricsAccumulator
 from spliceai_jax.model import Variables
 from spliceai_jax.parallel import Engine
@@ -119,13 +120,13 @@ def score(
     gathered = {name: _Gathered() for name in models}
     labels = {kind: np.zeros((len(LOGO_SPANS[kind]), 4), np.int64) for kind in KINDS}
     errors, last = _Errors(windows), list(models)[-1]
-    for layout in windows.scoring_layouts(batch_size):
-        batch, rows = windows.batch(layout), windows.index[layout.windows]
+    for positions, found in scored(engine, list(placed.values()), windows, batch_size):
+        rows = windows.index[positions]
         truth, bases = windows.labels[rows], windows.bases[rows]
         probabilities = {}
-        for name, variables in placed.items():
-            probabilities[name], losses = map(layout.unpack, engine.evaluate(variables, batch))
-            gathered[name].add(probabilities[name], truth, losses.sum(-1), bases)
+        for name, (scores, losses) in zip(placed, found, strict=True):
+            probabilities[name] = scores
+            gathered[name].add(scores, truth, losses.sum(-1), bases)
         for kind in KINDS:
             labels[kind] += _base_counts(bases, truth == CLASSES.index(kind), kind)
         errors.add(probabilities, last, truth, rows)
