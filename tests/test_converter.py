@@ -267,7 +267,7 @@ def test_every_fault_is_refused(fault: str, state: State, tmp_path: Path) -> Non
     with pytest.raises(WeightsError) as refusal:
         read_pt(tmp_path / "model.pt")
     text = str(refusal.value)
-    assert text.startswith(f"{tmp_path / 'model.pt'}: not the weights of a 80-nt model: {message}")
+    assert text.startswith(f"{tmp_path / 'model.pt'}: not the weights of OpenSpliceAI's 80-nt model: {message}")
     assert ";" not in text, "nothing else is found fault with"
 
 
