@@ -54,6 +54,7 @@ ROWS = [
     Row(400, 12, 2, kept=True),
     Row(400, 12),
     Row(2000, 6, 2),
+    Row(2000, 6, 2, kept=True),
     Row(2000, 6),
     Row(10000, 4, 3),
     Row(10000, 4),

@@ -19,11 +19,22 @@ from spliceai_jax.model import Variables
 
 _LISTED_PROBLEMS = 12
 
+_BEGINNINGS = (b"PK", b"\x80\x02")
+"""Of a zip archive, and of the pickle that torch wrote before it wrote these."""
+
 
 def _load(path: Path) -> Any:
     if not path.is_file():
-        raise WeightsError(f"{path}: no such weights file; give the path of a .pt file of OpenSpliceAI")
+        found = "a folder, expected" if path.is_dir() else "no such weights file; give the path of"
+        raise WeightsError(f"{path}: {found} a .pt file of OpenSpliceAI")
     try:
+        with open(path, "rb") as file:
+            begins = file.read(2)
+        if begins not in _BEGINNINGS:
+            raise WeightsError(
+                f"{path}: cannot be read as a .pt file: it is none (its first bytes are {begins!r}); give one that "
+                "torch.save wrote"
+            )
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 # torch does not compare the checksums that it writes.
@@ -124,7 +135,7 @@ def read_pt(path: str | Path, flanking_size: int | None = None, finite: bool = T
     # Weights that fit no table are held against the one they come nearest to.
     size = fits or flanking_size or min(tables, key=lambda known: len(_problems(state, tables[known])))
     if problems := _problems(state, tables[size], finite):
-        raise WeightsError(f"{path}: not the weights of a {size}-nt model: {_listed(problems)}")
+        raise WeightsError(f"{path}: not the weights of OpenSpliceAI's {size}-nt model: {_listed(problems)}")
     flat = {}
     for tensor in tables[size]:
         # tensor.numpy() shares the tensor's memory; np.array copies.

@@ -1,6 +1,7 @@
 """Fine-tune OpenSpliceAI splice-site models in JAX, and score genomes with them."""
 
 import importlib
+import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for when it is asked for: jax and torch take seconds that `--help` need not wait for."""
+    if name == "__version__":
+        return importlib.metadata.version("spliceai-jax")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

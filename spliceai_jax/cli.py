@@ -7,7 +7,8 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NoReturn, get_args
@@ -35,7 +36,8 @@ class _Versions(argparse.Action):
         from spliceai_jax.record import versions
 
         try:
-            devices = ", ".join(f"{device.platform} {device.device_kind}" for device in jax.devices())
+            kinds = Counter(f"{device.platform} ({device.device_kind})" for device in jax.devices())
+            devices = ", ".join(f"{count} x {kind}" for kind, count in kinds.items())
         except RuntimeError as error:
             devices = f"none ({error})"
         for name, fact in {**versions(), "devices": devices}.items():
@@ -78,8 +80,8 @@ def _add_command(commands: Any, name: str, run: Any, summary: str, example: str)
     return parser
 
 
-def _add_compilation_cache(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+def _add_compilation_cache(add: Callable[..., argparse.Action]) -> None:
+    add(
         "--compilation-cache",
         action=argparse.BooleanOptionalAction,
         default=True,
@@ -96,16 +98,57 @@ def _add_transfer(commands: Any) -> None:
         "spliceai-jax transfer -m model_400nt_rs10.pt -train dataset_train.h5 -test dataset_test.h5 -o out -p worm "
         "--recipe best",
     )
-    add = parser.add_argument
     recipes = "; ".join(
         f"{name}: {r.epochs} epochs, {r.loss}, {r.rates}, "
         f"{'all weights' if r.unfreeze_all else f'last {r.unfreeze}'}"
         f"{', with the faults of that release' if r.frozen_batchnorm == 'batch' else ''}"
         for name, r in RECIPES.items()
     )
+    add = parser.add_argument_group("files").add_argument
+    add("--pretrained-model", "-m", required=True, metavar="PT", help="weights to start from")
+    add("--train-dataset", "-train", required=True, metavar="H5", help="data set to train on")
+    add(
+        "--validation-dataset",
+        metavar="H5",
+        help="data set whose loss picks the best model (default: the training file's sibling with 'validation' for "
+        "'train' in its name, else a tenth of the training file)",
+    )
+    add("--test-dataset", "-test", required=True, metavar="H5", help="data set to test on")
+    add("--output-dir", "-o", required=True, metavar="DIR", help="folder that the run's own folder is made in")
+    add("--project-name", "-p", required=True, metavar="NAME", help="part of that folder's name")
+    add("--exp-num", "-e", type=int, metavar="N", help="likewise (default: 0)")
+    add(
+        "--resume",
+        action="store_true",
+        help="go on with the run in the output folder; start it where there is none",
+    )
+    add("--tensorboard", action="store_true", help="write TensorBoard events too (needs spliceai-jax[tensorboard])")
+    add = parser.add_argument_group("what trains, and how").add_argument
     add("--recipe", choices=RECIPES, help=f"defaults of the flags below (default: openspliceai); {recipes}")
-    add("--epochs", "-n", type=int, metavar="N", help="epochs at most (default: the recipe's)")
+    add(
+        "--unfreeze",
+        "-u",
+        type=int,
+        metavar="N",
+        help="train the last N residual units; 0: the head alone (default: the recipe's)",
+    )
+    add("--unfreeze-all", "-A", action=argparse.BooleanOptionalAction, help="train everything")
+    add("--loss", "-l", choices=get_args(LossName), help="training loss (default: the recipe's)")
+    add(
+        "--learning-rate",
+        type=float,
+        metavar="RATE",
+        help="where the schedule starts, or its peak (default: the recipe's)",
+    )
     add("--scheduler", "-s", choices=SCHEDULERS, help="learning-rate schedule (default: the recipe's)")
+    add("--weight-decay", type=float, metavar="W", help="AdamW's weight decay (default: the recipe's)")
+    add(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="windows a batch, over all devices (default: the recipe's)",
+    )
+    add("--epochs", "-n", type=int, metavar="N", help="epochs at most (default: the recipe's)")
     add(
         "--early-stopping",
         "-E",
@@ -119,9 +162,8 @@ def _add_transfer(commands: Any) -> None:
         metavar="N",
         help="epochs to wait for a better validation loss (default: the recipe's)",
     )
-    add("--output-dir", "-o", required=True, metavar="DIR", help="folder that the run's own folder is made in")
-    add("--project-name", "-p", required=True, metavar="NAME", help="part of that folder's name")
-    add("--exp-num", "-e", type=int, metavar="N", help="likewise (default: 0)")
+    add("--random-seed", "-r", type=int, metavar="N", help="seed of everything random (default: 42)")
+    add = parser.add_argument_group("how it is computed").add_argument
     add(
         "--flanking-size",
         "-f",
@@ -129,45 +171,17 @@ def _add_transfer(commands: Any) -> None:
         choices=ARCHITECTURES,
         help="checked against the weights (default: theirs)",
     )
-    add("--random-seed", "-r", type=int, metavar="N", help="seed of everything random (default: 42)")
-    add("--pretrained-model", "-m", required=True, metavar="PT", help="weights to start from")
-    add("--train-dataset", "-train", required=True, metavar="H5", help="data set to train on")
-    add("--test-dataset", "-test", required=True, metavar="H5", help="data set to test on")
-    add(
-        "--validation-dataset",
-        metavar="H5",
-        help="data set whose loss picks the best model (default: the training file's sibling with 'validation' for "
-        "'train' in its name, else a tenth of the training file)",
-    )
-    add("--loss", "-l", choices=get_args(LossName), help="training loss (default: the recipe's)")
-    add("--unfreeze-all", "-A", action=argparse.BooleanOptionalAction, help="train everything")
-    add(
-        "--unfreeze",
-        "-u",
-        type=int,
-        metavar="N",
-        help="train the last N residual units; 0: the head alone (default: the recipe's)",
-    )
-    add(
-        "--learning-rate",
-        type=float,
-        metavar="RATE",
-        help="where the schedule starts, or its peak (default: the recipe's)",
-    )
-    add("--weight-decay", type=float, metavar="W", help="AdamW's weight decay (default: the recipe's)")
-    add(
-        "--batch-size",
-        type=int,
-        metavar="N",
-        help="windows a batch, over all devices (default: the recipe's)",
-    )
-    add(
-        "--resume",
-        action="store_true",
-        help="go on with the run in the output folder; start it where there is none",
-    )
     add("--precision", choices=get_args(Precision), help="what convolutions compute in (default: float32)")
     add("--parallel", choices=get_args(Parallel), help="how several devices are used (default: jit)")
+    add(
+        "--kept-trunk",
+        type=float,
+        metavar="GB",
+        help="room on disk, at most, for what the frozen part of the network makes of each window, computed once; 0: "
+        "compute it every time (default: 20 on CPUs, 0 elsewhere)",
+    )
+    _add_compilation_cache(add)
+    add = parser.add_argument_group("several processes").add_argument
     add(
         "--coordinator",
         metavar="HOST:PORT",
@@ -176,15 +190,6 @@ def _add_transfer(commands: Any) -> None:
     )
     add("--num-processes", type=int, metavar="N", help="how many there are; 1: this one works alone")
     add("--process-id", type=int, metavar="I", help="which one this is, 0 to N-1")
-    add(
-        "--kept-trunk",
-        type=float,
-        metavar="GB",
-        help="room on disk, at most, for what the frozen part of the network makes of each window, computed once; 0: "
-        "compute it every time (default: 20 on CPUs, 0 elsewhere)",
-    )
-    add("--tensorboard", action="store_true", help="write TensorBoard events too (needs spliceai-jax[tensorboard])")
-    _add_compilation_cache(parser)
 
 
 def _add_predict(commands: Any) -> None:
@@ -228,7 +233,7 @@ def _add_predict(commands: Any) -> None:
         help="strands to score (default: with an annotation both, without one +)",
     )
     add("--bigwig", action="store_true", help="write a bigWig track a kind of site and strand too (needs pyBigWig)")
-    _add_compilation_cache(parser)
+    _add_compilation_cache(parser.add_argument)
 
 
 def _add_evaluate(commands: Any) -> None:
@@ -250,7 +255,7 @@ def _add_evaluate(commands: Any) -> None:
         help="checked against the weights",
     )
     parser.add_argument("--json", action="store_true", default=False, help="print JSON")
-    _add_compilation_cache(parser)
+    _add_compilation_cache(parser.add_argument)
 
 
 def _add_convert(commands: Any) -> None:
@@ -306,9 +311,10 @@ def _predict(arguments: dict[str, Any]) -> None:
 
 
 def _evaluate(arguments: dict[str, Any]) -> None:
+    from spliceai_jax.console import ConsoleReport
     from spliceai_jax.evaluation import evaluate
 
-    metrics = evaluate(arguments["model"], arguments["test_dataset"], arguments["flanking_size"])
+    metrics = evaluate(arguments["model"], arguments["test_dataset"], arguments["flanking_size"], ConsoleReport())
     if arguments["json"]:
         print(json.dumps(asdict(metrics), indent=2))
         return
@@ -364,7 +370,7 @@ def _inspect(arguments: dict[str, Any]) -> None:
         facts["parent"] = "; ".join(parent["released_as"]) or parent["path"]
         facts["its SHA-256"] = parent["sha256"]
         facts["trained on"] = f"{train['path']}: {train['windows']} windows"
-        facts["recipe"] = f"{card['recipe']['name']}, epoch {card['epoch']} of 0 to {card['recipe']['epochs'] - 1}"
+        facts["recipe"] = f"{card['recipe']['name']}, epoch {card['epoch']} (of 0 to {card['recipe']['epochs'] - 1})"
         facts["tested on"] = f"{test['path']}: {test['windows']} windows"
         for kind in ("donor", "acceptor"):
             was, now = card["before"]["test"][kind], card["after"]["test"][kind]

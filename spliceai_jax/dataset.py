@@ -6,7 +6,8 @@ A file holds a pair of datasets a shard: `Xi`, one-hot bases (n, 15000, 4), and 
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -114,14 +115,14 @@ class Windows:
         """How the windows at these positions make up a training batch."""
         return packing.for_training(positions, self.extents, batch_size, architecture, self.begin)
 
-    def scoring_layouts(self, rows: int) -> Iterator[Layout]:
-        """Batches of so many rows in which all windows are scored."""
-        return packing.for_scoring(self.lengths, rows, self.bases.shape[1] - WINDOW)
+    def scoring_layouts(self, room: int, devices: int) -> Iterator[Layout]:
+        """Batches with the room of so many whole windows, in which all are scored."""
+        return packing.for_scoring(self.lengths, self.bases.shape[1] - WINDOW, room, devices)
 
     def batch(self, layout: Layout) -> Batch:
         """Bases and labels of a layout of this set's windows."""
         bases = np.zeros((layout.rows, layout.columns), np.uint8)
-        labels = np.full((layout.rows, WINDOW), PADDING, np.uint8)
+        labels = np.full((layout.rows, layout.columns + WINDOW - self.bases.shape[1]), PADDING, np.uint8)
         for window, row, start, size in layout.pieces:
             if window != BLANK:
                 bases[row, start : start + size] = self.bases[self.index[window], :size]
@@ -134,7 +135,15 @@ class Windows:
         return self.labels[self.index[positions]]
 
 
-def read_windows(path: str | Path, flanking_size: int) -> Windows:
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+"""`console.Report.progress`: (title, windows) -> what is told of each few windows done."""
+
+
+def _untold(title: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
+    return nullcontext(lambda done: None)
+
+
+def read_windows(path: str | Path, flanking_size: int, progress: Progress = _untold) -> Windows:
     """Read and check a whole data set.
 
     Memory: 10 kB + flanking_size bytes a window, and a constant.
@@ -142,6 +151,7 @@ def read_windows(path: str | Path, flanking_size: int) -> Windows:
     Arguments:
         path: The HDF5 file.
         flanking_size: Bases of context to keep, both sides together.
+        progress: Told how far it is.
 
     Raises:
         DatasetError: The file is missing, damaged or not HDF5; it has no shards, or an X without its Y; a shard has
@@ -153,7 +163,7 @@ def read_windows(path: str | Path, flanking_size: int) -> Windows:
         raise DatasetError(f"{path}: no such data set; give an HDF5 file made by OpenSpliceAI's create-data")
     try:
         with h5py.File(path, "r", rdcc_nbytes=2**20) as file:
-            windows = _read(file, path, flanking_size)
+            windows = _read(file, path, flanking_size, progress)
     except (OSError, KeyError) as error:  # KeyError: a link that leads nowhere
         reason = str(error).replace("\n", " ")[:200]
         raise DatasetError(f"{path}: cannot be read as HDF5, it may be damaged or cut short ({reason})") from error
@@ -199,7 +209,7 @@ def _check_form(dataset: object, name: str, path: Path, shape: tuple[int | None,
     return dataset
 
 
-def _read(file: h5py.File, path: Path, flanking_size: int) -> Windows:
+def _read(file: h5py.File, path: Path, flanking_size: int, progress: Progress) -> Windows:
     sizes = []
     numbers = _shard_numbers(file, path)
     for number in numbers:
@@ -212,15 +222,17 @@ def _read(file: h5py.File, path: Path, flanking_size: int) -> Windows:
     bases = np.empty((total, WINDOW + flanking_size), np.uint8)
     labels = np.empty((total, WINDOW), np.uint8)
     row = 0
-    for number in numbers:
-        x, y = file[f"X{number}"], file[f"Y{number}"]  # opened anew: HDF5 caches megabytes for each that stays open
-        for start in range(0, x.shape[0], _SLICE):
-            codes = _codes(x[start : start + _SLICE], f"X{number}", path)
-            size = len(codes)
-            bases[row : row + size] = codes[:, crop : crop + WINDOW + flanking_size]
-            codes = _codes(y[0, start : start + _SLICE], f"Y{number}", path)
-            labels[row : row + size] = np.where(codes == 0, PADDING, codes - 1)
-            row += size
+    with progress(f"reading {path.name}", total) as advance:
+        for number in numbers:
+            x, y = file[f"X{number}"], file[f"Y{number}"]  # opened anew: HDF5 caches megabytes for each that stays open
+            for start in range(0, x.shape[0], _SLICE):
+                codes = _codes(x[start : start + _SLICE], f"X{number}", path)
+                size = len(codes)
+                bases[row : row + size] = codes[:, crop : crop + WINDOW + flanking_size]
+                codes = _codes(y[0, start : start + _SLICE], f"Y{number}", path)
+                labels[row : row + size] = np.where(codes == 0, PADDING, codes - 1)
+                row += size
+                advance(size)
     return Windows(path, bases, labels, np.repeat(numbers, sizes), np.arange(total))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from spliceai_jax.architecture import ARCHITECTURES, PADDING
+from spliceai_jax.console import Report
 from spliceai_jax.dataset import Windows, read_windows
 from spliceai_jax.errors import DivergedError
 from spliceai_jax.metrics import Metrics, MetricsAccumulator
@@ -19,7 +20,7 @@ from spliceai_jax.recipes import Recipe
 
 
 def scored(
-    engine: Engine, models: Sequence[Variables], windows: Windows, rows: int
+    engine: Engine, models: Sequence[Variables], windows: Windows, room: int
 ) -> Iterator[tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]]:
     """Send all windows through models; what comes of a batch is handed over when the next is on its way.
 
@@ -27,7 +28,7 @@ def scored(
         engine: Runs the network.
         models: Variables, placed on the engine's devices.
         windows: What to score.
-        rows: Rows of a batch.
+        room: A batch has the room of so many whole windows.
 
     Yields:
         The positions of a batch's windows, and of each model the probabilities (windows, 5000, 3) and the losses
@@ -40,7 +41,7 @@ def scored(
         layout, found = on_their_way.popleft()
         return layout.windows, [(layout.unpack(scores), layout.unpack(losses)) for scores, losses in found]
 
-    for layout in windows.scoring_layouts(rows):
+    for layout in windows.scoring_layouts(room, engine.devices):
         batch = windows.batch(layout)
         on_their_way.append((layout, [engine.evaluate(variables, batch) for variables in models]))
         if len(on_their_way) > 1:
@@ -62,7 +63,7 @@ def evaluate_windows(
         engine: Runs the network.
         variables: Placed on the engine's devices.
         windows: What to evaluate on.
-        batch_size: Windows of a batch whose mean loss is logged, and rows of a batch.
+        batch_size: Windows of a batch whose mean loss is logged; those that are scored together take as much room.
         after_batch: Called with the number of windows done in each batch.
 
     Returns:
@@ -87,13 +88,19 @@ def evaluate_windows(
     return gathered.result(), means.tolist()
 
 
-def evaluate(model: str | Path | Pretrained, dataset: str | Path, flanking_size: int | None = None) -> Metrics:
+def evaluate(
+    model: str | Path | Pretrained,
+    dataset: str | Path,
+    flanking_size: int | None = None,
+    report: Report | None = None,
+) -> Metrics:
     """Score a model on a data set, with the cross-entropy loss, on every device.
 
     Arguments:
         model: A `.pt` file, or a model in memory.
         dataset: HDF5 file.
         flanking_size: Refuse weights of any other; None takes theirs.
+        report: Told how far it is; None for silence.
 
     Raises:
         WeightsError: See `Pretrained.from_pt`.
@@ -101,7 +108,10 @@ def evaluate(model: str | Path | Pretrained, dataset: str | Path, flanking_size:
     """
     pretrained = model if isinstance(model, Pretrained) else Pretrained.from_pt(model, flanking_size)
     architecture = ARCHITECTURES[pretrained.flanking_size]
-    windows = read_windows(dataset, architecture.flanking_size)
+    report = report or Report()
+    windows = read_windows(dataset, architecture.flanking_size, report.progress)
     engine = make_engine(architecture, Recipe(), "float32", "jit")
-    metrics, _ = evaluate_windows(engine, engine.place(pretrained.variables), windows, architecture.batch_size)
+    variables = engine.place(pretrained.variables)
+    with report.progress("evaluate", len(windows)) as advance:
+        metrics, _ = evaluate_windows(engine, variables, windows, architecture.batch_size, advance)
     return metrics

@@ -79,15 +79,16 @@ def transfer(settings: TransferSettings, report: Report | None = None) -> Transf
     with processes.joined(settings), contextlib.ExitStack() as held:
         if report is None or not processes.leads():
             report = Report()
-        plan = processes.all_or_none(lambda: make_plan(settings))
+        plan = processes.all_or_none(lambda: make_plan(settings, report.progress))
         processes.check_same(plan.identity())
-        report.summary(plan.summary())
 
         def take_folder() -> bool:
             held.enter_context(plan.folder.held(settings.resume))
             return plan.folder.describe(plan.identity())
 
-        if not processes.all_or_none(take_folder) and settings.resume:
+        known = processes.all_or_none(take_folder)
+        report.summary(plan.summary())
+        if settings.resume and not known:
             report.line(f"--resume: no run in {plan.folder.root} yet; starting one")
         processes.check_shared(plan.folder.root)
         with Checkpoints(plan.folder.checkpoints) as checkpoints, stop_request() as stop:

@@ -20,6 +20,16 @@ WIDE = 41
 """Taps from which on a convolution is faster in the frequency domain, on a CPU: see benchmarks/README.md."""
 
 
+_TPU_OPTIONS = {"xla_tpu_run_space_to_batch": False, "xla_tpu_run_space_to_batch_on_new_platforms": False}
+"""With fewer than 8 windows a chip this pass of libtpu 0.0.42 ends the process (space_to_batch_converter.cc, "Check
+failed: std::abs(halo_size - low_padding)") on the training step of 2000 and 10000 nt; it takes both to turn it off."""
+
+
+def compiler_options(platform: str) -> dict[str, bool] | None:
+    """What a platform's compiler must be told of these convolutions."""
+    return _TPU_OPTIONS if platform == "tpu" else None
+
+
 def leaky_relu(x: Array) -> Array:
     """LeakyReLU with the slope 0.1 of OpenSpliceAI (flax's default is 0.01)."""
     return jnp.where(x > 0, x, SLOPE * x)

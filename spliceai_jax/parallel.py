@@ -17,6 +17,7 @@ from spliceai_jax import processes
 from spliceai_jax.architecture import Architecture
 from spliceai_jax.losses import named_loss
 from spliceai_jax.model import SpliceAI, Variables
+from spliceai_jax.operations import compiler_options
 from spliceai_jax.recipes import Recipe
 from spliceai_jax.training import Batch, make_eval_step, make_train_step, make_trunk_step
 
@@ -24,13 +25,15 @@ _AXIS = "windows"
 _SAME, _CUT = PartitionSpec(), PartitionSpec(_AXIS)
 """The same on every device; cut along the windows."""
 
-_TPU_OPTIONS = {"xla_tpu_run_space_to_batch": False, "xla_tpu_run_space_to_batch_on_new_platforms": False}
-"""With fewer than 8 windows a chip this pass of libtpu 0.0.42 ends the process (space_to_batch_converter.cc, "Check
-failed: std::abs(halo_size - low_padding)") on the training step of 2000 and 10000 nt; it takes both to turn it off."""
-
 
 class Engine(Protocol):
-    """What runs the steps; the state is whatever `place` made of it. Of a batch every process gives all rows."""
+    """What runs the steps; the state is whatever `place` made of it. Of a batch every process gives all rows.
+
+    Attributes:
+        devices: How many devices share a batch's rows.
+    """
+
+    devices: int
 
     def place(self, tree: Any) -> Any:
         """Copy host arrays to every device."""
@@ -70,9 +73,10 @@ class JitEngine:
     ) -> None:
         """Compile lazily, for these devices, those of a process side by side; None: for all."""
         self._mesh = Mesh(np.array(processes.devices() if devices is None else devices), (_AXIS,))
+        self.devices = self._mesh.size
         self._everywhere = NamedSharding(self._mesh, _SAME)
         self._cut = NamedSharding(self._mesh, _CUT)
-        model = _model(architecture, precision, self._mesh.size)
+        model = _model(architecture, precision, self.devices)
         evaluate = make_eval_step(model, named_loss(recipe.loss, recipe.focal_alpha))
         self._train = self._compiled(make_train_step(model, recipe), (_SAME, _CUT, _SAME), _SAME, donate_argnums=(0,))
         # Every process makes the metrics of the whole batch: what comes out is gathered on all devices.
@@ -95,7 +99,7 @@ class JitEngine:
             in_shardings=tuple(map(placed, into)),
             out_shardings=placed(_SAME if gathered else out),
             donate_argnums=donate_argnums,
-            compiler_options=_TPU_OPTIONS if self._mesh.devices.flat[0].platform == "tpu" else None,
+            compiler_options=compiler_options(self._mesh.devices.flat[0].platform),
         )
 
     def lower_train(self, state: Any, batch: Batch) -> Any:
@@ -107,9 +111,9 @@ class JitEngine:
         return self._evaluate.lower(variables, batch)
 
     def _send(self, batch: Batch) -> Batch:
-        batch = batch.filled_up(self._mesh.size)
+        batch = batch.filled_up(self.devices)
         here = [i for i, device in enumerate(self._mesh.devices) if device.process_index == jax.process_index()]
-        rows = len(batch.labels) // self._mesh.size  # a device
+        rows = len(batch.labels) // self.devices
         share = slice(here[0] * rows, (here[-1] + 1) * rows)
         return jax.tree.map(lambda array: jax.make_array_from_process_local_data(self._cut, array[share]), batch)
 
@@ -135,19 +139,19 @@ class PmapEngine:
 
     def __init__(self, architecture: Architecture, recipe: Recipe, precision: str) -> None:
         """Compile lazily, for the devices of this process."""
-        self._devices = jax.local_device_count()
-        model = _model(architecture, precision, self._devices)
+        self.devices = jax.local_device_count()
+        model = _model(architecture, precision, self.devices)
         loss = named_loss(recipe.loss, recipe.focal_alpha)
         self._train = jax.pmap(make_train_step(model, recipe), _AXIS, in_axes=(0, 0, None), donate_argnums=0)
         self._evaluate = jax.pmap(make_eval_step(model, loss), _AXIS)
         self._trunk = cache(lambda end: jax.pmap(make_trunk_step(model, end), _AXIS))
 
     def _send(self, batch: Batch) -> Batch:
-        batch = batch.filled_up(self._devices)
-        return jax.tree.map(lambda rows: rows.reshape(self._devices, -1, *rows.shape[1:]), batch)
+        batch = batch.filled_up(self.devices)
+        return jax.tree.map(lambda rows: rows.reshape(self.devices, -1, *rows.shape[1:]), batch)
 
     def place(self, tree: Any) -> Any:  # noqa: D102
-        return jax.tree.map(lambda x: jnp.stack([x] * self._devices), tree)
+        return jax.tree.map(lambda x: jnp.stack([x] * self.devices), tree)
 
     def fetch(self, tree: Any) -> Any:  # noqa: D102
         return jax.device_get(jax.tree.map(lambda x: x[0], tree))

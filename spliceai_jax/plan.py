@@ -11,7 +11,7 @@ import numpy as np
 
 from spliceai_jax import freezing, processes
 from spliceai_jax.architecture import ARCHITECTURES, CLASSES, WINDOW, Architecture
-from spliceai_jax.dataset import Windows, epoch_batches, read_windows, split_validation
+from spliceai_jax.dataset import Progress, Windows, epoch_batches, read_windows, split_validation
 from spliceai_jax.errors import DatasetError, SettingsError, SpliceAIWarning
 from spliceai_jax.folder import FollowedFolder, RunFolder
 from spliceai_jax.kept_trunk import TrunkPlan, plan_trunk
@@ -63,6 +63,7 @@ class Plan:
     def identity(self) -> dict[str, Any]:
         """What decides the run's result: a run goes on only if all of it is the same."""
         return {
+            "recipe": self.settings.recipe,
             **asdict(self.recipe),
             "batch_size": self.batch_size,
             "flanking_size": self.architecture.flanking_size,
@@ -96,8 +97,12 @@ class Plan:
         }
 
 
-def make_plan(settings: TransferSettings) -> Plan:
+def make_plan(settings: TransferSettings, progress: Progress) -> Plan:
     """Read and check everything.
+
+    Arguments:
+        settings: What the caller asked for.
+        progress: Told how far reading is.
 
     Raises:
         SpliceAIError: Of the kind that fits; the message names what was wrong and the way out.
@@ -119,7 +124,7 @@ def make_plan(settings: TransferSettings) -> Plan:
         settings.random_seed,
     )
     folder.check(settings.resume)
-    train, validation, test, validation_from = _load_data(settings, pretrained.flanking_size)
+    train, validation, test, validation_from = _load_data(settings, pretrained.flanking_size, progress)
     # Models of every epoch and the best; two checkpoints and a third on its way, of weights and two moments; logs.
     needed = (recipe.epochs + 2 + 3 * 3) * len(pretrained.pt_bytes()) + 10_000_000
     trunk = plan_trunk(
@@ -139,7 +144,9 @@ def make_plan(settings: TransferSettings) -> Plan:
     return plan
 
 
-def _load_data(settings: TransferSettings, flanking_size: int) -> tuple[Windows, Windows, Windows, str]:
+def _load_data(
+    settings: TransferSettings, flanking_size: int, progress: Progress
+) -> tuple[Windows, Windows, Windows, str]:
     train_path, test_path = Path(settings.train_dataset), Path(settings.test_dataset)
     sibling = train_path.with_name(train_path.name.replace("train", "validation"))
     if settings.validation_dataset is not None:
@@ -149,10 +156,10 @@ def _load_data(settings: TransferSettings, flanking_size: int) -> tuple[Windows,
     else:
         validation_path, origin = None, "a tenth of the training file"
     paths = [("test", test_path)] + ([("validation", validation_path)] if validation_path else [])
-    train = read_windows(train_path, flanking_size)
+    train = read_windows(train_path, flanking_size, progress)
     read = {}
     for name, path in paths:
-        windows = read_windows(path, flanking_size)
+        windows = read_windows(path, flanking_size, progress)
         if windows.fingerprint == train.fingerprint:
             raise DatasetError(
                 f"{path}: the {name} set is the training set ({train_path}); its scores would mean nothing; "

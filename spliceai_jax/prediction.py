@@ -22,6 +22,7 @@ from spliceai_jax.errors import Interrupted, RunFolderError, SequenceError, Sett
 from spliceai_jax.folder import check_writable
 from spliceai_jax.interrupts import StopRequest, stop_request
 from spliceai_jax.model import SpliceAI
+from spliceai_jax.operations import compiler_options
 from spliceai_jax.pretrained import Pretrained
 from spliceai_jax.sequences import Gene, Genome, Strand, read_genes
 from spliceai_jax.settings import PredictSettings
@@ -123,7 +124,7 @@ class Scorer:
         shared = jax.shard_map(
             forward, mesh=mesh, in_specs=(PartitionSpec(), PartitionSpec("rows")), out_specs=PartitionSpec("rows")
         )
-        self._forward = jax.jit(shared)
+        self._forward = jax.jit(shared, compiler_options=compiler_options(self.devices[0].platform))
 
     def shape(self, bases: int, regions: int) -> tuple[int, int]:
         """Rows and bases a row that suit so many positions to score in so many regions, a multiple of the devices."""
@@ -265,7 +266,7 @@ def _read_models(settings: PredictSettings) -> list[Pretrained]:
     for path, model in zip(settings.model_files, models, strict=True):
         if model.flanking_size != models[0].flanking_size:
             raise SettingsError(
-                f"--model: {path} is a {model.flanking_size}-nt model and {settings.model_files[0]} one of "
+                f"--model: {path} has a flanking size of {model.flanking_size} nt and {settings.model_files[0]} one of "
                 f"{models[0].flanking_size} nt; models whose mean is taken must be of one flanking size"
             )
     return models

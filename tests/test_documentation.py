@@ -24,6 +24,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from markdown_it import MarkdownIt
 from nbclient import NotebookClient
 
+import spliceai_jax
 from spliceai_jax import RECIPES, cli
 
 PAGES = sorted(page for folder in (".", "docs", "demo", "benchmarks") for page in (ROOT / folder).glob("*.md"))
@@ -179,7 +180,8 @@ def test_version_says_what_a_bug_report_needs(command_line) -> None:
     lines = dict(line.split(" ", 1) for line in done.stdout.splitlines())
     wanted = {"python", "spliceai-jax", "jax", "jaxlib", "numpy", "flax", "optax", "orbax-checkpoint", "torch"}
     assert wanted | {"devices"} <= set(lines)
-    assert lines["devices"].startswith("cpu ")
+    assert lines["devices"] == "1 x cpu (cpu)"
+    assert lines["spliceai-jax"] == spliceai_jax.__version__
 
 
 def test_the_shell_completes_flags(command_line, tmp_path: Path) -> None:

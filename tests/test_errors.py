@@ -349,10 +349,10 @@ MEAN, COUNT = (f"residual_units.2.batchnorm1.{name}" for name in ("running_mean"
 NOT_READ = "was not loaded|cannot be read"
 WEIGHTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (Path.unlink, "no such weights file"),
-    "a folder": (folder_instead, "no such weights file"),
+    "a folder": (folder_instead, "a folder, expected a .pt file"),
     "empty file": (lambda path: path.write_bytes(b""), "cannot be read as a .pt file"),
     "garbage": (lambda path: path.write_bytes(np.random.default_rng(0).bytes(400_000)), NOT_READ),
-    "text": (lambda path: path.write_text("not weights\n" * 100), NOT_READ),
+    "text": (lambda path: path.write_text("not weights\n" * 100), r"it is none \(its first bytes are b'no'\)"),
     "cut in half": (cut(lambda size: size // 2), "cannot be read as a .pt file"),
     "a few bytes lost": (zeroed_in_the_middle, "damaged"),
     "a plain pickle": (lambda path: path.write_bytes(pickle.dumps({"a": 1})), "was not loaded|cannot be read|tensor"),
@@ -372,7 +372,7 @@ WEIGHTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a negative count": (tensor(COUNT, lambda t: t - 5000), "expected a count"),
     "a NaN": (one_value(BIAS, float("nan")), f"{BIAS} holds values that are infinite or not a number"),
     "an infinite statistic": (one_value(MEAN, float("inf")), f"{MEAN} holds values that are infinite"),
-    "another network": (lambda p: torch.save({"fc.weight": torch.zeros(3, 4)}, p), "not the weights of a 80-nt model"),
+    "another network": (lambda p: torch.save({"fc.weight": torch.zeros(3, 4)}, p), "not the weights of Open"),
 }  # fmt: skip
 
 
@@ -396,7 +396,7 @@ def test_weights_of_another_flanking_size(run: Transfer) -> None:
 
 def test_damaged_weights_are_held_against_the_flanking_size_asked_for(run: Transfer) -> None:
     without(BIAS)(run.model)
-    assert f"not the weights of a 80-nt model: {BIAS} is missing" in run.refused("-f", 80)
+    assert f"not the weights of OpenSpliceAI's 80-nt model: {BIAS} is missing" in run.refused("-f", 80)
 
 
 # -- flags -----------------------------------------------------------------------------------------------------
@@ -601,7 +601,7 @@ def test_a_run_is_not_overwritten(again, tmp_path) -> None:
         (["--scheduler", "OneCycleLR"], "scheduler was 'MultiStepLR' and is now 'OneCycleLR'"),
         (["--precision", "bfloat16"], "precision was 'float32' and is now 'bfloat16'"),
         (["--early-stopping"], "early_stopping was False and is now True"),
-        (["--recipe", "openspliceai-0.0.7"], "head_trains was True and is now False"),
+        (["--recipe", "openspliceai-0.0.7"], "recipe was 'openspliceai' and is now 'openspliceai-0.0.7'; head_trains"),
     ],
 )
 def test_resuming_with_other_settings(again, options, names) -> None:

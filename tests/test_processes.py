@@ -15,6 +15,7 @@ import pytest
 from conftest import several_devices
 
 from spliceai_jax import Pretrained, TransferSettings, processes, transfer
+from spliceai_jax.console import Report
 from spliceai_jax.errors import ProcessesError, SettingsError
 from spliceai_jax.plan import make_plan
 
@@ -308,4 +309,4 @@ def test_pmap_is_for_one_process(small_data, small_model, tmp_path, monkeypatch)
         parallel="pmap",
     )
     with pytest.raises(SettingsError, match="--parallel pmap is for one process, here are 2"):
-        make_plan(settings)
+        make_plan(settings, Report().progress)

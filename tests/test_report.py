@@ -140,11 +140,12 @@ def test_an_error_says_what_stands_near(tmp_path) -> None:
         for wanted in (("donor", True, 0, 105), ("donor", False, 0, 100))
     )
     assert miss.nearest == -5
-    assert "the model calls a donor 5 bases upstream" in page._note(miss)
+    assert "the model calls a donor 5 bases upstream" in page._note(miss, 1)
     assert false.nearest == 5
-    assert "a donor is annotated 5 bases downstream" in page._note(false)
+    assert "a donor is annotated 5 bases downstream" in page._note(false, 1)
     odd = replace(false, bases="A" * 61, nearest=None)
-    assert page._note(odd) == "AA where GT is usual; no donor is annotated within 50 bases"
+    assert page._note(odd, 1) == "AA where GT is usual; no donor is annotated within 50 bases"
+    assert page._note(miss, 3).endswith("; 3 times, in windows of the same sequence")
     assert page._parts(odd)[1] == ("aa", "pair odd")
     for error in (miss, false, odd):
         assert "".join(letters for letters, _ in page._parts(error)).upper() == error.bases

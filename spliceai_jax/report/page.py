@@ -23,6 +23,9 @@ CANONICAL_SHARE = 0.95
 PADDING_SHARE = 0.75
 """Of a set's positions behind the ends of genes."""
 
+_SHOWN_ERRORS = 5
+"""Of misses, and of false calls; the rest unfolds."""
+
 STILL_IMPROVING = 0.005
 """Share by which the last epoch's validation loss beats the best before it."""
 
@@ -56,7 +59,7 @@ def render(run: Run, view: TestView | None, plots: dict[str, Plot], left_out: li
             ("False calls", "positions that it calls and that are no such sites", _shown(view, missed=False)),
         ],
         errors_of=view.errors_of if view else "",
-        near=NEAR,
+        shown_errors=_SHOWN_ERRORS,
         parent_released=released_as(run.record.parent["sha256"]) if run.record else (),
         sets=_SETS,
     )
@@ -103,7 +106,7 @@ def _verdict(run: Run, before: Metrics | None, after: Metrics | None) -> Verdict
     better = after.mean_auprc >= before.mean_auprc
     headline = "Better than the untouched model" if better else "Worse than the untouched model"
     headline += "." if run.finished else ", so far."
-    epochs = f"epoch {history.best_epoch} of 0 to {len(history.epochs) - 1}"
+    epochs = f"epoch {history.best_epoch} among 0 to {len(history.epochs) - 1}"
     chosen = f"{epochs}, the one with the lowest validation loss"
     if not run.finished:
         chosen += f"; {len(history.epochs)} of at most {planned} epochs are done"
@@ -267,7 +270,11 @@ class ShownError:
 def _shown(view: TestView | None, missed: bool) -> list[ShownError]:
     if view is None:
         return []
-    return [ShownError(error, _parts(error), _note(error)) for error in view.errors if error.missed == missed]
+    alike: dict[tuple[str, str], list[Error]] = {}
+    for error in view.errors:
+        if error.missed == missed:
+            alike.setdefault((error.kind, error.bases), []).append(error)
+    return [ShownError(errors[0], _parts(errors[0]), _note(errors[0], len(errors))) for errors in alike.values()]
 
 
 def _intron_pair(error: Error) -> tuple[int, int, str]:
@@ -288,7 +295,7 @@ def _parts(error: Error) -> list[tuple[str, str]]:
     return [(bases[:first].lower(), "intron"), pair, (bases[last:], "exon")]
 
 
-def _note(error: Error) -> str:
+def _note(error: Error, times: int) -> str:
     first, last, expected = _intron_pair(error)
     found, canonical = error.bases[first:last], error.bases[first:last] == expected
     notes = []
@@ -301,4 +308,6 @@ def _note(error: Error) -> str:
         notes.append(f"the model calls {one} {away}" if error.missed else f"{one} is annotated {away}")
     elif not error.missed:
         notes.append(f"no {error.kind} is annotated within {NEAR} bases")
+    if times > 1:
+        notes.append(f"{times} times, in windows of the same sequence")
     return "; ".join(notes)
