@@ -44,7 +44,7 @@ def main() -> None:
         folder = Path(tempfile.gettempdir())
         windows = keep_trunk(engine, state.variables, windows, architecture, end, size, folder, lambda done: None)
     if task["evaluation"]:
-        layouts = list(windows.scoring_layouts(size, engine.devices))
+        layouts = list(windows.scoring_layouts(size))
     else:
         in_order = np.arange(len(windows)).reshape(-1, size)
         layouts = [windows.training_layout(positions, size, architecture) for positions in in_order]

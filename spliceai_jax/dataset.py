@@ -115,14 +115,14 @@ class Windows:
         """How the windows at these positions make up a training batch."""
         return packing.for_training(positions, self.extents, batch_size, architecture, self.begin)
 
-    def scoring_layouts(self, room: int, devices: int) -> Iterator[Layout]:
-        """Batches with the room of so many whole windows, in which all are scored."""
-        return packing.for_scoring(self.lengths, self.bases.shape[1] - WINDOW, room, devices)
+    def scoring_layouts(self, rows: int) -> Iterator[Layout]:
+        """Batches of so many rows in which all windows are scored."""
+        return packing.for_scoring(self.lengths, self.bases.shape[1] - WINDOW, rows)
 
     def batch(self, layout: Layout) -> Batch:
         """Bases and labels of a layout of this set's windows."""
         bases = np.zeros((layout.rows, layout.columns), np.uint8)
-        labels = np.full((layout.rows, layout.columns + WINDOW - self.bases.shape[1]), PADDING, np.uint8)
+        labels = np.full((layout.rows, WINDOW), PADDING, np.uint8)
         for window, row, start, size in layout.pieces:
             if window != BLANK:
                 bases[row, start : start + size] = self.bases[self.index[window], :size]

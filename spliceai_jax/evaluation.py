@@ -20,7 +20,7 @@ from spliceai_jax.recipes import Recipe
 
 
 def scored(
-    engine: Engine, models: Sequence[Variables], windows: Windows, room: int
+    engine: Engine, models: Sequence[Variables], windows: Windows, rows: int
 ) -> Iterator[tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]]:
     """Send all windows through models; what comes of a batch is handed over when the next is on its way.
 
@@ -28,7 +28,7 @@ def scored(
         engine: Runs the network.
         models: Variables, placed on the engine's devices.
         windows: What to score.
-        room: A batch has the room of so many whole windows.
+        rows: Rows of a batch.
 
     Yields:
         The positions of a batch's windows, and of each model the probabilities (windows, 5000, 3) and the losses
@@ -41,7 +41,7 @@ def scored(
         layout, found = on_their_way.popleft()
         return layout.windows, [(layout.unpack(scores), layout.unpack(losses)) for scores, losses in found]
 
-    for layout in windows.scoring_layouts(room, engine.devices):
+    for layout in windows.scoring_layouts(rows):
         batch = windows.batch(layout)
         on_their_way.append((layout, [engine.evaluate(variables, batch) for variables in models]))
         if len(on_their_way) > 1:
@@ -63,7 +63,7 @@ def evaluate_windows(
         engine: Runs the network.
         variables: Placed on the engine's devices.
         windows: What to evaluate on.
-        batch_size: Windows of a batch whose mean loss is logged; those that are scored together take as much room.
+        batch_size: Windows of a batch whose mean loss is logged, and rows of a batch that is scored.
         after_batch: Called with the number of windows done in each batch.
 
     Returns:

@@ -121,7 +121,7 @@ class KeptWindows(Windows):
     def batch(self, layout: Layout) -> Batch:
         """The kept activations and the labels of a layout of this set's windows."""
         x = np.zeros((layout.rows, layout.columns, CHANNELS), np.float32)
-        total = np.zeros((layout.rows, layout.columns + WINDOW - self.bases.shape[1], CHANNELS), np.float32)
+        total = np.zeros((layout.rows, WINDOW, CHANNELS), np.float32)
         for window, row, start, size in layout.pieces:
             place = x[row, start : start + size]
             if window == BLANK:
@@ -145,7 +145,7 @@ def keep_trunk(
     windows: Windows,
     architecture: Architecture,
     end: int,
-    room: int,
+    rows: int,
     folder: Path,
     after_batch: Callable[[int], None],
 ) -> KeptWindows:
@@ -159,7 +159,7 @@ def keep_trunk(
     offsets, kept = np.zeros(len(windows.bases), np.int64), np.zeros(len(windows.bases), np.int64)
     kept[windows.index] = sizes
     at, empty = 0, np.zeros(0)
-    for layout in packing.for_trunk(windows.extents, architecture, room, engine.devices):
+    for layout in packing.for_trunk(windows.extents, architecture, rows):
         x, total = engine.trunk(variables, windows.batch(layout), end)
         done = 0
         for window, row, start, size in layout.pieces:

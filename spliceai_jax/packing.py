@@ -17,7 +17,6 @@ Either way the result is that of whole windows, to float rounding.
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from math import gcd
 
 import numpy as np
 
@@ -29,9 +28,6 @@ BLANK = -1
 _SORTED_AT_ONCE = 4096
 """Windows that are laid out together: neighbours in their file stay near each other."""
 
-_LONG = 4
-"""Whole windows that fit in a row, at most, where rows may be long."""
-
 _SHAPES = 18
 """Training batches have one of so many numbers of rows, at most; each that occurs is compiled by itself."""
 
@@ -42,7 +38,7 @@ class Layout:
 
     Attributes:
         rows: Rows of the batch; some may be empty.
-        columns: Bases of a row: of a whole window, 5000 + flanking_size, or of several.
+        columns: Bases of a whole window, 5000 + flanking_size.
         windows: (pieces,) the window that each piece is the beginning of, as its position in the set, or BLANK.
         row: (pieces,) the row that it lies in.
         start: (pieces,) its first column there.
@@ -67,12 +63,13 @@ class Layout:
         return zip(*(column.tolist() for column in (self.windows, self.row, self.start, self.size)), strict=True)
 
     def unpack(self, scored: np.ndarray) -> np.ndarray:
-        """Bring what was computed of each position with its context back: (rows, columns - flanking_size, ...) ->
-        (pieces, 5000, ...). What a piece does not cover is 0.
+        """Bring what was computed of each labelled position back: (rows, 5000, ...) -> (pieces, 5000, ...).
+
+        What a piece does not cover is 0.
         """
         scored = np.asarray(scored)
-        found = np.zeros((len(self.windows), WINDOW, *scored.shape[2:]), scored.dtype)
-        context = self.columns - scored.shape[1]
+        found = np.zeros((len(self.windows), *scored.shape[1:]), scored.dtype)
+        context = self.columns - WINDOW
         for piece, (_, row, start, size) in enumerate(self.pieces):
             found[piece, : size - context] = scored[row, start : start + size - context]
         return found
@@ -115,22 +112,15 @@ def whole_windows(windows: np.ndarray, rows: int, columns: int) -> Layout:
     return Layout(rows, columns, windows, number, np.zeros_like(number), np.full_like(number, columns), real)
 
 
-def _long_rows(windows: int, columns: int, devices: int) -> tuple[int, int]:
-    """Rows and columns with the room of so many whole windows: the longer the rows, the less is left at their ends."""
-    long = gcd(windows // devices, _LONG) if windows % devices == 0 else 1
-    return windows // long, columns * long
-
-
-def for_scoring(lengths: np.ndarray, flanking_size: int, room: int, devices: int) -> Iterator[Layout]:
-    """Lay out all windows of a set to be scored, batch by batch.
+def for_scoring(lengths: np.ndarray, flanking_size: int, rows: int) -> Iterator[Layout]:
+    """Lay out all windows of a set to be scored, so many rows at a time.
 
     Arguments:
         lengths: (windows,) positions of each up to its last labelled one.
         flanking_size: Bases of context, both sides together.
-        room: A batch has the room of so many whole windows.
-        devices: That share its rows.
+        rows: Rows a batch.
     """
-    rows, columns = _long_rows(room, WINDOW + flanking_size, devices)
+    columns = WINDOW + flanking_size
     for first in range(0, len(lengths), _SORTED_AT_ONCE):
         sizes = lengths[first : first + _SORTED_AT_ONCE] + flanking_size
         filled = _filled(sizes, columns, gap=0)
@@ -150,22 +140,20 @@ def piece_sizes(extents: np.ndarray, architecture: Architecture, begin: int) -> 
     return np.minimum(needed, WINDOW + architecture.flanking_size)
 
 
-def for_trunk(extents: np.ndarray, architecture: Architecture, room: int, devices: int) -> Iterator[Layout]:
+def for_trunk(extents: np.ndarray, architecture: Architecture, rows: int) -> Iterator[Layout]:
     """Lay out all windows of a set and an empty one, so that their activations are those of whole windows.
 
     Arguments:
         extents: See `piece_sizes`.
         architecture: The network's size.
-        room: See `for_scoring`.
-        devices: See `for_scoring`.
+        rows: Rows a batch.
     """
-    whole = WINDOW + architecture.flanking_size
-    rows, columns = _long_rows(room, whole, devices)
+    columns = WINDOW + architecture.flanking_size
     for first in range(0, len(extents), _SORTED_AT_ONCE):
         sizes = piece_sizes(extents[first : first + _SORTED_AT_ONCE], architecture, begin=0)
         windows = first + np.arange(len(sizes))
         if not first:
-            sizes, windows = np.append(sizes, whole), np.append(windows, BLANK)
+            sizes, windows = np.append(sizes, columns), np.append(windows, BLANK)
         filled = _filled(sizes, columns, architecture.gap())
         for batch in range(0, len(filled), rows):
             layout = _layout(filled[batch : batch + rows], rows, columns, windows, sizes)

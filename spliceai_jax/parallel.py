@@ -27,13 +27,7 @@ _SAME, _CUT = PartitionSpec(), PartitionSpec(_AXIS)
 
 
 class Engine(Protocol):
-    """What runs the steps; the state is whatever `place` made of it. Of a batch every process gives all rows.
-
-    Attributes:
-        devices: How many devices share a batch's rows.
-    """
-
-    devices: int
+    """What runs the steps; the state is whatever `place` made of it. Of a batch every process gives all rows."""
 
     def place(self, tree: Any) -> Any:
         """Copy host arrays to every device."""
@@ -73,10 +67,10 @@ class JitEngine:
     ) -> None:
         """Compile lazily, for these devices, those of a process side by side; None: for all."""
         self._mesh = Mesh(np.array(processes.devices() if devices is None else devices), (_AXIS,))
-        self.devices = self._mesh.size
+        self._devices = self._mesh.size
         self._everywhere = NamedSharding(self._mesh, _SAME)
         self._cut = NamedSharding(self._mesh, _CUT)
-        model = _model(architecture, precision, self.devices)
+        model = _model(architecture, precision, self._devices)
         evaluate = make_eval_step(model, named_loss(recipe.loss, recipe.focal_alpha))
         self._train = self._compiled(make_train_step(model, recipe), (_SAME, _CUT, _SAME), _SAME, donate_argnums=(0,))
         # Every process makes the metrics of the whole batch: what comes out is gathered on all devices.
@@ -111,9 +105,9 @@ class JitEngine:
         return self._evaluate.lower(variables, batch)
 
     def _send(self, batch: Batch) -> Batch:
-        batch = batch.filled_up(self.devices)
+        batch = batch.filled_up(self._devices)
         here = [i for i, device in enumerate(self._mesh.devices) if device.process_index == jax.process_index()]
-        rows = len(batch.labels) // self.devices
+        rows = len(batch.labels) // self._devices
         share = slice(here[0] * rows, (here[-1] + 1) * rows)
         return jax.tree.map(lambda array: jax.make_array_from_process_local_data(self._cut, array[share]), batch)
 
@@ -139,19 +133,19 @@ class PmapEngine:
 
     def __init__(self, architecture: Architecture, recipe: Recipe, precision: str) -> None:
         """Compile lazily, for the devices of this process."""
-        self.devices = jax.local_device_count()
-        model = _model(architecture, precision, self.devices)
+        self._devices = jax.local_device_count()
+        model = _model(architecture, precision, self._devices)
         loss = named_loss(recipe.loss, recipe.focal_alpha)
         self._train = jax.pmap(make_train_step(model, recipe), _AXIS, in_axes=(0, 0, None), donate_argnums=0)
         self._evaluate = jax.pmap(make_eval_step(model, loss), _AXIS)
         self._trunk = cache(lambda end: jax.pmap(make_trunk_step(model, end), _AXIS))
 
     def _send(self, batch: Batch) -> Batch:
-        batch = batch.filled_up(self.devices)
-        return jax.tree.map(lambda rows: rows.reshape(self.devices, -1, *rows.shape[1:]), batch)
+        batch = batch.filled_up(self._devices)
+        return jax.tree.map(lambda rows: rows.reshape(self._devices, -1, *rows.shape[1:]), batch)
 
     def place(self, tree: Any) -> Any:  # noqa: D102
-        return jax.tree.map(lambda x: jnp.stack([x] * self.devices), tree)
+        return jax.tree.map(lambda x: jnp.stack([x] * self._devices), tree)
 
     def fetch(self, tree: Any) -> Any:  # noqa: D102
         return jax.device_get(jax.tree.map(lambda x: x[0], tree))
