@@ -103,7 +103,7 @@ def test_check_passes():
     train, evaluate = json.loads(done.stdout)
     assert train["chips"] == evaluate["chips"] == 4
     assert train["collectives"]["all-reduce"]["number"] > 0
-    assert evaluate["collectives"]["all-gather"]["bytes"] == 4 * 36 * 5000 * 3 * 4
+    assert evaluate["collectives"]["all-gather"]["bytes"] == 4 * 36 * 5000 * (3 + 1) * 4
     # Two convolutions of 11 taps a unit, four units, 32 x 32 channels, and their gradients.
     convolutions = 8 * 11 * 32 * 32 * 2 * 5080
     assert 1.0 < evaluate["flops"] / 36 / convolutions < 1.2
