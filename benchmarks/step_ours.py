@@ -82,7 +82,6 @@ def main() -> None:
     device = f"{jax.devices()[0].device_kind}, jax {jax.__version__}"
     found = {
         "first": first,
-        "programs": len({layout.rows for layout in layouts}),
         "padding": float(1 - windows.lengths.mean() / WINDOW),
         "seconds": seconds,
         "waited": waited / sum(passes),

@@ -19,8 +19,8 @@ from spliceai_jax.model import Variables
 
 _LISTED_PROBLEMS = 12
 
-_BEGINNINGS = (b"PK", b"\x80\x02")
-"""Of a zip archive, and of the pickle that torch wrote before it wrote these."""
+_BEGINNINGS = (b"PK", b"\x80")
+"""Of a zip archive, and of a pickle of any protocol, which torch wrote before it wrote these."""
 
 
 def _load(path: Path) -> Any:
@@ -30,7 +30,7 @@ def _load(path: Path) -> Any:
     try:
         with open(path, "rb") as file:
             begins = file.read(2)
-        if begins not in _BEGINNINGS:
+        if not begins.startswith(_BEGINNINGS):
             raise WeightsError(
                 f"{path}: cannot be read as a .pt file: it is none (its first bytes are {begins!r}); give one that "
                 "torch.save wrote"

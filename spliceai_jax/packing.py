@@ -112,6 +112,14 @@ def whole_windows(windows: np.ndarray, rows: int, columns: int) -> Layout:
     return Layout(rows, columns, windows, number, np.zeros_like(number), np.full_like(number, columns), real)
 
 
+def _batches(windows: np.ndarray, sizes: np.ndarray, rows: int, columns: int, gap: int) -> Iterator[Layout]:
+    for first in range(0, len(windows), _SORTED_AT_ONCE):
+        some = slice(first, first + _SORTED_AT_ONCE)
+        filled = _filled(sizes[some], columns, gap)
+        for batch in range(0, len(filled), rows):
+            yield _layout(filled[batch : batch + rows], rows, columns, windows[some], sizes[some])
+
+
 def for_scoring(lengths: np.ndarray, flanking_size: int, rows: int) -> Iterator[Layout]:
     """Lay out all windows of a set to be scored, so many rows at a time.
 
@@ -120,12 +128,7 @@ def for_scoring(lengths: np.ndarray, flanking_size: int, rows: int) -> Iterator[
         flanking_size: Bases of context, both sides together.
         rows: Rows a batch.
     """
-    columns = WINDOW + flanking_size
-    for first in range(0, len(lengths), _SORTED_AT_ONCE):
-        sizes = lengths[first : first + _SORTED_AT_ONCE] + flanking_size
-        filled = _filled(sizes, columns, gap=0)
-        for batch in range(0, len(filled), rows):
-            yield _layout(filled[batch : batch + rows], rows, columns, first + np.arange(len(sizes)), sizes)
+    return _batches(np.arange(len(lengths)), lengths + flanking_size, rows, WINDOW + flanking_size, gap=0)
 
 
 def piece_sizes(extents: np.ndarray, architecture: Architecture, begin: int) -> np.ndarray:
@@ -149,15 +152,10 @@ def for_trunk(extents: np.ndarray, architecture: Architecture, rows: int) -> Ite
         rows: Rows a batch.
     """
     columns = WINDOW + architecture.flanking_size
-    for first in range(0, len(extents), _SORTED_AT_ONCE):
-        sizes = piece_sizes(extents[first : first + _SORTED_AT_ONCE], architecture, begin=0)
-        windows = first + np.arange(len(sizes))
-        if not first:
-            sizes, windows = np.append(sizes, columns), np.append(windows, BLANK)
-        filled = _filled(sizes, columns, architecture.gap())
-        for batch in range(0, len(filled), rows):
-            layout = _layout(filled[batch : batch + rows], rows, columns, windows, sizes)
-            yield replace(layout, inside=_covered(layout, layout.size))
+    windows = np.append(np.arange(len(extents)), BLANK)
+    sizes = np.append(piece_sizes(extents, architecture, begin=0), columns)
+    for layout in _batches(windows, sizes, rows, columns, architecture.gap()):
+        yield replace(layout, inside=_covered(layout, layout.size))
 
 
 def for_training(

@@ -446,3 +446,8 @@ def test_negative_variance_is_refused(state, tmp_path) -> None:
     torch.save(state, tmp_path / "model.pt")
     with pytest.raises(WeightsError, match="variances below zero"):
         read_pt(tmp_path / "model.pt")
+
+
+def test_files_of_torchs_older_form_are_read(state: State, tmp_path: Path) -> None:
+    torch.save(state, tmp_path / "model.pt", _use_new_zipfile_serialization=False)
+    assert read_pt(tmp_path / "model.pt")[0] == 80
