@@ -24,13 +24,14 @@ lint: $(SET_UP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# mypy does not follow setuptools' editable install of convert/ into the package: check the package as it is installed.
+# mypy and import-linter do not follow the editable install of convert/ into the package: check it as it is installed.
 types: $(SET_UP)
-	rm -rf build/types
-	mkdir -p build/types
-	cp -r spliceai_jax build/types/
-	cp -r convert build/types/spliceai_jax/convert
-	$(BIN)/mypy --config-file pyproject.toml build/types/spliceai_jax
+	rm -rf build/package
+	mkdir -p build/package
+	cp -r spliceai_jax build/package/
+	cp -r convert build/package/spliceai_jax/convert
+	$(BIN)/mypy --config-file pyproject.toml build/package/spliceai_jax
+	cd build/package && ../../$(BIN)/lint-imports ../../pyproject.toml --no-cache
 
 $(DOCS): $(SET_UP)
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[docs]'

@@ -11,13 +11,16 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from spliceai_jax import ARCHITECTURES, RECIPES, Pretrained, freezing
+from spliceai_jax import ARCHITECTURES, RECIPES, Pretrained
 from spliceai_jax.architecture import WINDOW
-from spliceai_jax.dataset import read_windows
-from spliceai_jax.kept_trunk import keep_trunk, trunk_end
-from spliceai_jax.packing import Layout
-from spliceai_jax.parallel import make_engine
-from spliceai_jax.training import init_state
+from spliceai_jax.data import packing
+from spliceai_jax.data.hdf5 import read_windows
+from spliceai_jax.data.packing import Layout
+from spliceai_jax.display import ignore
+from spliceai_jax.training.activation_cache import cache_activations
+from spliceai_jax.training.engine import Engine
+from spliceai_jax.training.step import init_state
+from spliceai_jax.training.trainable import Trainable
 
 PASSES = 2
 
@@ -33,21 +36,23 @@ def main() -> None:
     )
     model = Pretrained.from_pt(task["weights"])
     windows = read_windows(task["dataset"], architecture.flanking_size)
-    engine = make_engine(architecture, recipe, task["precision"], "jit")
-    state = engine.place(
-        jax.device_get(init_state(model.variables, freezing.parameter_labels(architecture, recipe), recipe))
-    )
+    engine = Engine(architecture, recipe, task["precision"])
+    trainable = Trainable.of(architecture, recipe)
+    state = engine.place(jax.device_get(init_state(model.variables, trainable, recipe)))
     whole = len(windows) // size
     windows = windows.subset(np.arange(min(whole, task["steps"]) * size))
     if task["kept"]:
-        end = trunk_end(architecture, recipe)
+        end = trainable.first_entry
         folder = Path(tempfile.gettempdir())
-        windows = keep_trunk(engine, state.variables, windows, architecture, end, size, folder, lambda done: None)
+        windows = cache_activations(engine, state.variables, windows, architecture, end, size, folder, ignore)
     if task["evaluation"]:
-        layouts = list(windows.scoring_layouts(size))
+        layouts = list(packing.for_scoring(windows.lengths, architecture.flanking_size, size))
     else:
         in_order = np.arange(len(windows)).reshape(-1, size)
-        layouts = [windows.training_layout(positions, size, architecture) for positions in in_order]
+        layouts = [
+            packing.for_training(positions, windows.extents, size, architecture, windows.first_entry)
+            for positions in in_order
+        ]
     waited, pending = 0.0, None
 
     def go_through(some: list[Layout]) -> float:

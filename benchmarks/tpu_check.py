@@ -32,14 +32,16 @@ from typing import Any
 import jax
 import numpy as np
 from chips import chip_of
+from flax.traverse_util import flatten_dict
 from jax import ShapeDtypeStruct
 from jax.experimental import topologies
 
-from spliceai_jax import ARCHITECTURES, RECIPES, SpliceAI, freezing
+from spliceai_jax import ARCHITECTURES, RECIPES, SpliceAI
 from spliceai_jax.architecture import CHANNELS, CLASSES, WINDOW
-from spliceai_jax.parallel import JitEngine
-from spliceai_jax.recipes import Recipe
-from spliceai_jax.training import Batch, init_state
+from spliceai_jax.training.engine import Engine
+from spliceai_jax.training.recipes import Recipe
+from spliceai_jax.training.step import Batch, init_state
+from spliceai_jax.training.trainable import Trainable
 
 TOPOLOGIES = ("v5e:2x2", "v6e:2x2", "v5p:2x2x1")
 PRECISIONS = ("float32", "bfloat16")
@@ -141,10 +143,10 @@ def shapes_of(case: Case, chips: int) -> tuple[Any, Batch]:
 
     def state() -> Any:
         variables: Any = SpliceAI(architecture).init(jax.random.key(0), np.zeros((1, length - WINDOW + 1), np.uint8))
-        return init_state(variables, freezing.parameter_labels(architecture, case.recipe), case.recipe)
+        return init_state(variables, Trainable.of(architecture, case.recipe), case.recipe)
 
     bases, labels = (ShapeDtypeStruct((windows, n), np.uint8) for n in (length, WINDOW))
-    return jax.eval_shape(state), Batch(bases, labels, ShapeDtypeStruct((windows,), np.float32))
+    return jax.eval_shape(state), Batch(bases, labels, ShapeDtypeStruct((windows, 1), np.float32))
 
 
 def allowed(case: Case, params: dict[str, Any], chips: int) -> Collectives:
@@ -154,10 +156,10 @@ def allowed(case: Case, params: dict[str, Any], chips: int) -> Collectives:
         gathered = case.windows * chips * WINDOW * (len(CLASSES) + 1) * 4
         return Collectives(2, gathered)
     architecture = ARCHITECTURES[case.flanking_size]
-    labels = freezing.parameter_labels(architecture, case.recipe)
-    trained = [params[name] for name, label in labels.items() if label == freezing.TRAINABLE]
-    gradients = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(trained))
-    layers = 2 * len(freezing.units_on_batch_statistics(architecture, case.recipe))
+    trainable = Trainable.of(architecture, case.recipe)
+    trained = [leaf for path, leaf in flatten_dict(params).items() if trainable.trains["/".join(path)]]
+    gradients = sum(leaf.size * leaf.dtype.itemsize for leaf in trained)
+    layers = 2 * len(trainable.training_units)
     statistics = (3 * chips + 2) * CHANNELS * 4  # count, mean and squares of every chip; two sums
     return Collectives(EXCHANGES_A_LAYER * layers + EXCHANGES_A_STEP, gradients + layers * statistics + 8)
 
@@ -179,7 +181,7 @@ def compile_here(case: Case) -> Finding:
     jax.config.update("jax_optimization_level", case.level)
     devices = topologies.get_topology_desc(platform="tpu", topology_name=case.topology).devices
     found = Finding(case, len(devices))
-    engine = JitEngine(ARCHITECTURES[case.flanking_size], case.recipe, case.precision, devices)
+    engine = Engine(ARCHITECTURES[case.flanking_size], case.recipe, case.precision, devices)
     state, batch = shapes_of(case, len(devices))
     start = time.perf_counter()
     try:

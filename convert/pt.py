@@ -1,6 +1,7 @@
 """Read and write `.pt` files."""
 
 import io
+import os
 import pickle
 import warnings
 import zipfile
@@ -15,7 +16,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from spliceai_jax.architecture import ARCHITECTURES
 from spliceai_jax.convert.table import Tensor, tensor_table
 from spliceai_jax.errors import SpliceAIWarning, WeightsError
-from spliceai_jax.model import Variables
+from spliceai_jax.network.model import Variables
 
 _LISTED_PROBLEMS = 12
 
@@ -24,8 +25,8 @@ _BEGINNINGS = (b"PK", b"\x80")
 
 
 def _load(path: Path) -> Any:
-    if not path.is_file():
-        found = "a folder, expected" if path.is_dir() else "no such weights file; give the path of"
+    if not os.path.isfile(path):
+        found = "a folder, expected" if os.path.isdir(path) else "no such weights file; give the path of"
         raise WeightsError(f"{path}: {found} a .pt file of OpenSpliceAI")
     try:
         with open(path, "rb") as file:
@@ -130,7 +131,7 @@ def read_pt(path: str | Path, flanking_size: int | None = None, finite: bool = T
     fits = next((size for size, tensors in tables.items() if _shapes_fit(state, tensors)), None)
     if fits is not None and flanking_size not in (None, fits):
         raise WeightsError(
-            f"{path}: these weights have a flanking size of {fits}, not {flanking_size}; give --flanking-size {fits}"
+            f"{path}: these weights have a flanking size of {fits}, not {flanking_size}; give `flanking_size={fits}`"
         )
     # Weights that fit no table are held against the one they come nearest to.
     size = fits or flanking_size or min(tables, key=lambda known: len(_problems(state, tables[known])))

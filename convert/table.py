@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from spliceai_jax.architecture import BASES, CHANNELS, CLASSES, Architecture
-from spliceai_jax.model import entry_name
+from spliceai_jax.architecture import CHANNELS, CLASSES, Architecture
+from spliceai_jax.encoding import BASES
+from spliceai_jax.network.model import entry_name
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from spliceai_jax import TransferSettings, transfer
-from spliceai_jax.console import ConsoleReport
+from spliceai_jax.display import ConsoleDisplay
 
 HERE = Path(__file__).parent
 
@@ -21,7 +21,7 @@ def main() -> None:
         project_name="fly",
         recipe="best",
     )
-    history = transfer(settings, ConsoleReport()).history
+    history = transfer(settings, ConsoleDisplay()).history
     before, after = history.untouched["test"].metrics, history.epochs[history.best_epoch].test.metrics
     print("\nOn 29 genes of another chromosome arm, AUPRC (top-k accuracy):")
     for kind in ("donor", "acceptor"):

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from spliceai_jax import ARCHITECTURES, Pretrained, SpliceAI, TransferSettings, transfer
-from spliceai_jax.console import ConsoleReport
+from spliceai_jax.display import ConsoleDisplay
 
 FLANKING_SIZE = 400
 
@@ -40,7 +40,7 @@ def main() -> None:
             epochs=4,
             resume=True,
         )
-        model = transfer(settings, ConsoleReport()).best_model
+        model = transfer(settings, ConsoleDisplay()).best_model
 
 
 if __name__ == "__main__":

@@ -1,32 +1,44 @@
-"""The four OpenSpliceAI architectures as one table, and the layout that follows from it."""
+"""The four OpenSpliceAI architectures as one table, and the sizes and classes that all of them share."""
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 WINDOW = 5000
-"""Positions that a data set's window labels (OpenSpliceAI's SL)."""
+"""Positions of a window that carry labels (OpenSpliceAI's SL)."""
 
 CONTEXT = 10000
-"""Bases of context that a data set stores around a window, whatever a model uses of them."""
+"""Bases of context that a data set stores around a window, however many of them a model uses."""
 
 CHANNELS = 32
 UNITS_PER_SKIP = 4
-BASES = "NACGT"
-"""A base's code is its index here: 0 is N (or unknown), 1 to 4 are A C G T."""
+
 CLASSES = ("neither", "acceptor", "donor")
+"""A position's label, and the column of its score, is its class's index here."""
+
 PADDING = 3
-"""The label of a position behind a gene's end; 0, 1 and 2 index CLASSES."""
+"""The label of a position beyond the end of a gene, which belongs to no class."""
+
+SiteKind = Literal["donor", "acceptor"]
+SITE_KINDS: tuple[SiteKind, ...] = ("donor", "acceptor")
+"""The two kinds of splice site, in the order in which they are shown."""
+
+WIDTHS, DILATIONS = (11, 11, 21, 41), (1, 4, 10, 25)
+"""Kernel width and dilation of the units before the first skip, of those between the first and second skip, ..."""
 
 
 @dataclass(frozen=True)
 class Architecture:
     """One size of the network.
 
+    The `.pt` files number residual units and skips together, in the order in which they are computed. That number is
+    called the entry number here.
+
     Attributes:
         flanking_size: Bases of context that the network sees around the positions it scores, both sides together.
         widths: Kernel width of each residual unit's two convolutions.
-        dilations: Dilation of the same.
-        batch_size: Windows a training batch in OpenSpliceAI.
+        dilations: Dilation of each residual unit's two convolutions.
+        batch_size: Windows in a training batch of OpenSpliceAI.
     """
 
     flanking_size: int
@@ -36,31 +48,40 @@ class Architecture:
 
     @cached_property
     def units(self) -> dict[int, tuple[int, int]]:
-        """Entry number in the `.pt` file's `residual_units` -> (width, dilation), for the residual units."""
+        """Entry number -> (width, dilation), for the residual units."""
         pairs = zip(self.widths, self.dilations, strict=True)
         return {number + number // UNITS_PER_SKIP: pair for number, pair in enumerate(pairs)}
 
     @cached_property
     def skips(self) -> tuple[int, ...]:
-        """The entry numbers that are skips, one after every fourth unit, in the same numbering as `units`."""
+        """The entry numbers of the skips, one after every fourth unit."""
         return tuple(i for i in range(max(self.units) + 2) if i not in self.units)
 
-    def reach(self, begin: int = 0) -> int:
-        """Bases to either side of a position that the entries from `begin` on see; `flanking_size // 2` from all."""
-        return sum((width - 1) * dilation for number, (width, dilation) in self.units.items() if number >= begin)
+    @property
+    def entries(self) -> int:
+        """The number of entries, residual units and skips together."""
+        return len(self.units) + len(self.skips)
 
-    def gap(self, begin: int = 0) -> int:
-        """Bases to either side that one convolution of these entries sees, at most."""
-        sides = [(width - 1) * dilation // 2 for number, (width, dilation) in self.units.items() if number >= begin]
+    def reach(self, first_entry: int = 0) -> int:
+        """Bases on either side of a position that affect the output of the entries from `first_entry` on.
+
+        For all entries together this is `flanking_size // 2`.
+        """
+        return sum((width - 1) * dilation for number, (width, dilation) in self.units.items() if number >= first_entry)
+
+    def gap(self, first_entry: int = 0) -> int:
+        """The largest reach, in bases on either side, of a single convolution in the entries from `first_entry` on."""
+        sides = [
+            (width - 1) * dilation // 2 for number, (width, dilation) in self.units.items() if number >= first_entry
+        ]
         return max(sides, default=0)
 
 
 def _architecture(flanking_size: int, groups: int, batch_size: int) -> Architecture:
-    widths, dilations = (11, 11, 21, 41), (1, 4, 10, 25)
     return Architecture(
         flanking_size,
-        tuple(width for width in widths[:groups] for _ in range(UNITS_PER_SKIP)),
-        tuple(dilation for dilation in dilations[:groups] for _ in range(UNITS_PER_SKIP)),
+        tuple(width for width in WIDTHS[:groups] for _ in range(UNITS_PER_SKIP)),
+        tuple(dilation for dilation in DILATIONS[:groups] for _ in range(UNITS_PER_SKIP)),
         batch_size,
     )
 

@@ -1,18 +1,21 @@
-"""The errors a user can cause, and the one kind of warning.
+"""The errors that a user can cause, and the one kind of warning.
 
-Every message names the file or argument, what was found, what was expected and the way out. The command
-line prints it as one line and exits with `exit_status`.
+Every message names the file or argument, what was found, what was expected and the way out. Arguments stand in
+backquotes under their Python names, as `learning_rate` or `recipe='best'`; the command line writes them as its flags
+(see `commands.flags`), prints the message as one line and exits with `exit_status`.
 """
+
+from collections.abc import Sequence
 
 
 class SpliceAIError(Exception):
-    """Something the user can mend; the message says how."""
+    """Something that the user can mend; the message says how."""
 
     exit_status = 2
 
 
 class SettingsError(SpliceAIError):
-    """A flag or setting is out of range or contradicts another."""
+    """A setting is out of range or contradicts another."""
 
 
 class DatasetError(SpliceAIError):
@@ -32,7 +35,7 @@ class RunFolderError(SpliceAIError):
 
 
 class ProcessesError(SpliceAIError):
-    """The processes of a run did not meet, do not agree, or one was lost."""
+    """The processes of a run did not find each other, do not agree, or one of them was lost."""
 
 
 class DivergedError(SpliceAIError):
@@ -43,10 +46,21 @@ class Interrupted(SpliceAIError):  # noqa: N818 - an order from outside, not a f
     """A signal asked the run to stop; everything needed to go on has been saved."""
 
     def __init__(self, message: str, signal_number: int) -> None:
-        """Keep the shell's convention for processes ended by a signal: status 128 + its number."""
+        """Follow the shell's convention: a process ended by a signal has the exit status 128 + its number."""
         super().__init__(message)
         self.exit_status = 128 + signal_number
 
 
 class SpliceAIWarning(UserWarning):
-    """Something that does not stop the work but that the user should know; the command line prints a line."""
+    """Something that does not stop the work but that the user should know; the command line prints it as a note."""
+
+
+def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
+    """Refuse a setting that is none of the choices.
+
+    Raises:
+        SettingsError: The message names the setting, its value and the choices.
+    """
+    if value not in choices:
+        known = ", ".join(str(choice) for choice in choices if choice is not None)
+        raise SettingsError(f"`{name}` is {value!r}; expected one of {known}")

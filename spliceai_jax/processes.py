@@ -1,7 +1,7 @@
-"""Several processes, one run: how they find each other, and what they agree on.
+"""Several processes that work on one run: how they find each other, and what they agree on.
 
-Each has its own devices and reads all the data; a batch is cut over the devices of all. The first one, the leader,
-alone writes and speaks. With one process nothing here costs anything.
+Each process has its own devices and reads all the data; a batch is cut over the devices of all of them. The first
+process, the leader, is the only one that writes files and prints. With a single process nothing here costs anything.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,31 +26,45 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from spliceai_jax.errors import ProcessesError, RunFolderError, SpliceAIWarning
-from spliceai_jax.settings import TransferSettings
 
 _SECONDS_TO_MEET = 50
 _SECONDS_TO_SEE_A_FILE = 20
 """Network file systems show a new file late."""
 _HEARTBEAT_SECONDS = 30
-"""JAX ends a process so long after another fell silent, where no collective has failed before."""
+"""JAX ends a process this long after another one fell silent, unless a collective has failed before."""
 _SECONDS_TO_PART = 3
-"""The leader carries the connection that the others would miss while they say their last words."""
+"""The leader holds the connection that the others would miss while they print their last lines."""
+_SECONDS_TO_END = 24 * 3600
+"""How long the other processes wait, at their end, for the leader: it scores the test set for the report meanwhile.
+
+JAX's own limit, five minutes, would make them fail after a run that is whole. A leader that dies is noticed by its
+missing heartbeats all the same.
+"""
 
 _T = TypeVar("_T")
 
 
+@dataclass(frozen=True)
+class Cluster:
+    """Where the processes of a run meet; see `TransferSettings` for the three values."""
+
+    coordinator: str | None = None
+    num_processes: int | None = None
+    process_id: int | None = None
+
+
 def several() -> bool:
-    """Whether more than this process works on the run."""
+    """Return whether other processes work on the run too."""
     return jax.process_count() > 1
 
 
 def leads() -> bool:
-    """Whether this process is the one that writes and speaks."""
+    """Return whether this process is the leader, which writes files and prints."""
     return jax.process_index() == 0
 
 
 def devices() -> list[jax.Device]:
-    """All devices, those of a process side by side."""
+    """Return all devices, those of a process side by side."""
     return sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
 
 
@@ -57,14 +72,14 @@ def devices() -> list[jax.Device]:
 
 
 @contextlib.contextmanager
-def joined(settings: TransferSettings) -> Iterator[None]:
-    """Meet the other processes, if there are any, and work with them in the block; only the leader warns.
+def joined(cluster: Cluster) -> Iterator[None]:
+    """Meet the other processes, if there are any, and work with them in the block; only the leader shows warnings.
 
     Raises:
         ProcessesError: There should be others and they cannot be met, or one was lost.
     """
     if not jax.distributed.is_initialized():
-        _join(settings)
+        _join(cluster)
     if not several():
         yield
         return
@@ -73,18 +88,18 @@ def joined(settings: TransferSettings) -> Iterator[None]:
             warnings.simplefilter("ignore", SpliceAIWarning)
         try:
             yield
-        except (ValueError, jax.errors.JaxRuntimeError) as error:
-            if not _tells_of_loss(error):
+        except (ValueError, RuntimeError) as error:
+            if not is_loss(error):
                 raise
             raise ProcessesError(
-                f"lost another process ({str(error)[:200]}); see what that one said; go on with the same "
-                "commands and --resume"
+                f"lost another process ({str(error)[:200]}); see what that one printed; go on with the same "
+                "commands and `resume=True`"
             ) from error
 
 
 def name() -> str:
-    """What messages of this process begin with: its number, or nothing where it is the only one."""
-    if not jax.distributed.is_initialized() or not several():  # asking for devices would start them
+    """Return what messages of this process begin with: its number, or nothing where it is the only one."""
+    if not jax.distributed.is_initialized() or not several():  # counting processes would start the devices
         return ""
     return _named(jax.process_index(), jax.process_count())
 
@@ -94,7 +109,7 @@ def _named(number: int, count: int) -> str:
 
 
 def leave(status: int) -> None:
-    """End this process at once if it is one of several; Python's own way would first wait for the others."""
+    """End this process at once if it is one of several; Python's own way would wait for the others first."""
     if not name():
         return
     if leads():
@@ -103,23 +118,24 @@ def leave(status: int) -> None:
     os._exit(status)
 
 
-def _tells_of_loss(error: Exception) -> bool:
+def is_loss(error: Exception) -> bool:
+    """Return whether an exception of JAX or orbax means that another process is gone."""
     words = ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "CoordinationService", "Barrier")
     return any(word in str(error) for word in words)
 
 
-def _join(settings: TransferSettings) -> None:
-    if settings.num_processes == 1:
+def _join(cluster: Cluster) -> None:
+    if cluster.num_processes == 1:
         return
-    if settings.coordinator is not None:
-        where = f"{settings.coordinator} (--coordinator)"
+    if cluster.coordinator is not None:
+        where = f"{cluster.coordinator} (`coordinator`)"
         arguments: dict[str, Any] = {
-            "coordinator_address": settings.coordinator,
-            "num_processes": settings.num_processes,
-            "process_id": settings.process_id,
+            "coordinator_address": cluster.coordinator,
+            "num_processes": cluster.num_processes,
+            "process_id": cluster.process_id,
         }
-    elif (cluster := _cluster()) is not None:
-        where, arguments = cluster
+    elif (detected := _detected_cluster()) is not None:
+        where, arguments = detected
     else:
         return
     # SIGTERM is ours to handle: every process saves before it ends.
@@ -133,35 +149,36 @@ def _join(settings: TransferSettings) -> None:
             **arguments,
             initialization_timeout=2 * _SECONDS_TO_MEET,
             heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
+            shutdown_timeout_seconds=_SECONDS_TO_END,
         )
     except Exception as error:  # JAX raises whatever its detection of clusters and its transport do
-        if arguments or "should be defined" not in str(error):  # that: this TPU host is alone
+        if arguments or "should be defined" not in str(error):  # which means that this TPU host is alone
             raise ProcessesError(
-                f"{_to_be(arguments)}cannot meet the others at {where} ({str(error)[:200]}); {_WAYS_OUT}"
+                f"{_name_to_be(arguments)}cannot meet the others at {where} ({str(error)[:200]}); {_WAYS_OUT}"
             ) from error
     finally:
         alarm.cancel()
 
 
 _WAYS_OUT = (
-    "start all of them at about the same time, or give --coordinator, --num-processes and --process-id, "
-    "or --num-processes 1 to run alone"
+    "start all of them at about the same time, or give `coordinator`, `num_processes` and `process_id`, "
+    "or `num_processes=1` to run alone"
 )
 
 
 def _give_up(where: str, arguments: dict[str, Any]) -> None:
-    text = f"{_to_be(arguments)}the others did not come to {where} within {_SECONDS_TO_MEET} s; {_WAYS_OUT}"
+    text = f"{_name_to_be(arguments)}the others did not come to {where} within {_SECONDS_TO_MEET} s; {_WAYS_OUT}"
     print(f"spliceai-jax: {text}", file=sys.stderr, flush=True)
     os._exit(ProcessesError.exit_status)
 
 
-def _to_be(arguments: dict[str, Any]) -> str:
-    """What `name` will say when the processes have met; nothing where JAX alone knows."""
+def _name_to_be(arguments: dict[str, Any]) -> str:
+    """Return what `name` will be when the processes have met; nothing where only JAX knows."""
     return _named(arguments["process_id"], arguments["num_processes"]) if arguments else ""
 
 
-def _cluster() -> tuple[str, dict[str, Any]] | None:
-    """What started this process together with others, in words, and what JAX must be told that it would get wrong."""
+def _detected_cluster() -> tuple[str, dict[str, Any]] | None:
+    """Return what started this process together with others, in words, and the arguments that JAX would get wrong."""
     for method, words, count, rank in (
         ("ompi", "Open MPI's first host", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
         # Of the step, not of the job: a batch script and an interactive shell are one task of a job of many.
@@ -171,8 +188,8 @@ def _cluster() -> tuple[str, dict[str, Any]] | None:
             continue
         if method == "ompi" and "OMPI_MCA_orte_hnp_uri" not in os.environ:
             raise ProcessesError(
-                f"JAX does not know this version of Open MPI; give --coordinator HOST:PORT --num-processes ${count} "
-                f"--process-id ${rank}"
+                f"JAX does not know this version of Open MPI; give `coordinator=HOST:PORT` `num_processes=${count}` "
+                f"`process_id=${rank}`"
             )
         return words, {
             "num_processes": tasks,
@@ -188,10 +205,10 @@ def _cluster() -> tuple[str, dict[str, Any]] | None:
 
 
 def all_or_none(work: Callable[[], _T]) -> _T:
-    """Do something that may fail in any process: if it does in one, no process goes on.
+    """Do something that may fail in any process: if it fails in one, no process goes on.
 
     Raises:
-        ProcessesError: It failed in another; in this one its own error is raised.
+        ProcessesError: It failed in another process. In the one where it failed, its own error is raised.
     """
     if not several():
         return work()
@@ -199,32 +216,32 @@ def all_or_none(work: Callable[[], _T]) -> _T:
     failure: Exception | None = None
     try:
         result.append(work())
-    except Exception as error:  # told to the others, then raised
+    except Exception as error:  # reported to the others, then raised
         failure = error
-    told = _exchange("" if failure is None else f"{failure}" or type(failure).__name__)
+    reasons = _exchange("" if failure is None else f"{failure}" or type(failure).__name__)
     if failure is not None:
         raise failure
-    for number, reason in enumerate(told):
+    for number, reason in enumerate(reasons):
         if reason:
             raise ProcessesError(f"process {number} failed, so none goes on: {reason}")
     return result[0]
 
 
 def check_same(facts: dict[str, Any]) -> None:
-    """Refuse processes that would not do the same.
+    """Refuse processes that would not do the same work.
 
     Raises:
-        ProcessesError: A fact differs from the leader's; all that do are named.
+        ProcessesError: A fact differs from the leader's; the message names all that do.
     """
     if not several():
         return
-    told = [json.loads(text) for text in _exchange(json.dumps(facts))]
-    for number, theirs in enumerate(told):
-        differing = [name for name in facts if theirs[name] != told[0][name]]
+    given = [json.loads(text) for text in _exchange(json.dumps(facts))]
+    for number, theirs in enumerate(given):
+        differing = [name for name in facts if theirs[name] != given[0][name]]
         if differing:
             raise ProcessesError(
                 f"process {number} was given something else than process 0 ({', '.join(differing)}); give all the same "
-                "files and settings; runs that shall not work together need --num-processes 1"
+                "files and settings; runs that are not to work together need `num_processes=1`"
             )
 
 
@@ -247,7 +264,7 @@ def check_shared(folder: Path) -> None:
         while not mark.exists():
             if time.monotonic() > deadline:
                 raise RunFolderError(
-                    f"--output-dir: {folder} is not the folder that process 0 writes; give one that all hosts share"
+                    f"`output_dir`: {folder} is not the folder that process 0 writes; give one that all hosts share"
                 )
             time.sleep(0.1)
 
@@ -259,15 +276,15 @@ def check_shared(folder: Path) -> None:
 
 
 class Vote:
-    """The largest of the numbers that the processes give, at each call, in all of them the same.
+    """Finds, at each call, the largest of the numbers that the processes give; all of them get the same answer.
 
-    With several processes a call returns what was given at the call before: the answer has then arrived, and no device
+    With several processes a call returns the answer to the call before, which has arrived by then, so that no device
     waits for it.
     """
 
     def __init__(self) -> None:
-        """Nothing is given yet."""
-        self._on_its_way: Any = None
+        """Start without an answer."""
+        self._in_flight: Any = None
         mesh = Mesh(np.array(devices()), ("devices",))
         self._apart = NamedSharding(mesh, PartitionSpec("devices"))
         self._largest = jax.jit(jnp.max, out_shardings=NamedSharding(mesh, PartitionSpec()))
@@ -276,15 +293,15 @@ class Vote:
         """Give a number, 0 or more; after an answer above 0 the next one starts afresh."""
         if not several():
             return number
-        agreed, self._on_its_way = 0 if self._on_its_way is None else int(self._on_its_way), None
+        agreed, self._in_flight = 0 if self._in_flight is None else int(self._in_flight), None
         if not agreed:
             mine = np.full(jax.local_device_count(), number, np.int32)
-            self._on_its_way = self._largest(jax.make_array_from_process_local_data(self._apart, mine))
+            self._in_flight = self._largest(jax.make_array_from_process_local_data(self._apart, mine))
         return agreed
 
 
 def _exchange(text: str) -> list[str]:
-    """What each process says, in their order."""
+    """Return the texts that all processes give, in their order."""
     data = np.frombuffer(text.encode(), np.uint8)
     sizes = multihost_utils.process_allgather(np.int32(len(data)))
     rows = multihost_utils.process_allgather(np.pad(data, (0, int(sizes.max()) - len(data))))

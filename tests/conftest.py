@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from spliceai_jax.architecture import ARCHITECTURES, CONTEXT, PADDING, WINDOW
-from spliceai_jax.model import SpliceAI
-from spliceai_jax.pretrained import Pretrained
+from spliceai_jax.network.model import SpliceAI
+from spliceai_jax.network.pretrained import Pretrained
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -33,8 +33,8 @@ def several_devices(count: int) -> dict[str, str]:
 def make_windows(count: int, seed: int, sites: int = 6) -> tuple[np.ndarray, np.ndarray]:
     """Random bases, uint8 (count, 15000), and labels, uint8 (count, 5000), that go together.
 
-    Donors stand at GT and acceptors behind AG, as real ones do, so that there is something to learn. Every second
-    window ends a gene: behind its first 1500 positions is padding, and no base is known.
+    Donors are followed by GT and acceptors follow AG, as real ones do, so that there is something to learn. Every
+    second window ends a gene: beyond its first 1500 positions is padding, and no base is known.
     """
     random = np.random.default_rng(seed)
     bases = random.integers(1, 5, (count, WINDOW + CONTEXT), dtype=np.uint8)

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from conftest import SHARED, needs_shared, random_model, run_arguments
 
-from spliceai_jax import TransferSettings, cli, evaluate
+from spliceai_jax import TransferSettings, evaluate
+from spliceai_jax.commands.main import main, make_parser
 
 
 def printed(capsys: pytest.CaptureFixture, *argv: object) -> str:
-    assert cli.main(["inspect", *map(str, argv)]) == 0
+    assert main(["inspect", *map(str, argv)]) == 0
     return capsys.readouterr().out
 
 
@@ -21,7 +22,7 @@ def parsed(command: str) -> TransferSettings:
     """The settings that the command line makes of a command."""
     program, *argv = shlex.split(command)
     assert program == "spliceai-jax"
-    arguments = vars(cli._parser().parse_args(argv))
+    arguments = vars(make_parser().parse_args(argv))
     names = {field.name for field in fields(TransferSettings)}
     return TransferSettings(**{name: value for name, value in arguments.items() if name in names})
 
@@ -50,7 +51,7 @@ def test_the_card_says_where_the_model_comes_from(finished, small_data, small_mo
     [
         {},
         {"recipe": "best", "unfreeze_all": False, "early_stopping": False},
-        {"unfreeze": 0, "kept_trunk": 0.5, "early_stopping": True, "learning_rate": 3e-5, "flanking_size": 80},
+        {"unfreeze": 0, "activation_cache": 0.5, "early_stopping": True, "learning_rate": 3e-5, "flanking_size": 80},
         {
             "tensorboard": False,
             "resume": True,
@@ -75,7 +76,9 @@ def test_inspect_a_tuned_model(finished, small_model, capsys) -> None:
     assert f"parent  {small_model}" in out
     assert "--epochs 3" in out
     shown = json.loads(printed(capsys, finished / "models" / "model_best.pt", "--json"))
-    assert shown["card"] == json.loads((finished / "models" / "model_best.json").read_text())
+    written = json.loads((finished / "models" / "model_best.json").read_text())
+    assert written.pop("format_version") == 2
+    assert shown["card"] == written
     assert json.loads(printed(capsys, finished / "models" / "model_0.pt", "--json"))["card"] is None
 
 
@@ -95,7 +98,7 @@ def test_a_card_that_is_none(small_model, tmp_path, capsys, content) -> None:
 
 
 def test_inspect_refuses_what_is_no_model(tmp_path, capsys) -> None:
-    assert cli.main(["inspect", str(tmp_path / "none.pt")]) == 2
+    assert main(["inspect", str(tmp_path / "none.pt")]) == 2
     assert capsys.readouterr().err.startswith(f"spliceai-jax: {tmp_path / 'none.pt'}: no such weights file")
 
 
@@ -108,7 +111,7 @@ def test_released_models_are_known(size, capsys) -> None:
 
 @needs_shared
 def test_the_table_of_released_models_is_whole() -> None:
-    from spliceai_jax.card import released_as
+    from spliceai_jax.runs.card import released_as
 
     known = json.loads((SHARED / "reference" / "model_hashes.json").read_text())
     assert len(known) == 100

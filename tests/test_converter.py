@@ -19,14 +19,14 @@ from hypothesis import strategies as st
 from torch_twin import Twin
 
 from spliceai_jax.architecture import ARCHITECTURES, PADDING
-from spliceai_jax.cli import main
+from spliceai_jax.commands.main import main
 from spliceai_jax.convert import pt_bytes, read_pt, tensor_table
 from spliceai_jax.errors import SpliceAIWarning, WeightsError
-from spliceai_jax.freezing import FROZEN, TRAINABLE, keep_frozen, parameter_labels
-from spliceai_jax.model import SpliceAI
-from spliceai_jax.pretrained import Pretrained
-from spliceai_jax.recipes import RECIPES, Recipe
-from spliceai_jax.training import Batch, init_state, make_train_step
+from spliceai_jax.network.model import SpliceAI
+from spliceai_jax.network.pretrained import Pretrained
+from spliceai_jax.training.recipes import RECIPES, Recipe
+from spliceai_jax.training.step import Batch, init_state, make_train_step
+from spliceai_jax.training.trainable import Trainable
 
 State = dict[str, torch.Tensor]
 DENORMAL = np.float32(1e-41)
@@ -364,12 +364,12 @@ def train_steps(model: Pretrained, recipe: Recipe, steps: int) -> State:
     """The state dict after some steps on random windows."""
     architecture = ARCHITECTURES[model.flanking_size]
     random = np.random.default_rng(0)
-    training = init_state(model.variables, parameter_labels(architecture, recipe), recipe)
+    training = init_state(model.variables, Trainable.of(architecture, recipe), recipe)
     step = jax.jit(make_train_step(SpliceAI(architecture), recipe))
     for _ in range(steps):
         bases = random.integers(0, 5, (2, 100 + model.flanking_size), dtype=np.uint8)
         labels = random.integers(0, PADDING + 1, (2, 100), dtype=np.uint8)
-        training, _ = step(training, Batch(bases, labels, np.ones(2, np.float32)), 1e-3)
+        training, _ = step(training, Batch(bases, labels, np.ones((2, 1), np.float32)), 1e-3)
     return load(pt_bytes(model.flanking_size, jax.device_get(training.variables)))
 
 
@@ -405,7 +405,8 @@ def test_frozen_parameters_are_not_even_added_to() -> None:
     old = {"initial_conv": {"bias": bits}, "final_conv": {"bias": bits}}
     new = optax.apply_updates(old, jax.tree.map(np.zeros_like, old))
     assert not np.signbit(new["initial_conv"]["bias"][0]), "adding zero changes -0.0"
-    kept = keep_frozen({"initial_conv": FROZEN, "final_conv": TRAINABLE}, old, new)
+    trainable = Trainable(ARCHITECTURES[80], {"initial_conv/bias": False, "final_conv/bias": True})
+    kept = trainable.keep_frozen(old, new)
     assert kept["initial_conv"]["bias"].tobytes() == bits.tobytes()
     assert kept["final_conv"]["bias"] is new["final_conv"]["bias"]
 

@@ -4,6 +4,7 @@ import itertools
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
@@ -15,9 +16,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from spliceai_jax.architecture import ARCHITECTURES, CONTEXT, PADDING, WINDOW
-from spliceai_jax.dataset import Windows, epoch_batches, gene_starts, read_windows, split_validation
+from spliceai_jax.data.batches import epoch_batches
+from spliceai_jax.data.hdf5 import read_windows
+from spliceai_jax.data.packing import whole_windows
+from spliceai_jax.data.splits import gene_starts, split_validation
+from spliceai_jax.data.windows import Windows
 from spliceai_jax.errors import DatasetError
-from spliceai_jax.packing import whole_windows
 
 FLANK = 80
 
@@ -129,15 +133,28 @@ def test_more_windows_than_are_decoded_at_a_time(tmp_path) -> None:
     np.testing.assert_array_equal(windows.labels, labels)
 
 
-def test_shards_without_windows_and_gaps_in_their_numbers_do_not_matter(tmp_path) -> None:
+def write_shards(path: Path, numbers: Sequence[int]) -> np.ndarray:
+    """Three windows in three shards of these numbers, the first of them empty; returns the labels."""
     bases, labels = make_windows(3, seed=7)
-    with h5py.File(tmp_path / "set.h5", "w") as file:
-        for number, rows in ((0, slice(0, 0)), (3, slice(0, 2)), (7, slice(2, 3))):
+    with h5py.File(path, "w") as file:
+        for number, rows in zip(numbers, (slice(0, 0), slice(0, 2), slice(2, 3)), strict=True):
             file.create_dataset(f"X{number}", data=np.eye(5, dtype=np.int8)[bases[rows]][..., 1:])
             file.create_dataset(f"Y{number}", data=np.eye(4, dtype=np.int8)[labels[rows]][..., :3][None])
+    return labels
+
+
+def test_shards_without_windows_do_not_matter(tmp_path) -> None:
+    labels = write_shards(tmp_path / "set.h5", (0, 1, 2))
     windows = read_windows(tmp_path / "set.h5", FLANK)
-    np.testing.assert_array_equal(windows.shards, [3, 3, 7])
+    np.testing.assert_array_equal(windows.shards, [1, 1, 2])
     np.testing.assert_array_equal(windows.labels, labels)
+
+
+@pytest.mark.parametrize(("numbers", "lost"), [((0, 1, 3), 2), ((1, 2, 3), 0)])
+def test_a_lost_shard_is_noticed(tmp_path, numbers, lost) -> None:
+    write_shards(tmp_path / "set.h5", numbers)
+    with pytest.raises(DatasetError, match=rf"set\.h5: has X3 but no X{lost}; .* one was lost"):
+        read_windows(tmp_path / "set.h5", FLANK)
 
 
 def test_class_counts(tmp_path, mixed) -> None:
@@ -211,7 +228,7 @@ def test_fingerprint_tells_apart_order_shards_and_number_of_windows(tmp_path) ->
 
 GROWTH = """
 import json, resource, sys
-from spliceai_jax.dataset import read_windows
+from spliceai_jax.data.hdf5 import read_windows
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 read_windows(sys.argv[1], 10000)  # what reading costs whatever the size
@@ -263,8 +280,8 @@ def test_a_batch_is_filled_up_with_windows_that_do_not_count(mixed) -> None:
     batch = windows.batch(whole_windows(np.array([4, 0, 2]), 5, WINDOW + FLANK))
     assert batch.inputs.shape == (5, WINDOW + FLANK)
     assert batch.inputs.dtype == batch.labels.dtype == np.uint8
-    assert batch.real.dtype == np.float32
-    np.testing.assert_array_equal(batch.real, [1, 1, 1, 0, 0])
+    assert batch.multiplicity.dtype == np.float32
+    np.testing.assert_array_equal(batch.multiplicity, np.array([[1, 1, 1, 0, 0]]).T)
     np.testing.assert_array_equal(batch.inputs[:3], windows.bases[[4, 0, 2]])
     np.testing.assert_array_equal(batch.labels[:3], labels[[4, 0, 2]])
     assert (batch.inputs[3:] == 0).all()
@@ -303,11 +320,11 @@ shard_numbers = st.lists(st.integers(1, 9), min_size=1, max_size=6).map(
 @settings(max_examples=60, deadline=None)
 def test_pooled_batches_hold_every_window_once_an_epoch(shards, size, seed, epoch) -> None:
     windows = of_shards(shards)
-    batches = epoch_batches(windows, size, "pooled", seed, epoch)
+    batches = epoch_batches(windows.shards[windows.index], size, "pooled", seed, epoch)
     assert sorted(np.concatenate(batches)) == list(range(len(windows)))
     assert all(len(batch) == size for batch in batches[:-1])
     assert 1 <= len(batches[-1]) <= size
-    again = epoch_batches(of_shards(shards), size, "pooled", seed, epoch)
+    again = epoch_batches(np.array(shards), size, "pooled", seed, epoch)
     assert [batch.tolist() for batch in again] == [batch.tolist() for batch in batches]
 
 
@@ -315,18 +332,19 @@ def test_pooled_batches_hold_every_window_once_an_epoch(shards, size, seed, epoc
 @settings(max_examples=60, deadline=None)
 def test_per_shard_batches_mix_no_shards_and_drop_remainders(shards, size, seed, epoch) -> None:
     windows = of_shards(shards)
-    batches = epoch_batches(windows, size, "per_shard", seed, epoch)
+    batches = epoch_batches(windows.shards[windows.index], size, "per_shard", seed, epoch)
     assert all(len(batch) == size for batch in batches)
     assert all(len(set(windows.shards[batch])) == 1 for batch in batches)
     used = np.concatenate([*batches, np.zeros(0, int)])
     assert len(set(used)) == len(used)
     for shard in set(shards):
         assert sum(windows.shards[batch[0]] == shard for batch in batches) == shards.count(shard) // size
-    again = epoch_batches(of_shards(shards), size, "per_shard", seed, epoch)
+    again = epoch_batches(np.array(shards), size, "per_shard", seed, epoch)
     assert [batch.tolist() for batch in again] == [batch.tolist() for batch in batches]
     # The shards come in the same order every epoch, each in one piece.
     order = [windows.shards[batch[0]] for batch in batches]
-    later = [windows.shards[batch[0]] for batch in epoch_batches(windows, size, "per_shard", seed, epoch + 1)]
+    next_epoch = epoch_batches(windows.shards, size, "per_shard", seed, epoch + 1)
+    later = [windows.shards[batch[0]] for batch in next_epoch]
     assert order == later
     assert sum(a != b for a, b in itertools.pairwise(order)) == max(len(set(order)) - 1, 0)
 
@@ -335,7 +353,7 @@ def test_per_shard_batches_mix_no_shards_and_drop_remainders(shards, size, seed,
 def test_batches_differ_between_epochs_and_seeds(batching) -> None:
     windows = of_shards([0] * 40 + [1] * 40)
     orders = [
-        np.concatenate(epoch_batches(windows, 8, batching, seed, epoch)).tolist()
+        np.concatenate(epoch_batches(windows.shards[windows.index], 8, batching, seed, epoch)).tolist()
         for seed, epoch in ((42, 0), (42, 1), (42, 2), (43, 0), (43, 1))
     ]
     assert len(set(map(tuple, orders))) == len(orders)
@@ -343,11 +361,11 @@ def test_batches_differ_between_epochs_and_seeds(batching) -> None:
 
 def test_pooled_batches_mix_shards_and_positions_are_those_of_the_set() -> None:
     windows = of_shards([0] * 40 + [1] * 40)
-    batches = epoch_batches(windows, 8, "pooled", 42, 0)
+    batches = epoch_batches(windows.shards[windows.index], 8, "pooled", 42, 0)
     assert sum(len(set(windows.shards[batch])) == 2 for batch in batches) > 5
     part = windows.subset(np.arange(30, 80))  # positions count within the subset: rows 30 to 79 of the file
     for batching in ("pooled", "per_shard"):
-        batches = epoch_batches(part, 10, batching, 42, 0)
+        batches = epoch_batches(part.shards[part.index], 10, batching, 42, 0)
         assert sorted(np.concatenate(batches)) == list(range(50))
     assert all(len(set(part.shards[part.index[batch]])) == 1 for batch in batches)
 
@@ -474,7 +492,7 @@ def test_the_split_has_sites_in_both_parts_or_is_refused(genes, seed, data) -> N
     try:
         train, validation = split_validation(windows, seed)
     except DatasetError:
-        with pytest.raises(DatasetError, match=r"made\.h5: the (training|validation) part .*--validation-dataset"):
+        with pytest.raises(DatasetError, match=r"made\.h5: the (training|validation) part .*`validation_dataset`"):
             split_validation(windows, seed)
         return
     assert all((part.class_counts[1:3] > 0).all() for part in (train, validation))

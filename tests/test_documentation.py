@@ -25,7 +25,8 @@ from markdown_it import MarkdownIt
 from nbclient import NotebookClient
 
 import spliceai_jax
-from spliceai_jax import RECIPES, cli
+from spliceai_jax import RECIPES
+from spliceai_jax.commands.main import main, make_parser
 
 PAGES = sorted(page for folder in (".", "docs", "demo", "benchmarks") for page in (ROOT / folder).glob("*.md"))
 FILES = ["-m", "model_400nt_rs10.pt", "-train", "dataset_train.h5", "-test", "dataset_test.h5", "-o", "o", "-p", "p"]
@@ -80,7 +81,7 @@ def check(words: list[str]) -> None:
 def parse(arguments: list[str]) -> dict:
     at = arguments.index("...") if "..." in arguments else None
     given = arguments if at is None else [*arguments[:at], *FILES, *arguments[at + 1 :]]
-    return vars(cli._parser().parse_args(given))
+    return vars(make_parser().parse_args(given))
 
 
 def run(arguments: list[str]) -> None:
@@ -91,7 +92,7 @@ def run(arguments: list[str]) -> None:
         parse(arguments)
         return
     more = ["--epochs", "1", "--batch-size", "4"] if arguments[0] == "transfer" else []
-    assert cli.main([*arguments, *more]) == 0, arguments
+    assert main([*arguments, *more]) == 0, arguments
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +168,7 @@ def test_the_notebook_runs(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["transfer", "predict", "evaluate", "convert", "inspect", "report"])
 def test_the_example_in_a_commands_help_is_valid(command: str, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit, match="0"):
-        cli.main([command, "--help"])
+        main([command, "--help"])
     (example,) = re.findall(r"^example: (.*(?:\n.*\S)*)", capsys.readouterr().out, re.M)
     words = shlex.split(example)
     assert words[:2] == ["spliceai-jax", command]

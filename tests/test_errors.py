@@ -9,6 +9,7 @@ import os
 import pickle
 import re
 import shutil
+import tempfile
 from collections import OrderedDict, namedtuple
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,11 @@ from conftest import CommandLine, make_windows, random_model, write_dataset
 from filelock import FileLock
 
 from spliceai_jax.architecture import PADDING
-from spliceai_jax.cli import main
+from spliceai_jax.commands.main import main
+from spliceai_jax.convert import read_pt
+from spliceai_jax.data.hdf5 import check_form
+from spliceai_jax.errors import DatasetError, RunFolderError, WeightsError
+from spliceai_jax.runs.folder import RunFolder
 
 ROLES = ("train", "validation", "test")
 
@@ -234,7 +239,8 @@ def test_the_last_of_many_windows_is_checked_too(run: Transfer) -> None:
     write_dataset(run.train, [(bases[:60], labels[:60]), (bases[60:], labels[60:])])
     with h5py.File(run.train, "r+") as file:
         file["X1"][69, 14999, 0:2] = 1
-    assert run.refused() == f"{run.train}: X1 holds values that are not one-hot; expected one 1 a position, or none"
+    what = "holds values that are not one-hot; expected a single 1 at each position, or none"
+    assert run.refused() == f"{run.train}: X1 {what}"
 
 
 def test_a_sibling_of_the_training_file_is_checked_and_named(run: Transfer) -> None:
@@ -416,7 +422,7 @@ FLAGS = {
     "--loss": ["focal", "bce"],
     "--precision": ["float16", "double"],
     "--parallel": ["pjit", "none"],
-    "--kept-trunk": ["-1", "nan", "all"],
+    "--activation-cache": ["-1", "nan", "all"],
     "--project-name": ["", "a/b", "../up", "x" * 300],
 }
 
@@ -524,7 +530,7 @@ def test_the_room_needed_grows_with_the_epochs(run: Transfer, monkeypatch) -> No
     assert thousand - ten == pytest.approx(990 * Path(run.model).stat().st_size, rel=0.02)
 
 
-def test_no_room_for_the_kept_trunk(run: Transfer, monkeypatch, capfd) -> None:
+def test_no_room_for_the_activation_cache(run: Transfer, monkeypatch, capfd) -> None:
     """Room for the run, none for keeping what the frozen part makes of 48 windows: without it, or not at all."""
     write_dataset(run.train, [make_windows(40, seed=26)], compression="lzf")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**12, 10**12, 20 * 10**6))
@@ -756,3 +762,33 @@ def test_a_real_process_with_debug(run: Transfer, command_line: CommandLine) -> 
     assert "Traceback (most recent call last)" in done.stderr
     assert "WeightsError" in done.stderr
     assert re.match(rf"spliceai-jax: {re.escape(str(run.model))}: .*{BIAS}", done.stderr.splitlines()[-1])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_folders_that_may_not_be_entered(run: Transfer, monkeypatch) -> None:
+    """Path.exists raises PermissionError there on Python 3.11."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        locked = Path(folder) / "locked"
+        locked.mkdir(mode=0o700)
+        os.seteuid(65534)
+        try:
+            with pytest.raises(RunFolderError, match=r"`output_dir`: cannot write in .*locked"):
+                RunFolder(locked / "out" / "x" / "0").check(resume=False)
+            with pytest.raises(DatasetError, match="no such data set"):
+                check_form(locked / "train.h5")
+            with pytest.raises(WeightsError, match="no such weights file"):
+                read_pt(locked / "model.pt")
+        finally:
+            os.seteuid(0)
+
+
+def test_all_files_are_looked_at_before_one_is_read(run: Transfer, monkeypatch) -> None:
+    """Reading a large training set takes minutes."""
+    monkeypatch.setattr("spliceai_jax.fine_tuning.plan.read_windows", None)
+    run.test.unlink()
+    assert run.refused().startswith(f"{run.test}: no such data set")
+    write(run.validation, {"X0": one_hot()["X0"]})
+    assert run.refused().startswith(f"{run.test}: no such data set")
+    shutil.copy(run.train, run.test)
+    assert run.refused().startswith(f"{run.validation}: has X0 but no Y0")

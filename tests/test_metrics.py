@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
-from spliceai_jax import metrics
 from spliceai_jax.architecture import PADDING
-from spliceai_jax.history import Epoch, History, SplitRecord
-from spliceai_jax.logs import render_logs
-from spliceai_jax.metrics import Metrics, MetricsAccumulator, SiteMetrics
+from spliceai_jax.evaluation import metrics
+from spliceai_jax.evaluation.metrics import Metrics, MetricsAccumulator, SiteMetrics
+from spliceai_jax.runs.history import Epoch, History, SplitRecord
+from spliceai_jax.runs.logs import render_logs
 
 KINDS = {"acceptor": 1, "donor": 2}
 VECTORS = SHARED / "reference" / "vectors"

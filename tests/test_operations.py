@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spliceai_jax.operations import WIDE, dilated_convolution
+from spliceai_jax.network.operations import WIDE, dilated_convolution
 
 
 def direct(x, kernel, dilation):

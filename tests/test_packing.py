@@ -10,14 +10,16 @@ from conftest import make_windows, random_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spliceai_jax import ARCHITECTURES, RECIPES, SpliceAI, freezing, packing
+from spliceai_jax import ARCHITECTURES, RECIPES, SpliceAI
 from spliceai_jax.architecture import PADDING, WINDOW, Architecture
-from spliceai_jax.dataset import Windows
-from spliceai_jax.evaluation import evaluate_windows
-from spliceai_jax.packing import BLANK, Layout, whole_windows
-from spliceai_jax.parallel import make_engine
-from spliceai_jax.recipes import Recipe
-from spliceai_jax.training import TrainState, init_state, make_train_step
+from spliceai_jax.data import packing
+from spliceai_jax.data.packing import BLANK, Layout, whole_windows
+from spliceai_jax.data.windows import Windows
+from spliceai_jax.evaluation.evaluate import evaluate_windows
+from spliceai_jax.training.engine import Engine
+from spliceai_jax.training.recipes import Recipe
+from spliceai_jax.training.step import TrainState, init_state, make_train_step
+from spliceai_jax.training.trainable import Trainable
 
 
 def of_all_kinds(flanking_size: int) -> Windows:
@@ -78,21 +80,21 @@ def test_a_training_batch_counts_every_position_once(lengths, architecture: Arch
     sizes = packing.piece_sizes(extents, architecture, begin)
     if layout.inside is None:
         check(layout, dict.fromkeys(windows.tolist(), layout.columns), gap=0)
-        assert layout.real.sum() == len(windows)
+        assert layout.multiplicity.sum() == len(windows)
         return
     check(layout, {window: sizes[window] for window in windows.tolist()}, architecture.gap(begin))
     assert layout.rows < len(windows) + 3
     counts = np.zeros(layout.columns)
     for window, row, start, size in layout.pieces:
         assert layout.inside[row, start : start + size].all()
-        counts[:size] += layout.real[row, start : start + size]
+        counts[:size] += layout.multiplicity[row, start : start + size]
         if window != BLANK and size < layout.columns:  # what these see of the piece is an empty window's
             seen = size - architecture.reach(begin)
-            assert not layout.real[row, start + seen : start + size].any()
+            assert not layout.multiplicity[row, start + seen : start + size].any()
             assert seen == extents[window] + architecture.flanking_size // 2
     np.testing.assert_array_equal(counts, len(windows))
     assert layout.inside.sum() == layout.size.sum()
-    assert not layout.real[~layout.inside].any()
+    assert not layout.multiplicity[~layout.inside].any()
 
 
 def test_batches_of_a_set_have_few_numbers_of_rows() -> None:
@@ -110,7 +112,7 @@ def test_batches_of_a_set_have_few_numbers_of_rows() -> None:
 def step_through(windows: Windows, layout: Layout, architecture: Architecture, recipe: Recipe, start: TrainState):
     batch = windows.batch(layout)
     step = jax.jit(make_train_step(SpliceAI(architecture), recipe))
-    return step(start, replace(batch, real=batch.real.astype(np.float64)), 1e-3)
+    return step(start, replace(batch, multiplicity=batch.multiplicity.astype(np.float64)), 1e-3)
 
 
 @pytest.mark.parametrize(("flanking_size", "recipe"), [*((80, recipe) for recipe in RECIPES), (400, "openspliceai")])
@@ -121,9 +123,9 @@ def test_a_training_step_is_that_of_whole_windows(flanking_size, recipe) -> None
     with jax.enable_x64(True):
         variables = jax.tree.map(lambda value: value.astype(np.float64) if value.dtype == np.float32 else value,
                                  model.variables)  # fmt: skip
-        start = init_state(variables, freezing.parameter_labels(architecture, chosen), chosen)
+        start = init_state(variables, Trainable.of(architecture, chosen), chosen)
         positions = np.array([3, 0, 6, 2, 8, 4, 10, 1])
-        packed = windows.training_layout(positions, 9, architecture)
+        packed = packing.for_training(positions, windows.extents, 9, architecture, 0)
         assert packed.rows < 8
         assert packed.inside is not None
         whole = whole_windows(positions, 9, packed.columns)
@@ -146,25 +148,24 @@ def test_scores_are_those_of_whole_windows(flanking_size) -> None:
         of_all_kinds(flanking_size),
         random_model(flanking_size),
     )
-    engine = make_engine(architecture, Recipe(), "float32", "jit")
+    engine = Engine(architecture, Recipe())
     expected = model.predict(windows.bases)
     rows = 0
-    for layout in windows.scoring_layouts(2):
-        rows += layout.rows
-        probabilities, losses = map(
-            layout.unpack, engine.evaluate(engine.place(model.variables), windows.batch(layout))
-        )
-        labels = windows.labels_at(layout.windows)
+    for packed in windows.scoring_batches(2):
+        rows += packed.layout.rows
+        found = engine.evaluate(engine.place(model.variables), packed.batch)
+        probabilities, losses = map(packed.by_window, found)
+        labels = packed.labels
         labelled = labels != PADDING
-        np.testing.assert_allclose(probabilities[labelled], expected[layout.windows][labelled], atol=2e-6)
-        truth = np.take_along_axis(expected[layout.windows], np.minimum(labels, 2)[..., None], -1)[..., 0]
+        np.testing.assert_allclose(probabilities[labelled], expected[packed.positions][labelled], atol=2e-6)
+        truth = np.take_along_axis(expected[packed.positions], np.minimum(labels, 2)[..., None], -1)[..., 0]
         np.testing.assert_allclose(losses, np.where(labelled, -np.log(truth + 1e-10), 0), atol=2e-5)
     assert rows <= 6  # for twelve windows
 
 
 def test_losses_are_logged_in_the_files_order() -> None:
     windows, model = of_all_kinds(80), random_model(80)
-    engine = make_engine(ARCHITECTURES[80], Recipe(), "float32", "jit")
+    engine = Engine(ARCHITECTURES[80], Recipe())
     variables = engine.place(model.variables)
     done: list[int] = []
     metrics, losses = evaluate_windows(engine, variables, windows, 5, done.append)

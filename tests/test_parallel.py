@@ -20,21 +20,23 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from spliceai_jax import ARCHITECTURES, RECIPES, Pretrained, SpliceAI, freezing
-from spliceai_jax.dataset import epoch_batches, read_windows
-from spliceai_jax.packing import whole_windows
-from spliceai_jax.parallel import make_engine
-from spliceai_jax.training import init_state, make_train_step
+from spliceai_jax import ARCHITECTURES, RECIPES, Pretrained, SpliceAI
+from spliceai_jax.data.batches import epoch_batches
+from spliceai_jax.data.hdf5 import read_windows
+from spliceai_jax.data.packing import whole_windows
+from spliceai_jax.training.engine import ENGINES
+from spliceai_jax.training.trainable import Trainable
+from spliceai_jax.training.step import init_state, make_train_step
 
 model, data, recipe = Pretrained.from_pt(sys.argv[1]), Path(sys.argv[2]), RECIPES[sys.argv[3]]
 architecture = ARCHITECTURES[80]
 windows = read_windows(data / "dataset_train.h5", 80)
-start = jax.device_get(init_state(model.variables, freezing.parameter_labels(architecture, recipe), recipe))
-order = epoch_batches(windows, 6, "pooled", 1, 0)
+start = jax.device_get(init_state(model.variables, Trainable.of(architecture, recipe), recipe))
+order = epoch_batches(windows.shards[windows.index], 6, "pooled", 1, 0)
 batches = [windows.batch(whole_windows(positions, 6, 5080)) for positions in order]
-assert [int(batch.real.sum()) for batch in batches] == [6, 5]
-packed = [windows.batch(windows.training_layout(positions, 6, architecture)) for positions in order]
-assert [batch.real.shape for batch in packed] == [(5, 5080)] * 2, [batch.real.shape for batch in packed]
+assert [int(batch.multiplicity.sum()) for batch in batches] == [6, 5]
+packed = [windows.training_batch(positions, 6, architecture) for positions in order]
+assert [batch.multiplicity.shape for batch in packed] == [(5, 5080)] * 2, [batch.multiplicity.shape for batch in packed]
 
 
 def through(engine):
@@ -54,7 +56,7 @@ for batch in batches:
 probabilities = model.__class__(80, state.variables).predict(batches[0].inputs)
 assert jax.device_count() == 4
 for parallel in ("jit", "pmap"):
-    got_losses, got, got_probabilities = through(make_engine(architecture, recipe, "float32", parallel))
+    got_losses, got, got_probabilities = through(ENGINES[parallel](architecture, recipe))
     np.testing.assert_allclose(got_losses, losses, rtol=1e-5)
     np.testing.assert_allclose(got_probabilities, probabilities, atol=5e-4)
     # The moments show the gradients themselves: AdamW's steps would be the same with gradients four times too large.

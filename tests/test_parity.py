@@ -21,14 +21,14 @@ from torch_twin import Objective, Trajectory, Twin, train
 
 from spliceai_jax.architecture import ARCHITECTURES, PADDING, Architecture
 from spliceai_jax.convert import pt_bytes, tensor_table
-from spliceai_jax.freezing import parameter_labels
-from spliceai_jax.losses import cross_entropy_loss
-from spliceai_jax.model import SpliceAI, Variables
-from spliceai_jax.parallel import make_engine
-from spliceai_jax.pretrained import Pretrained
-from spliceai_jax.recipes import RECIPES, Recipe
-from spliceai_jax.schedules import schedule
-from spliceai_jax.training import Batch, init_state, make_eval_step, make_train_step
+from spliceai_jax.network.model import SpliceAI, Variables
+from spliceai_jax.network.pretrained import Pretrained
+from spliceai_jax.training.engine import Engine
+from spliceai_jax.training.losses import cross_entropy_loss
+from spliceai_jax.training.recipes import RECIPES, Recipe
+from spliceai_jax.training.schedules import schedule
+from spliceai_jax.training.step import Batch, init_state, make_eval_step, make_train_step
+from spliceai_jax.training.trainable import Trainable
 
 VECTORS = SHARED / "reference" / "vectors"
 TRAJECTORIES = (
@@ -68,7 +68,7 @@ def take_steps(model: Pretrained, recipe: Recipe, batches: list[Batch], rates: A
             lambda value: value.astype(dtype) if value.dtype == np.float32 else value, model.variables
         )
         architecture = ARCHITECTURES[model.flanking_size]
-        state = init_state(variables, parameter_labels(architecture, recipe), recipe)
+        state = init_state(variables, Trainable.of(architecture, recipe), recipe)
         step = jax.jit(make_train_step(SpliceAI(architecture), recipe))
         losses, gradients = [], {}
         for batch, rate in zip(batches, rates, strict=True):
@@ -148,7 +148,7 @@ def recorded_trajectory(name: str) -> Recorded:
         model=released(meta["flanking_size"]),
         recipe=recipe,
         batches=[
-            Batch(bases, labels, np.ones(len(bases), np.float32))
+            Batch(bases, labels, np.ones((len(bases), 1), np.float32))
             for bases, labels in zip(content["bases"], content["labels"], strict=True)
         ],
         rates=content["learning_rates"],
@@ -303,7 +303,7 @@ def filled_up(bases: np.ndarray, labels: np.ndarray, fill: int) -> Batch:
     return Batch(
         np.concatenate([bases, random.integers(0, 5, (fill, bases.shape[1]), dtype=np.uint8)]),
         np.concatenate([labels, np.full((fill, labels.shape[1]), PADDING, np.uint8)]),
-        np.repeat([1.0, 0.0], [len(bases), fill]),
+        np.repeat([1.0, 0.0], [len(bases), fill])[:, None],
     )
 
 
@@ -362,7 +362,7 @@ def test_evaluation_step_gives_each_positions_loss() -> None:
     bases = np.random.default_rng(1).integers(0, 5, (3, 100), dtype=np.uint8)
     labels = np.array([[0, 1, 2, 3] * 5, [3] * 20, [2] * 20], np.uint8)
     step = make_eval_step(SpliceAI(ARCHITECTURES[80]), cross_entropy_loss)
-    probabilities, losses = step(model.variables, Batch(bases, labels, np.ones(3, np.float32)))
+    probabilities, losses = step(model.variables, Batch(bases, labels, np.ones((3, 1), np.float32)))
     expected = twin_of(model).double().predict(bases)
     np.testing.assert_allclose(probabilities, expected, atol=1e-6)
     terms = [[-np.log(expected[i, j, k] + 1e-10) if k < 3 else 0.0 for j, k in enumerate(labels[i])] for i in range(3)]
@@ -375,16 +375,16 @@ def test_evaluation_step_gives_each_positions_loss() -> None:
 
 def test_bfloat16_is_close_and_keeps_float32_parameters() -> None:
     architecture, recipe, model = ARCHITECTURES[80], RECIPES["best"], random_model(80)
-    engine = make_engine(architecture, recipe, "bfloat16", "jit")
+    engine = Engine(architecture, recipe, "bfloat16")
     bases = np.random.default_rng(2).integers(1, 5, (2, 180), dtype=np.uint8)
     labels = np.random.default_rng(3).integers(0, 3, (2, 100), dtype=np.uint8)
-    batch = Batch(bases, labels, np.ones(2, np.float32))
+    batch = Batch(bases, labels, np.ones((2, 1), np.float32))
     scores, losses = jax.device_get(engine.evaluate(engine.place(model.variables), batch))
     exact = model.predict(bases)
     assert scores.dtype == losses.dtype == np.float32
     assert 1e-7 < np.abs(scores - exact).max() < 0.05, "bfloat16 has 8 bits"
 
-    state = init_state(model.variables, parameter_labels(architecture, recipe), recipe)
+    state = init_state(model.variables, Trainable.of(architecture, recipe), recipe)
     before = jax.tree.map(lambda value: value.dtype, jax.device_get(state))
     state, loss = engine.train(engine.place(state), batch, 1e-3)
     after = engine.fetch(state)

@@ -1,6 +1,7 @@
 """`predict`: the streamed scores are those of whole sequences, in the form that OpenSpliceAI's users read."""
 
 import contextlib
+import copy
 import gzip
 import os
 import re
@@ -19,12 +20,15 @@ from conftest import CommandLine, random_model, several_devices
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spliceai_jax import PredictSettings, Pretrained, SpliceAIError, SpliceAIWarning, predict, prediction
-from spliceai_jax.cli import main
-from spliceai_jax.console import Report
-from spliceai_jax.prediction import Region, batches
-from spliceai_jax.sequences import Genome
-from spliceai_jax.tracks import Span
+from spliceai_jax import PredictSettings, Pretrained, SpliceAIError, SpliceAIWarning, predict
+from spliceai_jax.commands.main import main
+from spliceai_jax.data.fasta import Genome
+from spliceai_jax.display import Advance, Display
+from spliceai_jax.errors import SettingsError, WeightsError
+from spliceai_jax.files import held
+from spliceai_jax.scoring import scorer
+from spliceai_jax.scoring.regions import Region, Span, whole_sequences
+from spliceai_jax.scoring.rows import Shape, genome_batches
 
 HALF = 40
 FOLDER = "SpliceAI_5000_80"
@@ -50,7 +54,7 @@ def rows_of(folder: Path, kind: str) -> list[list[str]]:
 
 
 def read(folder: Path) -> Scores:
-    """All rows; each position once, sequences in the order of their names, starts rising."""
+    """Read all rows, and check that they are sorted by sequence, start and strand, each once."""
     found: Scores = {}
     for kind in ("acceptor", "donor"):
         keys = []
@@ -64,7 +68,7 @@ def read(folder: Path) -> Scores:
 
 
 def wanted(model: Pretrained, sequences: dict[str, str], strands: str = "+-") -> Scores:
-    """Whole sequences through the network in one go."""
+    """Send whole sequences through the network at once."""
     found: Scores = {}
     for name, sequence in sequences.items():
         for strand in strands:
@@ -80,7 +84,7 @@ def wanted(model: Pretrained, sequences: dict[str, str], strands: str = "+-") ->
 
 
 def assert_same(found: Scores, expected: Scores, threshold: float = -1) -> None:
-    """But for rounding, which may also move a score across the threshold."""
+    """Compare scores up to rounding, which may also move one across the threshold."""
     apart = found.keys() ^ expected.keys()
     assert all(abs({**found, **expected}[key] - threshold) < 2e-6 for key in apart)
     expected = {key: score for key, score in expected.items() if key in found}
@@ -102,8 +106,8 @@ def weights(model: Pretrained, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture
 def short_rows(monkeypatch: pytest.MonkeyPatch) -> int:
-    """Rows of 800 positions, so that little data has many seams."""
-    monkeypatch.setattr(prediction, "_LEAST_LENGTH", 800)
+    """Make rows 800 positions long, so that little data has many seams."""
+    monkeypatch.setattr(scorer, "_LEAST_LENGTH", 800)
     return 800
 
 
@@ -122,7 +126,7 @@ Predict = Callable[..., Path]
 
 @pytest.fixture
 def run(tmp_path: Path, weights: Path) -> Predict:
-    """Predict on sequences with some settings; gives the folder of the results."""
+    """A function that predicts on sequences with some settings and returns the folder of the results."""
 
     def go(sequences: dict[str, str] = SEQUENCES, output: str = "out", **more: object) -> Path:
         fasta = write_fasta(tmp_path / "genome.fa", sequences)
@@ -193,9 +197,9 @@ def test_every_position_once_with_all_its_context(tmp_path_factory, lengths, row
     if not any(sequences.values()):
         return
     genome = Genome(write_fasta(path, sequences), path.parent)
-    regions = list(prediction.whole_sequences(genome, list(strands)))
+    regions = whole_sequences(genome, list(strands)).regions
     seen, order = [], []
-    for batch in batches(genome, regions, (rows, length), flank):
+    for batch in genome_batches(genome, regions, Shape(rows, length), flank):
         assert batch.bases.shape == (rows, length + flank)
         for piece in batch.pieces:
             region = piece.region
@@ -217,10 +221,11 @@ def test_little_is_computed_twice(tmp_path):
     """Many short sequences share rows, and a stretch of N takes none."""
     sequences = {f"s{i}": letters(90, i) for i in range(100)} | {"n": "N" * 10_000}
     genome = Genome(write_fasta(tmp_path / "a.fa", sequences), tmp_path)
-    found = list(batches(genome, prediction.whole_sequences(genome, ["+"]), (2, 990), 10))
+    found = list(genome_batches(genome, whole_sequences(genome, ["+"]).regions, Shape(2, 990), 10))
     assert sum(batch.bases.shape[0] for batch in found) == 10
     region = Region("n", "+", 0, 10_000, (Span(0, 10_000, "n"),))
-    (batch,) = batches(genome, [[region]], (2, 990), 10)
+    (batch,) = genome_batches(genome, [[region]], Shape(2, 990), 10)
+    assert batch.is_blank
     assert not batch.bases.any()
     genome.close()
 
@@ -262,7 +267,7 @@ def test_genes_are_scored_in_their_genome(model, run, tmp_path, short_rows, flan
     assert {len(genes) for genes in names.values()} == ({1} if strand == "-" else {1, 2})
 
 
-def test_genes_elsewhere_are_left_out_and_told(run, tmp_path):
+def test_genes_on_unknown_sequences_are_left_out_with_a_warning(run, tmp_path):
     annotation = write_genes(tmp_path / "a.gff3", [*GENES, ("chrUn", 1, 2, "+", "ID=c")])
     with pytest.warns(SpliceAIWarning, match="1 of 7 genes"):
         run(annotation_file=annotation)
@@ -336,7 +341,10 @@ def test_several_devices_and_a_compressed_genome(run, weights, tmp_path, command
 
 @pytest.fixture
 def refused(tmp_path, weights, capfd) -> Callable[..., str]:
-    """Run the command line with changed flags; gives the one line that it says. Nothing may be written."""
+    """A function that runs the command line with changed flags and returns the one line that it prints.
+
+    Nothing may be written.
+    """
     write_fasta(tmp_path / "genome.fa", SEQUENCES)
     write_genes(tmp_path / "genes.gff3", GENES)
 
@@ -380,19 +388,61 @@ def test_refusals(refused, tmp_path):
     assert "cannot write in" in refused(**{"-o": tmp_path / "file" / "x"})
 
 
-def test_weights_that_give_no_numbers(refused, tmp_path, model):
-    model.variables["params"]["final_conv"]["bias"][:] = np.nan
-    try:
-        model.to_pt(tmp_path / "nan.pt")
-    finally:
-        model.variables["params"]["final_conv"]["bias"][:] = 0.1
-    with pytest.raises(SpliceAIError):
-        predict(
-            PredictSettings(
-                input_sequence=tmp_path / "genome.fa", models=tmp_path / "nan.pt", output_dir=tmp_path / "new"
-            )
-        )
-    assert not list(tmp_path.glob("new/*/*.bed"))
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"threshold": 2}, "`threshold` is 2"),
+        ({"gene_flank": 10}, "`gene_flank` says nothing without genes; give `annotation_file` too"),
+        ({"strand": "x"}, "`strand` is 'x'; expected one of +, -, both"),
+        ({"flanking_size": 81}, "`flanking_size` is 81; expected one of 80, 400, 2000, 10000"),
+        ({"models": []}, "`models`: none is given"),
+    ],
+)
+def test_settings_are_checked_when_they_are_made(given, said):
+    """The message names the argument as Python does."""
+    with pytest.raises(SettingsError, match=re.escape(said)):
+        PredictSettings(**{"input_sequence": "a.fa", "models": "a.pt", "output_dir": "out", **given})
+
+
+def test_no_gene_on_the_strand(run, tmp_path):
+    plus = write_genes(tmp_path / "plus.gff3", GENES[:3])
+    with pytest.raises(SettingsError, match=r"^`strand='-'`: .* has no gene on that strand"):
+        run(annotation_file=plus, strand="-")
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(np.nan, r"nan\.pt: .* not a number"), (3e38, "^`models`: scores that are not numbers")]
+)
+def test_weights_that_give_no_numbers(run, tmp_path, model, value, said):
+    """Refused when they are read, or, where finite weights overflow, when the first scores are seen."""
+    broken = copy.deepcopy(model)
+    broken.variables["params"]["final_conv"]["kernel"][:] = value
+    broken.to_pt(tmp_path / "nan.pt")
+    with pytest.raises(WeightsError, match=said):
+        run(models=tmp_path / "nan.pt")
+    assert not list(tmp_path.glob("out/*/*.bed"))
+    assert not list(tmp_path.glob("out/*/error.log"))
+
+
+def test_unexpected_errors_are_logged(run, tmp_path, monkeypatch):
+    """The traceback is kept, its place is noted, no track is left, and the same call works once the fault is gone."""
+    log = tmp_path / "out" / FOLDER / "error.log"
+    with monkeypatch.context() as patch:
+        patch.setattr(scorer.Scorer, "__call__", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError) as fault:
+            run()
+    assert fault.value.__notes__ == [f"its traceback is in {log}"]
+    assert "ZeroDivisionError: division by zero" in log.read_text()
+    assert sorted(path.name for path in log.parent.iterdir()) == [".lock", "error.log"]
+    assert len(rows_of(run(), "donor"))
+
+
+def test_folder_in_use(run, tmp_path):
+    with (
+        held(tmp_path / "out" / FOLDER, "busy"),
+        pytest.raises(SpliceAIError, match=r"another process writes its predictions here; .* another `output_dir`"),
+    ):
+        run()
 
 
 @pytest.mark.parametrize("name", ["acceptor_predictions.bed", "donor_predictions.bed"])
@@ -408,7 +458,7 @@ def test_results_are_never_written_over(refused, tmp_path, name):
 
 
 def start(tmp_path: Path, weights: Path, environment: dict[str, str]) -> subprocess.Popen:
-    """A command that would take minutes; returns when it has written its first rows."""
+    """Start a command that would take minutes, and return when it has written its first rows."""
     write_fasta(tmp_path / "long.fa", {"one": letters(100_000, 0) * 200})
     program = Path(sys.executable).with_name("spliceai-jax")
     command = [program, "predict", "-i", tmp_path / "long.fa", "-m", weights, "-o", tmp_path / "out", "-t", "0.2"]
@@ -424,7 +474,7 @@ def start(tmp_path: Path, weights: Path, environment: dict[str, str]) -> subproc
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_stopped(tmp_path, weights, number):
-    """No file under its final name, and the same command works again; asked kindly, nothing at all is left."""
+    """No file has its final name, and the same command works again; after SIGTERM nothing at all is left."""
     process = start(tmp_path, weights, {})
     process.send_signal(number)
     said = process.communicate(timeout=60)[1]
@@ -441,14 +491,14 @@ def test_stopped(tmp_path, weights, number):
         assert left == [".lock", "acceptor_predictions.bed", "donor_predictions.bed"]
 
 
-class Watched(Report):
-    """Keeps the most that JAX held at once, in bytes, beside what Python's allocators tell."""
+class Watched(Display):
+    """Keeps the most bytes that JAX's arrays took at once, which tracemalloc does not see."""
 
     def __init__(self) -> None:
         self.most = 0
 
     @contextlib.contextmanager
-    def progress(self, title: str, total: int, unit: str = "windows") -> Iterator[Callable[[int], None]]:
+    def progress(self, title: str, total: int, unit: str = "windows") -> Iterator[Advance]:
         def advance(done: int) -> None:
             self.most = max(self.most, sum(array.nbytes for array in jax.live_arrays()))
 
@@ -458,8 +508,8 @@ class Watched(Report):
 def test_memory_does_not_grow(tmp_path, weights):
     """Peaks in MB, of JAX's arrays and of all else: a chromosome ten times as long, and 5000 sequences.
 
-    Most of the long one is N, of which the network is asked once, for time's sake. A whole process's peak tells less,
-    as it depends on what the allocator gives back.
+    Most of the long one is N, which the network computes once, to save time. The peak of the whole process says less,
+    since it depends on what the allocator gives back.
     """
     real = letters(100_000, 1)
     files = {

@@ -5,7 +5,8 @@ import pytest
 from conftest import ROOT, random_model
 
 from spliceai_jax import RECIPES, Pretrained, TransferSettings, evaluate
-from spliceai_jax.pretrained import encode
+from spliceai_jax.encoding import encode
+from spliceai_jax.errors import SettingsError
 
 FILES = {"train_dataset": "train.h5", "test_dataset": "test.h5", "pretrained_model": "model.pt"}
 
@@ -73,3 +74,8 @@ def test_demo_starts_from_a_model_that_knows_something():
     assert metrics.donor.sites == metrics.acceptor.sites == 122
     assert metrics.donor.auprc > 0.6
     assert metrics.acceptor.auprc > 0.43
+
+
+def test_a_model_in_memory_of_another_flanking_size_is_refused(model):
+    with pytest.raises(SettingsError, match="`flanking_size` is 400, but the model has a flanking size of 80"):
+        evaluate(model, ROOT / "demo" / "fly" / "dataset_test.h5", flanking_size=400)

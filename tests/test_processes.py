@@ -15,9 +15,9 @@ import pytest
 from conftest import several_devices
 
 from spliceai_jax import Pretrained, TransferSettings, processes, transfer
-from spliceai_jax.console import Report
+from spliceai_jax.display import Display
 from spliceai_jax.errors import ProcessesError, SettingsError
-from spliceai_jax.plan import make_plan
+from spliceai_jax.fine_tuning.plan import make_plan
 
 FOLDER = "SpliceAI_x_80_0_rs42/0"
 EPOCHS, STEPS = 2, 3
@@ -163,10 +163,8 @@ import os
 import sys
 from pathlib import Path
 
-from spliceai_jax import TransferSettings, processes
+from spliceai_jax import processes
 from spliceai_jax.errors import SpliceAIError
-
-settings = TransferSettings(train_dataset="a", test_dataset="b", pretrained_model="c")
 
 
 def error_of(work):
@@ -187,7 +185,7 @@ def say(what):
 
 
 processes._SECONDS_TO_SEE_A_FILE = 1
-with processes.joined(settings):
+with processes.joined(processes.Cluster()):
     me = 0 if processes.leads() else 1
     say(processes.all_or_none(lambda: fails_in(2)))
     say(error_of(lambda: processes.all_or_none(lambda: fails_in(1))))
@@ -241,10 +239,9 @@ def test_agreements(tmp_path):
 def test_nobody_comes():
     """Not a hang, and not JAX's stack trace."""
     program = f"""
-from spliceai_jax import TransferSettings, processes
+from spliceai_jax import processes
 processes._SECONDS_TO_MEET = 1
-where = dict(coordinator="127.0.0.1:{free_port()}", num_processes=2, process_id=1)
-with processes.joined(TransferSettings(train_dataset="a", test_dataset="b", pretrained_model="c", **where)):
+with processes.joined(processes.Cluster("127.0.0.1:{free_port()}", num_processes=2, process_id=1)):
     print("joined")
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
@@ -258,19 +255,19 @@ def test_where_a_cluster_is_seen(monkeypatch):
     for name in list(os.environ):
         if name.startswith(("SLURM_", "OMPI_")):
             monkeypatch.delenv(name)
-    assert processes._cluster() is None
+    assert processes._detected_cluster() is None
     monkeypatch.setenv("SLURM_NTASKS", "4")  # a batch script, or a shell in an allocation, is one task
-    assert processes._cluster() is None
+    assert processes._detected_cluster() is None
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
-    assert processes._cluster() is None
+    assert processes._detected_cluster() is None
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
     monkeypatch.setenv("SLURM_PROCID", "3")
-    _, arguments = processes._cluster()
+    _, arguments = processes._detected_cluster()
     assert arguments["num_processes"] == 4
     assert arguments["process_id"] == 3
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
     with pytest.raises(ProcessesError, match="OMPI_COMM_WORLD_RANK"):
-        processes._cluster()
+        processes._detected_cluster()
 
 
 @pytest.mark.parametrize(
@@ -308,5 +305,15 @@ def test_pmap_is_for_one_process(small_data, small_model, tmp_path, monkeypatch)
         output_dir=tmp_path,
         parallel="pmap",
     )
-    with pytest.raises(SettingsError, match="--parallel pmap is for one process, here are 2"):
-        make_plan(settings, Report().progress)
+    with pytest.raises(SettingsError, match="`parallel='pmap'` is for one process, but there are 2"):
+        make_plan(settings, Display())
+
+
+def test_the_others_wait_for_the_leaders_report(monkeypatch):
+    """JAX's own limit of five minutes would make them fail after a run that is whole."""
+    given = {}
+    monkeypatch.setattr(jax.distributed, "initialize", lambda **arguments: given.update(arguments))
+    with processes.joined(processes.Cluster("127.0.0.1:1", num_processes=2, process_id=0)):
+        pass
+    assert given["shutdown_timeout_seconds"] >= 12 * 3600
+    assert given["heartbeat_timeout_seconds"] <= 60

@@ -1,4 +1,4 @@
-"""The report: its numbers, what it says in words, runs under way, moved or bereft, a real browser, and events."""
+"""The report: its numbers and words, runs that are under way, moved or lack files, a real browser, and events."""
 
 import itertools
 import json
@@ -9,7 +9,7 @@ import signal
 import struct
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,22 +19,29 @@ from filelock import FileLock
 from PIL import Image
 from sklearn.metrics import precision_recall_curve
 
-from spliceai_jax import TransferSettings, cli, fine_tuning, transfer
-from spliceai_jax.architecture import ARCHITECTURES, BASES, CLASSES
-from spliceai_jax.card import inspect_pt
-from spliceai_jax.dataset import read_windows
+from spliceai_jax import TransferSettings, transfer
+from spliceai_jax.architecture import ARCHITECTURES, CLASSES, SITE_KINDS
+from spliceai_jax.commands.main import main
+from spliceai_jax.data.hdf5 import read_windows
+from spliceai_jax.encoding import decode
 from spliceai_jax.errors import Interrupted, SettingsError, SpliceAIWarning
-from spliceai_jax.folder import write_whole
-from spliceai_jax.parallel import JitEngine, make_engine
-from spliceai_jax.recipes import Recipe
-from spliceai_jax.report import Run, page, read_run, scoring
-from spliceai_jax.report.scoring import KINDS, LOGO_SPANS
+from spliceai_jax.files import write_whole
+from spliceai_jax.fine_tuning import run as fine_tuning_run
+from spliceai_jax.report import shown_mistakes, verdict
+from spliceai_jax.report.comparison import LOGO_SPANS, compare_on_test_set
+from spliceai_jax.report.mistakes import KEPT, WorstMistakes
+from spliceai_jax.report.page_warnings import find_warnings
+from spliceai_jax.report.writing import write_report
+from spliceai_jax.runs.card import inspect_pt
+from spliceai_jax.runs.read import Run, read_run
+from spliceai_jax.training.engine import ENGINES, Engine
+from spliceai_jax.training.recipes import Recipe
 
 FIGURES = {
     *("loss", "learning_rate", "auprc", "top_k"),
-    *(f"{name}_{kind}" for name in ("precision_recall", "scores", "calibration", "logo") for kind in KINDS),
+    *(f"{name}_{kind}" for name in ("precision_recall", "scores", "calibration", "logo") for kind in SITE_KINDS),
 }
-OF_TEST_SET = {name for name in FIGURES if name.endswith(KINDS)}
+OF_TEST_SET = {name for name in FIGURES if name.endswith(SITE_KINDS)}
 
 
 @pytest.fixture
@@ -45,7 +52,7 @@ def copied(finished, tmp_path) -> Path:
 
 
 def report(folder: Path) -> str:
-    assert cli.main(["report", str(folder)]) == 0
+    assert main(["report", str(folder)]) == 0
     return (folder / "report.html").read_text()
 
 
@@ -68,17 +75,17 @@ def edit(path: Path, change: object) -> None:
 
 @pytest.mark.parametrize("parallel", ["jit", "pmap"])
 def test_scores_of_two_models_are_those_of_a_plain_count(small_data, parallel) -> None:
-    """Eleven windows in two shards, four at a time; every sum and every error done again the slow way."""
+    """Eleven windows in two shards, four at a time; every sum and every mistake is found again the slow way."""
     models = {"untouched": random_model(80, 3), "tuned": random_model(80, 0)}
     windows = read_windows(small_data / "dataset_train.h5", 80)
     done: list[int] = []
     variables = {name: model.variables for name, model in models.items()}
-    engine = make_engine(ARCHITECTURES[80], Recipe(), "float32", parallel)
-    view = scoring.score(engine, variables, windows, 4, done.append)
+    engine = ENGINES[parallel](ARCHITECTURES[80], Recipe())
+    comparison = compare_on_test_set(engine, variables, windows, 4, done.append)
     assert done == [4, 7]  # the long ones in rows of their own, then the short ones side by side
     scores = {name: model.predict(windows.bases) for name, model in models.items()}
     labelled = windows.labels < 3
-    for (name, kind), seen in view.views.items():
+    for (name, kind), seen in comparison.scores.items():
         code = CLASSES.index(kind)
         score, truth = scores[name][..., code][labelled], windows.labels[labelled] == code
         precision, recall, _ = precision_recall_curve(truth, score)
@@ -87,7 +94,7 @@ def test_scores_of_two_models_are_those_of_a_plain_count(small_data, parallel) -
             zip(recall.round(5), precision.round(5), strict=True)
         )
         area = (np.diff(seen.recall, prepend=0) * seen.precision).sum()
-        assert area == pytest.approx(getattr(view.metrics[name], kind).auprc, rel=1e-6)
+        assert area == pytest.approx(comparison.metrics[name].site(kind).auprc, rel=1e-6)
         edges = np.linspace(0, 1, 21)
         assert np.abs(seen.sites - np.histogram(score[truth], edges)[0]).sum() <= 2  # at an edge by rounding
         assert np.abs(seen.others - np.histogram(score[~truth], edges)[0]).sum() <= 40
@@ -95,37 +102,37 @@ def test_scores_of_two_models_are_those_of_a_plain_count(small_data, parallel) -
         assert seen.score_sums.sum() == pytest.approx(score.sum(), rel=1e-4)
         called = (scores[name].argmax(-1) == code) & labelled
         assert abs(seen.called - called.sum()) <= 2
-    for kind in KINDS:
+    for kind in SITE_KINDS:
         counts = np.zeros((len(LOGO_SPANS[kind]), 4), int)
         for window, place in zip(*np.nonzero(windows.labels == CLASSES.index(kind)), strict=True):
             for column, offset in enumerate(LOGO_SPANS[kind]):
                 counts[column, windows.bases[window, 40 + place + offset] - 1] += 1
-        assert np.array_equal(view.labels[kind], counts)
+        assert np.array_equal(comparison.labelled_bases[kind], counts)
         for missed in (True, False):
-            found = [error for error in view.errors if error.kind == kind and error.missed == missed]
-            expected = worst_errors(windows.labels, scores["tuned"], CLASSES.index(kind), missed)
-            assert [error.loss for error in found] == pytest.approx([loss for loss, *_ in expected], rel=1e-4)
-            assert {(e.window + 7 * e.shard, e.position) for e in found} == {(w, p) for _, w, p in expected}
-    for error in view.errors:
-        row = error.window + (7 if error.shard else 0)
-        around = windows.bases[row, 40 + error.position - 30 : 40 + error.position + 31]
-        assert error.bases == "".join(BASES[code] for code in around)
+            found = [one for one in comparison.mistakes if one.kind == kind and one.missed == missed]
+            expected = worst_mistakes(windows.labels, scores["tuned"], CLASSES.index(kind), missed)
+            assert [one.loss for one in found] == pytest.approx([loss for loss, *_ in expected], rel=1e-4)
+            assert {(one.window + 7 * one.shard, one.position) for one in found} == {(w, p) for _, w, p in expected}
+    assert comparison.mistaken == "tuned"
+    for mistake in comparison.mistakes:
+        row = mistake.window + (7 if mistake.shard else 0)
+        assert mistake.bases == decode(windows.bases[row, 40 + mistake.position - 30 : 40 + mistake.position + 31])
         for name in models:
-            expected_score = scores[name][row, error.position, CLASSES.index(error.kind)]
-            assert error.scores[name] == pytest.approx(expected_score, abs=1e-5)
+            expected_score = scores[name][row, mistake.position, CLASSES.index(mistake.kind)]
+            assert mistake.scores[name] == pytest.approx(expected_score, abs=1e-5)
 
 
-def worst_errors(labels: np.ndarray, scores: np.ndarray, code: int, missed: bool) -> list[tuple[float, int, int]]:
+def worst_mistakes(labels: np.ndarray, scores: np.ndarray, code: int, missed: bool) -> list[tuple[float, int, int]]:
     found = []
     for window, place in np.ndindex(labels.shape):
         truth, called = labels[window, place], scores[window, place].argmax()
         if truth != 3 and (truth == code != called if missed else called == code != truth):
             found.append((-math.log(scores[window, place, truth] + 1e-10), window, place))
-    return sorted(found, reverse=True)[: scoring._ERRORS_KEPT]
+    return sorted(found, reverse=True)[:KEPT]
 
 
-def test_an_error_says_what_stands_near(tmp_path) -> None:
-    """A site that the model calls five bases further down."""
+def test_a_mistake_says_what_is_near(tmp_path) -> None:
+    """A site that the model calls five bases away from where it is."""
     bases, labels = make_windows(4, 9)
     labels[0, 100:130] = 0
     labels[0, 105], labels[0, 100] = 2, 0
@@ -133,22 +140,22 @@ def test_an_error_says_what_stands_near(tmp_path) -> None:
     probabilities = np.zeros((4, 5000, 3), np.float32)
     probabilities[..., 0] = 1
     probabilities[0, 100] = [0.1, 0, 0.9]
-    errors = scoring._Errors(windows)
-    errors.add({"tuned": probabilities}, "tuned", windows.labels, windows.index)
+    mistakes = WorstMistakes(windows)
+    mistakes.add({"tuned": probabilities}, "tuned", windows.labels, windows.index)
     miss, false = (
-        next(e for e in errors.worst() if (e.kind, e.missed, e.window, e.position) == wanted)
+        next(m for m in mistakes.worst_first() if (m.kind, m.missed, m.window, m.position) == wanted)
         for wanted in (("donor", True, 0, 105), ("donor", False, 0, 100))
     )
     assert miss.nearest == -5
-    assert "the model calls a donor 5 bases upstream" in page._note(miss, 1)
+    assert "the model calls a donor 5 bases upstream" in shown_mistakes._note(miss, 1)
     assert false.nearest == 5
-    assert "a donor is annotated 5 bases downstream" in page._note(false, 1)
+    assert "a donor is annotated 5 bases downstream" in shown_mistakes._note(false, 1)
     odd = replace(false, bases="A" * 61, nearest=None)
-    assert page._note(odd, 1) == "AA where GT is usual; no donor is annotated within 50 bases"
-    assert page._note(miss, 3).endswith("; 3 times, in windows of the same sequence")
-    assert page._parts(odd)[1] == ("aa", "pair odd")
-    for error in (miss, false, odd):
-        assert "".join(letters for letters, _ in page._parts(error)).upper() == error.bases
+    assert shown_mistakes._note(odd, 1) == "AA where GT is usual; no donor is annotated within 50 bases"
+    assert shown_mistakes._note(miss, 3).endswith("; 3 times, in windows of the same sequence")
+    assert shown_mistakes._parts(odd)[1] == ("aa", "pair odd")
+    for mistake in (miss, false, odd):
+        assert "".join(letters for letters, _ in shown_mistakes._parts(mistake)).upper() == mistake.bases
 
 
 # -- the page --------------------------------------------------------------------------------------------------
@@ -165,9 +172,9 @@ def test_a_run_ends_with_its_report(finished) -> None:
     best = run.history.epochs[run.history.best_epoch]
     for metrics in (run.history.untouched["test"].metrics, best.test.metrics):
         for site in (metrics.donor, metrics.acceptor):
-            for value in (site.auprc, site.top_k[1], site.precision, site.recall):
+            for value in (site.auprc, site.top_k[1], site.precision, site.recall, site.f1):
                 assert f">{value:.3f}<" in text
-    for words in (str(finished), "--learning-rate 0.003", "100.0 %", run.record.parent["sha256"], "few sites"):
+    for words in (str(finished), "--learning-rate 0.003", "100.0 %", run.record.parent.sha256, "few sites"):
         assert words.replace("<", "&lt;").replace(">", "&gt;") in text
     assert "<i>small" not in text
     assert not re.search(r'(src|href)="(?!#|data:)', text)  # nothing is fetched
@@ -210,8 +217,16 @@ def test_what_is_gone_is_left_out_and_said(copied, tmp_path) -> None:
     assert figures(text) == FIGURES - OF_TEST_SET
     assert "gone/dataset_test.h5: no such data set" in text
     assert {path.stem for path in (copied / "report").iterdir()} == FIGURES - OF_TEST_SET
-    (copied / "record.json").unlink()  # as of an earlier version
-    assert figures(report(copied)) == FIGURES - OF_TEST_SET
+    (copied / "record.json").write_text('{"sessions": 3}')
+    with pytest.warns(SpliceAIWarning, match=r"record\.json: damaged .*; the facts in it are left out"):
+        run = read_run(copied)
+    text = write_report(run).read_text()
+    assert text.count("record.json: missing or unreadable") == 2  # the place of the weights, and of the test set
+    assert figures(text) == FIGURES - OF_TEST_SET
+    (copied / "record.json").unlink()  # as in a run of an earlier version
+    text = report(copied)
+    assert text.count("record.json: missing or unreadable") == 2
+    assert figures(text) == FIGURES - OF_TEST_SET
 
 
 def test_what_has_changed_is_left_out_and_said(copied, tmp_path) -> None:
@@ -224,14 +239,19 @@ def test_what_has_changed_is_left_out_and_said(copied, tmp_path) -> None:
 
     edit(copied / "record.json", change)
     text = report(copied)
-    assert "other.pt: no longer the weights that the run started from" in text
-    assert "other.h5: no longer the test set of the run" in text
+    assert "other.pt: no longer holds the weights that the run started from" in text
+    assert "other.h5: no longer holds the test set of the run" in text
     assert figures(text) == FIGURES - OF_TEST_SET
 
 
-def test_a_run_under_way(copied) -> None:
-    """Before the first checkpoint, then after an epoch, while another process holds the folder."""
-    shutil.move(copied / "checkpoints", copied / "later")
+@pytest.mark.parametrize("has_history", [True, False], ids=["history.json", "0.1.0"])
+def test_a_run_under_way(copied, tmp_path, has_history) -> None:
+    """Before the first checkpoint, then after an epoch, while another process holds the folder.
+
+    What was measured is in `history.json`; runs of spliceai-jax 0.1.0 have it in their checkpoints alone.
+    """
+    shutil.move(copied / "checkpoints", tmp_path / "checkpoints")
+    shutil.move(copied / "history.json", tmp_path / "history.json")
     (copied / "report.html").unlink()
     with FileLock(copied / ".lock"):
         before = files(copied)
@@ -244,26 +264,39 @@ def test_a_run_under_way(copied) -> None:
         assert {name for name in after if not name.startswith("report")} == {
             name for name in before if not name.startswith("report")
         }
-        shutil.move(copied / "later", copied / "checkpoints")
-        (copied / "checkpoints" / "99.orbax-checkpoint-tmp").mkdir()  # one on its way
-        for metadata in (copied / "checkpoints").glob("*/progress/metadata"):
-            edit(metadata, lambda loop: loop["history"].update(epochs=loop["history"]["epochs"][:1]))
+        shutil.move(tmp_path / "checkpoints", copied / "checkpoints")
+        (copied / "checkpoints" / "99.orbax-checkpoint-tmp").mkdir()  # one that is being written
+        if has_history:
+            shutil.move(tmp_path / "history.json", copied / "history.json")
+        states = (
+            [copied / "history.json"] if has_history else list((copied / "checkpoints").glob("*/progress/metadata"))
+        )
+        assert states
+        for state in states:
+            edit(state, lambda loop: loop["history"].update(epochs=loop["history"]["epochs"][:1]))
+        before = files(copied)
         text = report(copied)
+        after = files(copied)
+    assert {name: data for name, data in after.items() if not name.startswith("report")} == {
+        name: data for name, data in before.items() if not name.startswith("report")
+    }
     assert (copied / "checkpoints" / "99.orbax-checkpoint-tmp").is_dir()
     assert figures(text) == FIGURES
-    assert ", so far." in text
+    assert "than the untouched model so far." in text
     assert "1 of at most 3 epochs" in text
 
 
 def test_report_refuses_what_is_no_run(tmp_path, capsys) -> None:
-    assert cli.main(["report", str(tmp_path)]) == 2
+    assert main(["report", str(tmp_path)]) == 2
     line = capsys.readouterr().err
     assert line.startswith(f"spliceai-jax: {tmp_path}/run.json: cannot be read")
     assert line.count("\n") == 1
 
 
 def test_other_commands_do_not_wait_for_matplotlib() -> None:
-    code = "import sys, spliceai_jax.fine_tuning; sys.exit('matplotlib' in sys.modules or 'jinja2.ext' in sys.modules)"
+    code = (
+        "import sys, spliceai_jax.fine_tuning.run; sys.exit('matplotlib' in sys.modules or 'jinja2.ext' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -271,23 +304,22 @@ def test_other_commands_do_not_wait_for_matplotlib() -> None:
 
 
 def words_of(run: Run) -> str:
-    before, after = page._before_and_after(run, None)
-    return "\n".join([page._verdict(run, before, after).headline, *page._warnings(run, before, after)])
+    before, after = verdict.before_and_after(run, None)
+    return "\n".join([verdict.reach_verdict(run, before, after).headline, *find_warnings(run, before, after)])
 
 
-def with_losses(run: Run, losses: list[float], **identity: object) -> Run:
-    epochs = []
-    for loss in losses:
-        split = run.history.epochs[0].validation
-        epochs.append(
-            replace(run.history.epochs[0], validation=replace(split, metrics=replace(split.metrics, loss=loss)))
-        )
-    return replace(
-        run, history=replace(run.history, epochs=epochs), identity={**run.identity, "epochs": len(losses), **identity}
-    )
+def with_losses(run: Run, losses: list[float], epochs: int | None = None) -> Run:
+    """The run as if it had these validation losses, and had been asked for `epochs` (None: just as many)."""
+    first = run.history.epochs[0]
+    done = [
+        replace(first, validation=replace(first.validation, metrics=replace(first.validation.metrics, loss=loss)))
+        for loss in losses
+    ]
+    choices = replace(run.identity.choices, epochs=len(losses) if epochs is None else epochs)
+    return replace(run, history=replace(run.history, epochs=done), identity=replace(run.identity, choices=choices))
 
 
-def test_warnings_stand_where_something_is_wrong_and_nowhere_else(finished) -> None:
+def test_warnings_appear_where_something_is_wrong_and_nowhere_else(finished) -> None:
     run = read_run(finished)
     enough = {
         name: replace(dataset, donors=900, acceptors=900, gt_share=0.99, ag_share=1.0, padding_share=0.4)
@@ -301,21 +333,21 @@ def test_warnings_stand_where_something_is_wrong_and_nowhere_else(finished) -> N
     def with_test(auprc: float) -> Run:
         epochs = []
         for epoch in run.history.epochs:
-            sites = {kind: replace(getattr(epoch.test.metrics, kind), auprc=auprc) for kind in KINDS}
+            sites = {kind: replace(epoch.test.metrics.site(kind), auprc=auprc) for kind in SITE_KINDS}
             test = replace(epoch.test, metrics=replace(epoch.test.metrics, **sites))
             epochs.append(replace(epoch, test=test, validation=test))
         return replace(with_data(), history=replace(run.history, epochs=epochs))
 
-    untold = words_of(with_test(0.9999)).splitlines()
-    assert untold[0] == "Better than the untouched model."
-    assert not [line for line in untold[1:] if "still improving" not in line]
+    sound = words_of(with_test(0.9999)).splitlines()
+    assert sound[0] == "Better than the untouched model."
+    assert not [line for line in sound[1:] if "still improving" not in line]
     assert "few sites: 12 donors" in words_of(with_data(donors=12))
-    assert "Only 80.0 % of the training set's donors stand before GT" in words_of(with_data(gt_share=0.8))
-    assert "Only 80.0 % of the training set's acceptors stand behind AG" in words_of(with_data(ag_share=0.8))
-    assert "90 % of the training set's positions lie behind" in words_of(with_data(padding_share=0.9))
+    assert "Only 80.0 % of the training set's donors are followed by GT" in words_of(with_data(gt_share=0.8))
+    assert "Only 80.0 % of the training set's acceptors are preceded by AG" in words_of(with_data(ag_share=0.8))
+    assert "90 % of the training set's positions lie beyond the ends of genes" in words_of(with_data(padding_share=0.9))
     same = replace(enough["test"], fingerprint=enough["validation"].fingerprint)
     flattered = replace(run, record=replace(run.record, datasets={**enough, "test": same}))
-    assert "its figures flatter" in words_of(flattered)
+    assert "its figures flatter the model" in words_of(flattered)
     worse = words_of(with_test(0.0001))
     assert worse.startswith("Worse than the untouched model.")
     assert "worse than the untouched one on the test set" in worse
@@ -340,7 +372,7 @@ def test_a_report_that_fails_harms_nothing(again, monkeypatch) -> None:
     def failing(*given: object) -> None:
         raise ValueError("no ink")
 
-    monkeypatch.setattr(fine_tuning, "write_report", failing)
+    monkeypatch.setattr(fine_tuning_run, "write_report", failing)
     with pytest.warns(SpliceAIWarning, match=r"could not be made \(no ink\).*`spliceai-jax report .*/0`"):
         result = transfer(again)
     assert result.best_model.exists()
@@ -352,7 +384,7 @@ def test_a_report_that_fails_harms_nothing(again, monkeypatch) -> None:
 
 
 def test_a_report_that_is_interrupted_harms_nothing(again, monkeypatch) -> None:
-    evaluate, folder = JitEngine.evaluate, Path(again.output_dir) / RUN
+    evaluate, folder = Engine.evaluate, Path(again.output_dir) / RUN
 
     evaluated = itertools.count()
 
@@ -363,7 +395,7 @@ def test_a_report_that_is_interrupted_harms_nothing(again, monkeypatch) -> None:
 
     models = files(folder / "models")
     with monkeypatch.context() as context:
-        context.setattr(JitEngine, "evaluate", interrupted)
+        context.setattr(Engine, "evaluate", interrupted)
         with pytest.raises(
             Interrupted, match="finished and its models whole; make the report by `spliceai-jax"
         ) as caught:
@@ -396,12 +428,13 @@ def expected_events(folder: Path) -> dict[tuple[str, int], float]:
     expected |= {("train/learning_rate", i + 1): rate for i, rate in enumerate(history.update_rates)}
     rows = [(0, split, record) for split, record in history.untouched.items()]
     for number, epoch in enumerate(history.epochs):
-        rows += [(4 * (number + 1), name, getattr(epoch, name)) for name in ("train", "validation", "test")]
+        rows += [(4 * (number + 1), name, epoch.split(name)) for name in ("train", "validation", "test")]
     for step, split, record in rows:
         expected[f"{split}/loss", step] = record.metrics.loss
-        for kind in KINDS:
-            site = getattr(record.metrics, kind)
-            measured = {"auprc": site.auprc, "top_k": site.top_k[1], "precision": site.precision, "recall": site.recall}
+        for kind in SITE_KINDS:
+            site = record.metrics.site(kind)
+            measured = {"auprc": site.auprc, "top_k": site.top_k[1]}
+            measured |= {"precision": site.precision, "recall": site.recall, "f1": site.f1}
             expected |= {(f"{split}/{kind}_{name}", step): value for name, value in measured.items()}
     return expected
 
@@ -417,7 +450,7 @@ def test_events_hold_the_history(finished) -> None:
 
 
 def test_killed_between_model_and_card(small_data, small_model, tmp_path, monkeypatch, capsys) -> None:
-    """What lies there says of itself that it does not go together; `--resume` mends it, and no event is there twice."""
+    """The files say themselves that they do not belong together; `--resume` mends it, and no event is there twice."""
 
     class Killed(BaseException):
         pass
@@ -431,22 +464,22 @@ def test_killed_between_model_and_card(small_data, small_model, tmp_path, monkey
     folder = tmp_path / RUN
     model = folder / "models" / "model_best.pt"
     with monkeypatch.context() as context:
-        context.setattr("spliceai_jax.folder.write_whole", dying)
+        context.setattr("spliceai_jax.files.write_whole", dying)
         with pytest.raises(Killed):
             transfer(settings)
     assert len(events(folder / "tensorboard")) > 4
     assert inspect_pt(model).card is None
     assert "describes another file" in inspect_pt(model).card_problem
-    assert cli.main(["inspect", str(model)]) == 0
+    assert main(["inspect", str(model)]) == 0
     assert "describes another file" in capsys.readouterr().out
     result = transfer(settings)
     check_events(folder)
     assert len(read_run(folder).record.sessions) == 2
     found = inspect_pt(model)
     assert found.card_problem is None
-    assert found.card["epoch"] == result.best_epoch > 0
+    assert found.card.epoch == result.best_epoch > 0
     best = result.history.epochs[result.best_epoch]
-    assert found.card["after"]["test"] == json.loads(json.dumps(asdict(best.test.metrics)))
+    assert found.card.after["test"] == best.test.metrics
 
 
 def test_the_extra_that_is_not_installed(small_data, small_model, tmp_path, monkeypatch) -> None:

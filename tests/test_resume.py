@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,11 +12,14 @@ from pathlib import Path
 
 import filelock
 import numpy as np
+import orbax.checkpoint
 import pytest
 
-from spliceai_jax import Pretrained, TransferSettings, fine_tuning, transfer
+from spliceai_jax import ConsoleDisplay, Pretrained, TransferSettings, processes, transfer
 from spliceai_jax.errors import DivergedError, Interrupted, RunFolderError
-from spliceai_jax.parallel import JitEngine
+from spliceai_jax.fine_tuning import stop
+from spliceai_jax.runs.read import read_run
+from spliceai_jax.training.engine import Engine
 
 FOLDER = "SpliceAI_small_80_0_rs42/0"
 EPOCHS, STEPS = 3, 6
@@ -123,20 +127,20 @@ class Killed(BaseException):
 
 def die_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     trained = itertools.count()
-    train = JitEngine.train
+    train = Engine.train
 
     def dying(self, state, batch, learning_rate):
         if next(trained) == step:
             raise Killed
         return train(self, state, batch, learning_rate)
 
-    monkeypatch.setattr(JitEngine, "train", dying)
+    monkeypatch.setattr(Engine, "train", dying)
 
 
 @pytest.mark.parametrize("step", [1, STEPS, 2 * STEPS + 3])
 def test_dies_between_checkpoints_of_every_step(step, uninterrupted, small_data, small_model, tmp_path, monkeypatch):
     """With a checkpoint after each step the run goes on in the middle of an epoch."""
-    monkeypatch.setattr(fine_tuning, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr(stop, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     settings = TransferSettings(**arguments(small_data, small_model, tmp_path), resume=True)
     with monkeypatch.context() as context:
         die_at(step, context)
@@ -153,7 +157,7 @@ def test_dies_between_checkpoints_of_every_step(step, uninterrupted, small_data,
 def test_stopped_while_evaluating(uninterrupted, small_data, small_model, tmp_path, monkeypatch):
     """The epoch's training is not repeated, its evaluation is."""
     settings = TransferSettings(**arguments(small_data, small_model, tmp_path), resume=True)
-    evaluated, evaluate = itertools.count(), JitEngine.evaluate
+    evaluated, evaluate = itertools.count(), Engine.evaluate
 
     def interrupted(self, variables, batch):
         if next(evaluated) == 5:  # the first four are the untouched model's
@@ -161,7 +165,7 @@ def test_stopped_while_evaluating(uninterrupted, small_data, small_model, tmp_pa
         return evaluate(self, variables, batch)
 
     with monkeypatch.context() as context:
-        context.setattr(JitEngine, "evaluate", interrupted)
+        context.setattr(Engine, "evaluate", interrupted)
         with pytest.raises(Interrupted):
             transfer(settings)
     with monkeypatch.context() as context:
@@ -182,16 +186,58 @@ def test_two_runs_on_one_folder(small_data, small_model, tmp_path):
 @pytest.mark.parametrize(("what", "step", "found_at"), [("loss", STEPS + 4, STEPS + 4), ("weights", 11, 12)])
 def test_not_finite(what, step, found_at, small_data, small_model, tmp_path, monkeypatch):
     """Stops at the step and keeps what was saved, whether the loss or only the weights after it went astray."""
-    trained, train = itertools.count(), JitEngine.train
+    trained, train = itertools.count(), Engine.train
 
     def poisoned(self, state, batch, learning_rate):
         astray = next(trained) == step
         state, loss = train(self, state, batch, np.inf if astray and what == "weights" else learning_rate)
         return state, loss * np.nan if astray and what == "loss" else loss
 
-    monkeypatch.setattr(JitEngine, "train", poisoned)
+    monkeypatch.setattr(Engine, "train", poisoned)
     with pytest.raises(DivergedError, match=f"step {found_at} "):
         transfer(TransferSettings(**arguments(small_data, small_model, tmp_path)))
     models = tmp_path / FOLDER / "models"
     assert sorted(path.name for path in models.iterdir()) == ["model_0.pt", "model_best.json", "model_best.pt"]
     Pretrained.from_pt(models / "model_best.pt")
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+def test_a_finished_run_is_not_worked_on(small_data, small_model, tmp_path, monkeypatch, capsys):
+    """No activation is computed, nothing is evaluated, no checkpoint is written; the report is named."""
+    settings = TransferSettings(**arguments(small_data, small_model, tmp_path), resume=True)
+    first = transfer(settings, ConsoleDisplay())
+    before, said = snapshot(tmp_path / FOLDER), capsys.readouterr().out
+    for step in ("train", "evaluate", "activations"):
+        monkeypatch.setattr(Engine, step, None)
+    again = transfer(settings, ConsoleDisplay())
+    assert again == first
+    assert snapshot(tmp_path / FOLDER) == before
+    shown = capsys.readouterr().out
+    assert "finished already" in shown
+    assert shown.splitlines()[-6:] == said.splitlines()[-6:]  # the table, the best model, the report
+
+
+def test_a_checkpoint_is_not_blamed_for_a_lost_process(small_data, small_model, tmp_path, monkeypatch):
+    """It would tell the user to delete good data."""
+    settings = TransferSettings(**arguments(small_data, small_model, tmp_path), resume=True)
+    transfer(settings)
+
+    def lost(*_, **__):
+        raise ValueError("Gloo AllReduce failed: Connection closed by peer")
+
+    monkeypatch.setattr(orbax.checkpoint.CheckpointManager, "restore", lost)
+    with pytest.raises(ValueError, match="Gloo"):
+        transfer(settings)
+    monkeypatch.setattr(processes, "is_loss", lambda error: False)
+    with pytest.raises(RunFolderError, match="delete the folder to go on from the one before it"):
+        transfer(settings)
+
+
+def test_the_history_is_there_without_the_checkpoints(small_data, small_model, tmp_path):
+    result = transfer(TransferSettings(**arguments(small_data, small_model, tmp_path)))
+    shutil.rmtree(tmp_path / FOLDER / "checkpoints")
+    assert read_run(tmp_path / FOLDER).history == result.history

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, LRScheduler, MultiStepLR, OneCycleLR
 
-from spliceai_jax.recipes import RECIPES
-from spliceai_jax.schedules import SCHEDULERS, schedule
+from spliceai_jax.training.recipes import RECIPES
+from spliceai_jax.training.schedules import SCHEDULERS, schedule
 
 RUNS = [(epochs, batches) for epochs in (1, 2, 3, 4, 5, 6, 10, 11, 15, 20) for batches in (1, 2, 3, 7, 10, 33)]
 RATE = 1e-4

@@ -1,4 +1,4 @@
-"""FASTA and GFF3 in: forms, letters, and everything that is refused."""
+"""FASTA and GFF3 files: their forms, the letters, and everything that is refused."""
 
 import gzip
 import io
@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spliceai_jax import sequences
+from spliceai_jax.data import fasta
+from spliceai_jax.data.annotation import Gene, read_genes
+from spliceai_jax.data.fasta import Genome
 from spliceai_jax.errors import SequenceError
-from spliceai_jax.sequences import Gene, Genome, read_genes
 
 FASTA = b">one first words\nACGT\nacgtNNNN\n>empty\n>two\tx\n\nRYKM-*acG\n>three\nT"
 CODES = {"one": [1, 2, 3, 4, 1, 2, 3, 4, 0, 0, 0, 0], "empty": [], "two": [0] * 6 + [1, 2, 3], "three": [4]}
@@ -54,8 +55,8 @@ def read(path: Path, content: bytes) -> dict[str, list[int]]:
 )
 @pytest.mark.parametrize("chunk", [1, 7, 2**20])
 def test_forms(tmp_path, monkeypatch, content, chunk):
-    """Whatever the form, and wherever a chunk ends; what the file is called says nothing."""
-    monkeypatch.setattr(sequences, "_CHUNK", chunk)
+    """Every form is read, wherever a chunk ends; the name of the file does not matter."""
+    monkeypatch.setattr(fasta, "_CHUNK", chunk)
     found = read(tmp_path / "genome", content)
     assert found == CODES
     assert list(found) == sorted(CODES)
@@ -67,7 +68,7 @@ records = st.lists(st.lists(st.text("ACGTacgtNnRy", max_size=12), max_size=4), m
 
 @given(records=records, chunk=st.integers(1, 40), end=st.sampled_from([b"\n", b"\r\n"]))
 def test_any_file(tmp_path_factory, records, chunk, end):
-    """Against what one would write to read a small file."""
+    """The result is that of the obvious reader of small files."""
     lines = [line for number, rows in enumerate(records) for line in (f">s{number} x", *rows)]
     wanted = {
         f"s{number}": [max("NACGT".find(letter), 0) for letter in "".join(rows).upper()]
@@ -75,7 +76,7 @@ def test_any_file(tmp_path_factory, records, chunk, end):
     }
     path = tmp_path_factory.getbasetemp() / "any.fa"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sequences, "_CHUNK", chunk)
+        patch.setattr(fasta, "_CHUNK", chunk)
         if any(wanted.values()):
             assert read(path, end.join(line.encode() for line in lines)) == wanted
         else:
@@ -144,7 +145,7 @@ GENES = [
 
 @pytest.mark.parametrize("packed", [bytes, gzip.compress, bgzip])
 def test_genes(tmp_path, packed):
-    """Those of type gene that have a strand; named as OpenSpliceAI names them."""
+    """Features of type gene that have a strand are found, and named as OpenSpliceAI names them."""
     (tmp_path / "a.gff3").write_bytes(packed(GFF3.encode()))
     assert read_genes(tmp_path / "a.gff3") == GENES
 
@@ -168,7 +169,7 @@ def test_refused_gff3(tmp_path, content, said):
 
 
 def test_memory_holds_no_sequence(tmp_path):
-    """Arrays of Python's and numpy's, while a file of 30 MB in one line is read."""
+    """The peak of Python's and numpy's memory stays small while a file of 30 MB in one line is read."""
     import tracemalloc
 
     letters = np.frombuffer(b"ACGT", np.uint8)[np.random.default_rng(0).integers(0, 4, 3_000_000)].tobytes()

@@ -39,8 +39,9 @@ def test_nothing_is_asked_for_where_it_would_not_help(kernel, tmp_path, monkeypa
 @pytest.mark.parametrize("flags", [[], ["--no-compilation-cache"]])
 def test_compiled_programs_are_kept_unless_told_not_to(flags, tmp_path, small_data, small_model):
     code = (
-        "import sys; from spliceai_jax import cli, startup; startup._SECONDS_WORTH_KEEPING = 0.0; "
-        "sys.exit(cli.main(sys.argv[1:]))"
+        "import sys; from spliceai_jax import startup; from spliceai_jax.commands.main import main; "
+        "startup._SECONDS_WORTH_KEEPING = 0.0; "
+        "sys.exit(main(sys.argv[1:]))"
     )
     run = ["evaluate", "-m", small_model, "-test", small_data / "dataset_test.h5", *flags]
     cache = tmp_path / "cache"

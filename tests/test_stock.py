@@ -15,7 +15,7 @@ from conftest import CommandLine, make_windows, random_model, write_dataset
 
 from spliceai_jax.architecture import PADDING
 from spliceai_jax.convert import read_pt
-from spliceai_jax.pretrained import Pretrained
+from spliceai_jax.network.pretrained import Pretrained
 
 RUN = Path("SpliceAI_demo_80_0_rs42") / "0"
 LENGTH = 12_345

@@ -74,7 +74,7 @@ def test_whole_sequences(stock: Path, fasta: Path, worm: dict[str, str], tmp_pat
         sequence = sequence.removesuffix(":+")
         assert strand == "+"
         assert name == f"{sequence} of the worm:+_{kind.capitalize()}"
-        if place < len(worm[sequence]):  # it goes on behind the end, with Ns
+        if place < len(worm[sequence]):  # it goes on after the end, with N
             theirs[kind, sequence, place, strand] = score
     found: Scores = {}
     for kind, sequence, name, place, strand, score in read(ours):
@@ -89,7 +89,7 @@ def test_whole_sequences(stock: Path, fasta: Path, worm: dict[str, str], tmp_pat
 
 
 def test_genes_of_both_strands(stock: Path, fasta: Path, worm: dict[str, str], tmp_path: Path) -> None:
-    """Within a gene the scores are stock's. In the flank stock lacks the context behind it, and we have it."""
+    """Within a gene the scores are stock's. In the flank, stock lacks the context beyond it, which we have."""
     size, half = 400, 200
     genes = [
         ("chrI", 1001, 9000, "+"),

@@ -21,7 +21,7 @@ import jax
 from tpu_check import Case, allowed, count_collectives, shapes_of
 
 from spliceai_jax import ARCHITECTURES
-from spliceai_jax.parallel import JitEngine
+from spliceai_jax.training.engine import Engine
 
 
 def count(text):
@@ -31,7 +31,7 @@ def count(text):
 found = {}
 for step in ("train", "evaluate"):
     case = Case("cpu", "float32", 80, step, None, 1, "O1")
-    engine = JitEngine(ARCHITECTURES[80], case.recipe, "float32", jax.devices())
+    engine = Engine(ARCHITECTURES[80], case.recipe, "float32", jax.devices())
     state, batch = shapes_of(case, jax.device_count())
     lowered = engine.lower_train(state, batch) if step == "train" else engine.lower_evaluate(state.variables, batch)
     most = allowed(case, state.params, jax.device_count())

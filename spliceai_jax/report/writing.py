@@ -1,82 +1,92 @@
-"""Put the report together and write it: `report.html`, and its figures as PNG files in `report/`."""
+"""Make the report and write it: `report.html`, and its figures as PNG files in `report/`."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from spliceai_jax.architecture import ARCHITECTURES
-from spliceai_jax.dataset import Windows, read_windows
+from spliceai_jax.data.hdf5 import read_windows
+from spliceai_jax.data.windows import Windows
+from spliceai_jax.display import Advance, ignore
 from spliceai_jax.errors import RunFolderError, SpliceAIError, WeightsError
-from spliceai_jax.folder import write_whole
-from spliceai_jax.model import Variables
-from spliceai_jax.parallel import Engine, make_engine
-from spliceai_jax.pretrained import Pretrained
-from spliceai_jax.report.run import Run
-from spliceai_jax.report.scoring import TestView, score
+from spliceai_jax.files import write_whole
+from spliceai_jax.network.model import Variables
+from spliceai_jax.network.pretrained import Pretrained
+from spliceai_jax.report.comparison import Comparison, compare_on_test_set
+from spliceai_jax.report.mistakes import ModelName
+from spliceai_jax.runs.read import Run
+from spliceai_jax.runs.record import Record
+from spliceai_jax.training.engine import Engine
 
 
 @dataclass(frozen=True)
-class Scorer:
-    """What scores the test set, where a run has it at hand.
+class Scoring:
+    """What is needed to score the test set, where a run has it at hand.
 
     Attributes:
         engine: Runs the network.
-        untouched: The variables that the run started from.
+        untouched: The variables that the run started from; None: they are not at hand.
         test: The test set.
-        batch_size: Windows at a time.
+        batch_size: Rows in a batch.
         after_batch: Called with the number of windows done in each batch.
     """
 
     engine: Engine
-    untouched: Variables
+    untouched: Variables | None
     test: Windows
     batch_size: int
-    after_batch: Callable[[int], None]
+    after_batch: Advance = ignore
 
 
 def is_current(run: Run) -> bool:
-    """Whether the page shows all of a run's epochs already."""
+    """Return whether the page already shows all epochs of a run."""
     try:
-        return run.mark in run.folder.report.read_text()[:1000]
+        return _mark(run) in run.folder.report.read_text()[:1000]
     except (OSError, ValueError):
         return False
 
 
-def write_report(run: Run, scorer: Scorer | None = None) -> Path:
-    """Make the report about a run, under way or not.
+def _mark(run: Run) -> str:
+    """Return the attributes of the page's first element that record how far the run had come."""
+    return f'data-epochs="{len(run.history.epochs)}" data-finished="{str(run.finished).lower()}"'
 
-    The models are scored on the test set anew, each once. What cannot be had any more (the data set, the weights that
-    the run started from) is left out, and the page says so.
+
+def write_report(run: Run, scoring: Scoring | None = None) -> Path:
+    """Make the report about a run, finished or under way.
+
+    Each model is scored on the test set once more. What is no longer available (the data set, or the weights that the
+    run started from) is left out, and the page says so.
 
     Arguments:
         run: The run.
-        scorer: What scores the test set; None: read everything from disk.
+        scoring: What is needed to score the test set; None: it is read from disk.
 
     Returns:
-        The page.
+        The page's file.
 
     Raises:
         RunFolderError: The folder cannot be written.
     """
-    # matplotlib takes a second that other commands need not wait for.
+    # matplotlib takes a second to import, which other commands need not wait for.
     from spliceai_jax.report.figures import draw
     from spliceai_jax.report.page import render
 
-    view, left_out = _view(run, scorer)
-    plots = {plot.name: plot for plot in draw(run.history, _batches_per_epoch(run), view)}
-    page = render(run, view, plots, left_out)
+    comparison, left_out = _compare(run, scoring)
+    plots = {plot.name: plot for plot in draw(run.history, _batches_per_epoch(run), comparison)}
+    page = render(run, _mark(run), comparison, plots, left_out)
     try:
         run.folder.figures.mkdir(exist_ok=True)
         for plot in plots.values():
             write_whole(run.folder.figures / f"{plot.name}.png", plot.png)
         for file in run.folder.figures.glob("*.png"):
             if file.stem not in plots:
-                file.unlink()  # of an earlier report, which had more to show
+                file.unlink()  # an earlier report had more to show
         write_whole(run.folder.report, page)
     except OSError as error:
         raise RunFolderError(
             f"{run.folder.root}: the report cannot be written ({error.strerror}); make the folder writable, or copy it "
-            "to where it is"
+            "to a place that is"
         ) from error
     return run.folder.report
 
@@ -87,49 +97,58 @@ def _batches_per_epoch(run: Run) -> int:
     return len(run.history.update_losses) // max(len(run.history.epochs), 1)
 
 
-def _view(run: Run, scorer: Scorer | None) -> tuple[TestView | None, list[str]]:
-    """What scoring the test set shows, and what had to be left out, in words."""
+def _compare(run: Run, scoring: Scoring | None) -> tuple[Comparison | None, list[str]]:
+    """Score the models that can be had on the test set.
+
+    Returns:
+        The comparison, None where there is none to make, and what had to be left out, in words.
+    """
     left_out: list[str] = []
-    models: dict[str, Variables] = {}
-    flanking_size: int = run.identity["flanking_size"]
-    if scorer:
-        models["untouched"] = scorer.untouched
-    else:
-        try:
-            models["untouched"] = _parent(run)
-        except SpliceAIError as error:
-            left_out.append(f"The untouched model's curves: {error}.")
+    models: dict[ModelName, Variables] = {}
+    if scoring and scoring.untouched is not None:
+        models["untouched"] = scoring.untouched
+    elif not scoring:
+        with _or_left_out("The untouched model's curves", left_out):
+            models["untouched"] = _read_untouched(run)
     if run.best_model:
-        try:
-            models["tuned"] = Pretrained.from_pt(run.best_model, flanking_size).variables
-        except SpliceAIError as error:
-            left_out.append(f"The tuned model's curves: {error}.")
-    if not models:
+        with _or_left_out("The tuned model's curves", left_out):
+            models["tuned"] = Pretrained.from_pt(run.best_model, run.identity.flanking_size).variables
+    if models and not scoring:
+        with _or_left_out("Curves, score histograms, calibration, logos and errors", left_out):
+            scoring = _read_scoring(run, models.get("untouched"))
+    if not models or not scoring:
         return None, left_out
+    comparison = compare_on_test_set(scoring.engine, models, scoring.test, scoring.batch_size, scoring.after_batch)
+    return comparison, left_out
+
+
+@contextlib.contextmanager
+def _or_left_out(what: str, left_out: list[str]) -> Iterator[None]:
+    """Note what cannot be shown, and why, if the block fails."""
     try:
-        scorer = scorer or _scorer(run)
+        yield
     except SpliceAIError as error:
-        left_out.append(f"Curves, score histograms, calibration, logos and errors: {error}.")
-        return None, left_out
-    return score(scorer.engine, models, scorer.test, scorer.batch_size, scorer.after_batch), left_out
+        left_out.append(f"{what}: {error}.")
 
 
-def _parent(run: Run) -> Variables:
-    if not run.record:
-        raise WeightsError(f"{run.folder.record}: not there, so that the weights' place is not known")
-    path = run.record.parent["path"]
-    model = Pretrained.from_pt(path, run.identity["flanking_size"])
-    if model.fingerprint != run.identity["pretrained_model"]:
-        raise WeightsError(f"{path}: no longer the weights that the run started from")
+def _read_untouched(run: Run) -> Variables:
+    path = _record(run).parent.path
+    model = Pretrained.from_pt(path, run.identity.flanking_size)
+    if model.fingerprint != run.identity.pretrained_model:
+        raise WeightsError(f"{path}: no longer holds the weights that the run started from")
     return model.variables
 
 
-def _scorer(run: Run) -> Scorer:
+def _read_scoring(run: Run, untouched: Variables | None) -> Scoring:
+    architecture = ARCHITECTURES[run.identity.flanking_size]
+    test = read_windows(_record(run).datasets["test"].path, architecture.flanking_size)
+    if test.fingerprint != run.identity.test_dataset:
+        raise RunFolderError(f"{test.source}: no longer holds the test set of the run")
+    engine = Engine(architecture, run.identity.choices, run.identity.precision)
+    return Scoring(engine, untouched, test, architecture.batch_size)
+
+
+def _record(run: Run) -> Record:
     if not run.record:
-        raise RunFolderError(f"{run.folder.record}: not there, so that the test set's place is not known")
-    architecture = ARCHITECTURES[run.identity["flanking_size"]]
-    test = read_windows(run.record.datasets["test"].path, architecture.flanking_size)
-    if test.fingerprint != run.identity["test_dataset"]:
-        raise RunFolderError(f"{test.source}: no longer the test set of the run")
-    engine = make_engine(architecture, run.recipe, run.identity["precision"], "jit")
-    return Scorer(engine, {}, test, architecture.batch_size, lambda done: None)
+        raise RunFolderError(f"{run.folder.record}: missing or unreadable; it alone says where the run's files are")
+    return run.record

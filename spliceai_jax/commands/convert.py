@@ -1,0 +1,27 @@
+"""`spliceai-jax convert`."""
+
+from collections.abc import Callable
+from typing import Any
+
+from spliceai_jax.commands.flags import Arguments, add_command
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands,
+        "convert",
+        run,
+        "turn a .pt file into an orbax checkpoint directory, or such a directory into a .pt file",
+        "spliceai-jax convert model_best.pt model_best_orbax",
+    )
+    parser.add_argument("source", metavar="IN", help=".pt file or checkpoint directory")
+    parser.add_argument("target", metavar="OUT", help="what to make; must not exist")
+
+
+def run(arguments: Arguments, wording: Callable[[str], str]) -> None:
+    """Run it."""
+    from spliceai_jax.network.pretrained import convert_weights
+
+    model = convert_weights(**arguments)
+    print(f"{arguments['target']}: the {model.flanking_size}-nt model of {arguments['source']}")

@@ -1,0 +1,102 @@
+"""What the commands' parsers share, and the translation of arguments' names into flags."""
+
+import argparse
+import re
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from spliceai_jax.architecture import ARCHITECTURES
+
+AddFlag = Callable[..., argparse.Action]
+"""`add_argument` of a parser or of a group of flags."""
+
+Arguments = dict[str, Any]
+"""The values of a command's flags by the names of the settings that they give."""
+
+Run = Callable[[Arguments, Callable[[str], str]], None]
+"""Runs a command with its arguments; the second argument turns names of arguments in a text into flags."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, and whose flags cannot be shortened."""
+
+    def __init__(self, **options: Any) -> None:
+        """Take argparse's options."""
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line, without the usage, and exit."""
+        self.exit(2, f"spliceai-jax: {message}; see {self.prog} --help\n")
+
+
+def add_command(commands: Any, name: str, run: Run, summary: str, example: str) -> Parser:
+    """Add a command.
+
+    Arguments:
+        commands: What `add_subparsers` returned.
+        name: The command's name.
+        run: Runs it.
+        summary: What it does.
+        example: How it is called.
+    """
+    parser: Parser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary,
+        epilog=f"example: {example}",
+        argument_default=argparse.SUPPRESS,  # what is not given is left to the settings' own defaults
+    )
+    parser.set_defaults(run=run, parser=parser)
+    add_debug(parser.add_argument)
+    return parser
+
+
+def add_debug(add: AddFlag, **options: Any) -> None:
+    """Add --debug."""
+    add("--debug", action="store_true", help="show the traceback of an error", **options)
+
+
+def add_flanking_size(add: AddFlag) -> None:
+    """Add --flanking-size."""
+    add(
+        "--flanking-size",
+        "-f",
+        type=int,
+        choices=ARCHITECTURES,
+        help="the flanking size that the weights must have (default: any)",
+    )
+
+
+def add_compilation_cache(add: AddFlag) -> None:
+    """Add --compilation-cache."""
+    add(
+        "--compilation-cache",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="keep compiled programs for later runs in the user's cache folder",
+    )
+
+
+def in_flags(parser: argparse.ArgumentParser) -> Callable[[str], str]:
+    """Return a function that writes arguments in backquotes as the parser's flags.
+
+    `learning_rate` becomes --learning-rate, `recipe='best'` --recipe best, `resume=True` --resume and
+    `early_stopping=False` --no-early-stopping. Names that are not among the parser's flags stay as they are.
+    """
+    flags = {
+        action.dest: next(option for option in action.option_strings if option.startswith("--"))
+        for action in parser._actions
+        if action.option_strings
+    }
+
+    def flag(match: re.Match[str]) -> str:
+        name, value = match.groups()
+        if name not in flags:
+            return match[0]
+        if value in (None, "True"):
+            return flags[name]
+        if value == "False":
+            return flags[name].replace("--", "--no-", 1)
+        return f"{flags[name]} {value.strip(chr(39))}"
+
+    return lambda text: re.sub(r"`(\w+)(?:=([^`]+))?`", flag, text)

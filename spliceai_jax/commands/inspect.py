@@ -1,0 +1,36 @@
+"""`spliceai-jax inspect`."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from spliceai_jax.commands.flags import Arguments, add_command
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands,
+        "inspect",
+        run,
+        "say what a .pt file is: its size, its card, which released model",
+        "spliceai-jax inspect model_best.pt",
+    )
+    parser.add_argument("path", metavar="FILE.pt", help="weights")
+    parser.add_argument("--json", action="store_true", default=False, help="print JSON, the whole card included")
+
+
+def run(arguments: Arguments, wording: Callable[[str], str]) -> None:
+    """Run it."""
+    from spliceai_jax.runs.card import inspect_pt
+
+    as_json = arguments.pop("json")
+    found = inspect_pt(**arguments)
+    if as_json:
+        print(json.dumps(asdict(found), indent=2))
+        return
+    facts = found.facts()
+    width = max(map(len, facts))
+    for name, fact in facts.items():
+        print(f"{name:>{width}}  {fact}")

@@ -1,0 +1,66 @@
+"""`spliceai-jax predict`."""
+
+from collections.abc import Callable
+from typing import Any, get_args
+
+from spliceai_jax.commands.flags import Arguments, add_command, add_compilation_cache, add_flanking_size
+from spliceai_jax.scoring.settings import PredictSettings, StrandChoice
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands,
+        "predict",
+        run,
+        "score every position of a genome, or of its genes, and write BED files",
+        "spliceai-jax predict -i genome.fa.gz -m model_best.pt -a annotation.gff3.gz -o predictions -t 0.1",
+    )
+    add_flag = parser.add_argument
+    add_flag(
+        "--input-sequence", "-i", required=True, metavar="FASTA", help="genome, plain or compressed by gzip or bgzip"
+    )
+    add_flag(
+        "--model",
+        "-m",
+        required=True,
+        action="append",
+        dest="models",
+        metavar="PT",
+        help="weights; given several times, the mean of the models' probabilities is taken",
+    )
+    add_flag("--output-dir", "-o", required=True, metavar="DIR", help="folder that SpliceAI_5000_SIZE is made in")
+    add_flanking_size(add_flag)
+    add_flag("--threshold", "-t", type=float, metavar="SCORE", help="the lowest score that is written (default: 1e-6)")
+    add_flag(
+        "--annotation-file",
+        "--annotation",
+        "-a",
+        metavar="GFF3",
+        help="score its genes, each on its strand (default: whole sequences)",
+    )
+    add_flag(
+        "--gene-flank",
+        type=int,
+        metavar="N",
+        help="bases to each side of a gene that are scored with it (default: half the flanking size)",
+    )
+    add_flag(
+        "--strand",
+        choices=get_args(StrandChoice),
+        help="strands to score (default: with an annotation both, without one +)",
+    )
+    add_flag(
+        "--bigwig",
+        action="store_true",
+        help="write bigWig tracks too, one for each kind of site and strand (needs pyBigWig)",
+    )
+    add_compilation_cache(add_flag)
+
+
+def run(arguments: Arguments, wording: Callable[[str], str]) -> None:
+    """Run it."""
+    from spliceai_jax.display import ConsoleDisplay
+    from spliceai_jax.scoring.predict import predict
+
+    predict(PredictSettings(**arguments), ConsoleDisplay(wording))

@@ -1,0 +1,31 @@
+"""`spliceai-jax report`."""
+
+from collections.abc import Callable
+from typing import Any
+
+from spliceai_jax.commands.flags import Arguments, add_command
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands,
+        "report",
+        run,
+        "make the page about a run, finished or under way: report.html in its folder",
+        "spliceai-jax report out/SpliceAI_worm_400_0_rs42/0",
+    )
+    parser.add_argument("root", metavar="RUN_FOLDER", help="folder that holds the run's run.json")
+
+
+def run(arguments: Arguments, wording: Callable[[str], str]) -> None:
+    """Run it."""
+    import jax
+
+    from spliceai_jax.report.writing import write_report
+    from spliceai_jax.runs.read import read_run
+
+    shown = read_run(**arguments)
+    if not shown.finished:
+        jax.config.update("jax_platforms", "cpu")  # the run may be at work on the accelerator, and have filled it
+    print(write_report(shown))

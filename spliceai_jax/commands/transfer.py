@@ -1,0 +1,133 @@
+"""`spliceai-jax transfer`."""
+
+import argparse
+from collections.abc import Callable
+from typing import Any, get_args
+
+from spliceai_jax.commands.flags import Arguments, add_command, add_compilation_cache, add_flanking_size
+from spliceai_jax.fine_tuning.settings import TransferSettings
+from spliceai_jax.training.recipes import RECIPES, LossName, Parallel, Precision
+from spliceai_jax.training.schedules import SCHEDULERS
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands,
+        "transfer",
+        run,
+        "fine-tune a model on a data set and keep the best",
+        "spliceai-jax transfer -m model_400nt_rs10.pt -train dataset_train.h5 -test dataset_test.h5 -o out -p worm "
+        "--recipe best",
+    )
+    add_flag = parser.add_argument_group("files").add_argument
+    add_flag("--pretrained-model", "-m", required=True, metavar="PT", help="weights to start from")
+    add_flag("--train-dataset", "-train", required=True, metavar="H5", help="data set to train on")
+    add_flag(
+        "--validation-dataset",
+        metavar="H5",
+        help="data set whose loss picks the best model (default: the training file's sibling with 'validation' for "
+        "'train' in its name, else a tenth of the training file)",
+    )
+    add_flag("--test-dataset", "-test", required=True, metavar="H5", help="data set to test on")
+    add_flag("--output-dir", "-o", required=True, metavar="DIR", help="folder that the run's own folder is made in")
+    add_flag("--project-name", "-p", required=True, metavar="NAME", help="part of that folder's name")
+    add_flag(
+        "--exp-num", "-e", type=int, metavar="N", help="a number that is part of that folder's name too (default: 0)"
+    )
+    add_flag(
+        "--resume",
+        action="store_true",
+        help="continue the run in the output folder; start it where there is none",
+    )
+    add_flag(
+        "--tensorboard", action="store_true", help="write TensorBoard events too (needs spliceai-jax[tensorboard])"
+    )
+    add_flag = parser.add_argument_group("what trains, and how").add_argument
+    add_flag("--recipe", choices=RECIPES, help=f"defaults of the flags below (default: openspliceai); {_recipes()}")
+    add_flag(
+        "--unfreeze",
+        "-u",
+        type=int,
+        metavar="N",
+        help="train the last N residual units; 0: the head alone (default: the recipe's)",
+    )
+    add_flag("--unfreeze-all", "-A", action=argparse.BooleanOptionalAction, help="train everything")
+    add_flag("--loss", "-l", choices=get_args(LossName), help="training loss (default: the recipe's)")
+    add_flag(
+        "--learning-rate",
+        type=float,
+        metavar="RATE",
+        help="where the schedule starts, or its peak (default: the recipe's)",
+    )
+    add_flag("--scheduler", "-s", choices=SCHEDULERS, help="learning-rate schedule (default: the recipe's)")
+    add_flag("--weight-decay", type=float, metavar="W", help="AdamW's weight decay (default: the recipe's)")
+    add_flag(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="windows a batch, over all devices (default: the recipe's)",
+    )
+    add_flag(
+        "--epochs",
+        "-n",
+        type=int,
+        metavar="N",
+        help="the number of epochs, unless the run stops early (default: the recipe's)",
+    )
+    add_flag(
+        "--early-stopping",
+        "-E",
+        action=argparse.BooleanOptionalAction,
+        help="stop when the validation loss no longer falls",
+    )
+    add_flag(
+        "--patience",
+        "-P",
+        type=int,
+        metavar="N",
+        help="epochs to wait for a better validation loss (default: the recipe's)",
+    )
+    add_flag("--random-seed", "-r", type=int, metavar="N", help="seed of everything random (default: 42)")
+    add_flag = parser.add_argument_group("how it is computed").add_argument
+    add_flanking_size(add_flag)
+    add_flag(
+        "--precision", choices=get_args(Precision), help="the type that convolutions compute in (default: float32)"
+    )
+    add_flag("--parallel", choices=get_args(Parallel), help="how several devices are used (default: jit)")
+    add_flag(
+        "--activation-cache",
+        "--kept-trunk",
+        type=float,
+        metavar="GB",
+        help="the most room on disk for the output of the frozen part of the network, so that it is computed only once "
+        "for each window; 0: compute it every time (default: what the run began with, else 20 on CPUs, 0 elsewhere)",
+    )
+    add_compilation_cache(add_flag)
+    add_flag = parser.add_argument_group("several processes").add_argument
+    add_flag(
+        "--coordinator",
+        metavar="HOST:PORT",
+        help="where the processes of a run on several hosts meet, on the host of process 0 (default: known on TPU pods "
+        "and under SLURM and Open MPI)",
+    )
+    add_flag("--num-processes", type=int, metavar="N", help="the number of processes; 1: this one works alone")
+    add_flag("--process-id", type=int, metavar="I", help="the number of this process, 0 to N-1")
+
+
+def _recipes() -> str:
+    """Describe the recipes."""
+    return "; ".join(
+        f"{name}: {recipe.epochs} epochs, {recipe.loss}, {recipe.rates}, "
+        f"{'all weights' if recipe.unfreeze_all else f'last {recipe.unfreeze}'}"
+        f"{', with the faults of that release' if recipe.frozen_batchnorm == 'batch' else ''}"
+        for name, recipe in RECIPES.items()
+    )
+
+
+def run(arguments: Arguments, wording: Callable[[str], str]) -> None:
+    """Run it."""
+    from spliceai_jax.display import ConsoleDisplay
+    from spliceai_jax.fine_tuning.run import transfer
+
+    transfer(TransferSettings(**arguments), ConsoleDisplay(wording))

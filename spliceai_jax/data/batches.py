@@ -1,0 +1,99 @@
+"""Batches of windows, and which windows make up each batch of an epoch."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Literal, TypeVar
+
+import jax
+import numpy as np
+from jax import Array
+from jaxtyping import Bool, Float, Int, Shaped, UInt8
+
+from spliceai_jax.architecture import PADDING
+from spliceai_jax.data.packing import Layout
+
+Batching = Literal["pooled", "per_shard"]
+
+Inputs = TypeVar("Inputs")
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Batch(Generic[Inputs]):
+    """Rows of windows on their way through a training or evaluation step; see `packing` for how they lie there.
+
+    Attributes:
+        inputs: Bases, uint8 (rows, 5000 + flanking_size), or the activations that the network's first entries made
+            of them.
+        labels: (rows, 5000), each at the middle of what the network sees for it; PADDING where there is none.
+        multiplicity: How many windows' positions each position stands for in batch statistics: (rows, 5000 +
+            flanking_size), or (rows, 1) where it is the same throughout a row. Rows that only fill a batch up have 0.
+        inside: False between windows that share a row, (rows, 5000 + flanking_size); None where it does not matter.
+    """
+
+    inputs: Inputs
+    labels: UInt8[Array | np.ndarray, "rows positions"]
+    multiplicity: Float[Array | np.ndarray, "rows columns"]
+    inside: Bool[Array | np.ndarray, "rows columns"] | None = None
+
+    def filled_up(self, multiple: int) -> "Batch[Inputs]":
+        """Add rows that count nowhere, until their number is a multiple of `multiple`."""
+        missing = -len(self.labels) % multiple
+        if not missing:
+            return self
+
+        def filled(array: np.ndarray, value: int = 0) -> np.ndarray:
+            return np.pad(array, ((0, missing), *[(0, 0)] * (array.ndim - 1)), constant_values=value)
+
+        return replace(jax.tree.map(filled, self), labels=filled(np.asarray(self.labels), PADDING))
+
+
+@dataclass(frozen=True, eq=False)
+class PackedBatch(Generic[Inputs]):
+    """A batch, and the way back from its rows to the windows that lie in them.
+
+    Attributes:
+        batch: The batch.
+        layout: How the windows lie in it.
+        labels: The labels of `positions`.
+    """
+
+    batch: Batch[Inputs]
+    layout: Layout
+    labels: UInt8[np.ndarray, "windows positions"]
+
+    @property
+    def positions(self) -> Int[np.ndarray, " windows"]:
+        """The windows in the batch, as positions in their set."""
+        return self.layout.windows
+
+    def by_window(self, rows: Any) -> Shaped[np.ndarray, "windows positions *rest"]:
+        """Sort what was computed for each labelled position of the rows by window; see `Layout.unpack`."""
+        return self.layout.unpack(np.asarray(rows))
+
+
+def epoch_batches(
+    shards: Int[np.ndarray, " windows"], size: int, batching: Batching, seed: int, epoch: int
+) -> list[Int[np.ndarray, " batch"]]:
+    """Draw the windows of each batch of an epoch: a function of its arguments alone.
+
+    Arguments:
+        shards: The number of the shard that each window of the set comes from.
+        size: Windows in a batch.
+        batching: "pooled": all windows are shuffled together and the last batch may be smaller. "per_shard": each
+            shard is shuffled and batched alone and its remainder is dropped, and the shards come in the same order in
+            every epoch (OpenSpliceAI 0.0.7).
+        seed: The run's random seed.
+        epoch: The epoch, counted from 0.
+
+    Returns:
+        The positions, in the set, of each batch's windows.
+    """
+    shuffle = np.random.default_rng([seed, epoch])
+    if batching == "pooled":
+        order = shuffle.permutation(len(shards))
+        return [order[start : start + size] for start in range(0, len(order), size)]
+    batches = []
+    for shard in np.random.default_rng(seed).permutation(np.unique(shards)):
+        order = shuffle.permutation(np.flatnonzero(shards == shard))
+        batches += [order[start : start + size] for start in range(0, len(order) - size + 1, size)]
+    return batches

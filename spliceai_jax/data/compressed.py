@@ -1,0 +1,35 @@
+"""Text files that may be compressed by gzip or bgzip."""
+
+import gzip
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, cast
+
+from spliceai_jax.errors import SequenceError
+
+
+@contextmanager
+def opened(path: Path, kind: str) -> Iterator[IO[bytes]]:
+    """Open a file and unpack it if its first bytes say gzip.
+
+    Arguments:
+        path: The file.
+        kind: What it should be, for messages: "a FASTA file".
+
+    Raises:
+        SequenceError: There is no such file, or something goes wrong while it is read.
+    """
+    if not os.path.exists(path) or os.path.isdir(path):
+        raise SequenceError(f"{path}: no such file; give {kind}, plain or compressed by gzip or bgzip")
+    try:
+        with open(path, "rb") as file:
+            if file.peek(2)[:2] != b"\x1f\x8b":
+                yield file
+                return
+            with gzip.open(file) as unpacked:
+                yield cast(IO[bytes], unpacked)
+    except (OSError, EOFError, zlib.error) as error:
+        raise SequenceError(f"{path}: cannot be read, it may be damaged or cut short ({error!s:.200})") from error

@@ -1,0 +1,143 @@
+"""Genomes from FASTA files, checked as they are read.
+
+A genome is read once, from beginning to end, and kept on disk, a byte a base, in a file without a name. Any stretch of
+it is then at hand whatever the form of the FASTA file, memory does not grow with it, and no index is written beside it.
+"""
+
+import os
+import re
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from spliceai_jax.data.compressed import opened
+from spliceai_jax.encoding import COMPLEMENT, LETTER_CODES, NO_LETTER, Strand
+from spliceai_jax.errors import RunFolderError, SequenceError
+
+_CHUNK = 2**20
+_SPACE = b" \t\r\n\v\f"
+_CODES = LETTER_CODES.tobytes()
+_NO_LETTER = re.compile(b"[^" + re.escape(bytes(i for i in range(256) if _CODES[i] != NO_LETTER) + _SPACE) + b"]")
+
+
+class Genome:
+    """The sequences of a FASTA file, encoded, in an unnamed file.
+
+    Attributes:
+        source: The FASTA file.
+        lengths: Name of each sequence (the first word of its header) -> its number of bases, sorted by name.
+        known: The number of bases that are A, C, G or T.
+    """
+
+    def __init__(self, path: str | Path, scratch: Path) -> None:
+        """Read the whole file. Memory: a constant, and about 200 bytes a sequence.
+
+        Arguments:
+            path: The FASTA file; pipes are read too.
+            scratch: The folder to put the unnamed file in; it takes a byte a base.
+
+        Raises:
+            SequenceError: The file is missing, damaged or not FASTA, or it holds no bases, two sequences of the same
+                name, a sequence without a name, or letters that are not DNA's; the message names the line.
+            RunFolderError: There is no room in `scratch`.
+        """
+        self.source = Path(path)
+        self.lengths: dict[str, int] = {}
+        self.known = 0
+        self._offsets: dict[str, int] = {}
+        self._file = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - `close` closes it
+        try:
+            self._read()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Delete the unnamed file."""
+        self._file.close()
+
+    def bases(self, name: str, start: int, end: int, strand: Strand = "+") -> UInt8[np.ndarray, " length"]:
+        """Return a stretch of a sequence as codes (see `encoding`).
+
+        Arguments:
+            name: The sequence.
+            start: Its first base, counted from 0; anything before 0 or past the sequence's end is N.
+            end: The base after its last.
+            strand: "-" gives the reverse complement of the same stretch.
+        """
+        first, last = max(start, 0), min(end, self.lengths[name])
+        codes = np.zeros(end - start, np.uint8)
+        if first < last:
+            stretch = os.pread(self._file.fileno(), last - first, self._offsets[name] + first)
+            codes[first - start : last - start] = np.frombuffer(stretch, np.uint8)
+        return codes if strand == "+" else COMPLEMENT[codes[::-1]]
+
+    def _read(self) -> None:
+        name, line, header, at_line_start = None, 1, None, True
+        with opened(self.source, "a FASTA file") as file:
+            while chunk := file.read(_CHUNK):
+                at = 0
+                while at < len(chunk):
+                    if header is not None:
+                        end = chunk.find(b"\n", at)
+                        header += chunk[at:] if end < 0 else chunk[at:end]
+                        if end < 0:
+                            break
+                        name, header = self._begin(header, line), None
+                        line, at, at_line_start = line + 1, end + 1, True
+                    elif at_line_start and chunk[at] == ord(">"):
+                        header, at = b"", at + 1
+                    else:
+                        following = chunk.find(b"\n>", at)
+                        end = len(chunk) if following < 0 else following + 1
+                        self._add(name, chunk[at:end], line)
+                        line += chunk.count(b"\n", at, end)
+                        at, at_line_start = end, chunk[end - 1] == ord("\n")
+            if header is not None:
+                self._begin(header, line)
+        if not any(self.lengths.values()):
+            raise SequenceError(
+                f"{self.source}: holds no bases in its {len(self.lengths)} sequences; give a FASTA file"
+            )
+        self.lengths = dict(sorted(self.lengths.items()))
+
+    def _begin(self, header: bytes, line: int) -> str:
+        words = header.decode("utf-8", "surrogateescape").split(maxsplit=1)
+        if not words:
+            raise SequenceError(f"{self.source}: line {line}: a sequence without a name; expected one behind the >")
+        name = words[0]
+        if name in self.lengths:
+            raise SequenceError(
+                f"{self.source}: line {line}: a second sequence named {name!r}; names (a header's first word) must "
+                "differ, rename one"
+            )
+        self._offsets[name], self.lengths[name] = self._file.tell(), 0
+        return name
+
+    def _add(self, name: str | None, letters: bytes, line: int) -> None:
+        codes = letters.translate(_CODES, _SPACE)
+        if not codes:
+            return
+        if name is None:
+            raise SequenceError(f"{self.source}: line {line}: expected FASTA, whose first line begins with >")
+        if NO_LETTER in codes and (found := _NO_LETTER.search(letters)):
+            line += letters.count(b"\n", 0, found.start())
+            raise SequenceError(
+                f"{self.source}: line {line}: {found[0].decode('latin-1')!r} is no letter of DNA; expected A, C, G, T, "
+                "N or another of IUPAC's codes"
+            )
+        self.lengths[name] += len(codes)
+        self.known += len(codes) - codes.count(0)
+        self._write(codes)
+
+    def _write(self, codes: bytes) -> None:
+        try:
+            self._file.write(codes)
+            self._file.flush()
+        except OSError as error:
+            raise RunFolderError(
+                f"`output_dir`: cannot keep the bases of {self.source} there, a byte each ({error.strerror}); make "
+                "room or give another folder"
+            ) from error

@@ -1,0 +1,228 @@
+"""Windows side by side in the rows of a batch, without the padding beyond the ends of their genes.
+
+A window is 5000 positions long whatever its gene: in small genomes more than half of all positions lie beyond the end
+of a gene. The network sees `flanking_size // 2` bases to either side and no more, so there is nothing to compute there.
+
+To be *scored*, windows are cut at their last labelled position and laid side by side, each with its context:
+
+    row 0   [context|window 3, labelled part|context][context|window 0|context]......
+    row 1   [context|window 7, labelled part                          |context]......
+
+For *training*, BatchNorm's statistics must be over all positions of all windows, padding included. But beyond the last
+known base, as far as the network sees, the activations of every window are those of an empty window (all N) at the same
+position. So one empty window stands for all of them: each of its positions has as its multiplicity the number of
+windows that were cut before it.
+
+    row 0   [window 3, cut where it becomes like an empty one]  gap  [window 0, cut]........
+    row 1   [window 7, whole                                                       ]
+    row 2   [the empty window, whole: multiplicity 0 0 0 0 0 1 1 1 2 2 2 2 2 2 2 2 ]
+
+Each piece extends past the positions that count in it, for as far as these see. In the gap, which is as wide as the
+widest convolution reaches, `inside` is False: the network puts zeros there before each convolution, as it does beyond
+the end of a row.
+
+Either way the result is that of whole windows, to float rounding.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+
+from spliceai_jax.architecture import WINDOW, Architecture
+
+BLANK = -1
+"""Stands for the empty window where a window's number is expected."""
+
+_SORTED_TOGETHER = 4096
+"""Windows that are packed together, so that neighbours in their file stay near each other."""
+
+_SHAPES = 18
+"""The most numbers of rows that training batches of a run may have; the step is compiled for each that occurs."""
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Where windows lie in a batch. A piece is the part of a window, from its first base on, that lies in a row.
+
+    Attributes:
+        rows: Rows of the batch; some may be empty.
+        columns: Bases of a whole window, 5000 + flanking_size.
+        windows: The window of each piece, as a position in the set, or BLANK.
+        row: The row that each piece lies in.
+        start: The column of its first base.
+        size: Its number of bases, context included.
+        multiplicity: See `Batch.multiplicity`.
+        inside: See `Batch.inside`.
+    """
+
+    rows: int
+    columns: int
+    windows: Int[np.ndarray, " pieces"]
+    row: Int[np.ndarray, " pieces"]
+    start: Int[np.ndarray, " pieces"]
+    size: Int[np.ndarray, " pieces"]
+    multiplicity: Float[np.ndarray, "rows columns_or_1"]
+    inside: Bool[np.ndarray, "rows columns"] | None = None
+
+    @property
+    def pieces(self) -> Iterator[tuple[int, int, int, int]]:
+        """The window, row, start and size of each piece."""
+        return zip(*(column.tolist() for column in (self.windows, self.row, self.start, self.size)), strict=True)
+
+    def unpack(
+        self, scored: Shaped[np.ndarray, "rows positions *rest"]
+    ) -> Shaped[np.ndarray, "pieces positions *rest"]:
+        """Sort what was computed for each labelled position of the rows by piece; what a piece lacks is 0."""
+        found = np.zeros((len(self.windows), *scored.shape[1:]), scored.dtype)
+        context = self.columns - WINDOW
+        for piece, (_, row, start, size) in enumerate(self.pieces):
+            found[piece, : size - context] = scored[row, start : start + size - context]
+        return found
+
+
+def whole_windows(windows: Int[np.ndarray, " windows"], rows: int, columns: int) -> Layout:
+    """Give every window a row of its own; the rows left over count nowhere."""
+    number = np.arange(len(windows))
+    multiplicity = (np.arange(rows) < len(windows)).astype(np.float32)[:, None]
+    return Layout(rows, columns, windows, number, np.zeros_like(number), np.full_like(number, columns), multiplicity)
+
+
+def for_scoring(lengths: Int[np.ndarray, " windows"], flanking_size: int, rows: int) -> Iterator[Layout]:
+    """Lay out all windows of a set to be scored.
+
+    Arguments:
+        lengths: The number of positions of each window up to its last labelled one.
+        flanking_size: Bases of context, both sides together.
+        rows: Rows in a batch.
+    """
+    return _batches(np.arange(len(lengths)), lengths + flanking_size, rows, WINDOW + flanking_size, gap=0)
+
+
+def piece_sizes(
+    extents: Int[np.ndarray, " windows"], architecture: Architecture, first_entry: int
+) -> Int[np.ndarray, " windows"]:
+    """How many bases of each window must be computed if an empty window stands for the rest.
+
+    Arguments:
+        extents: The number of bases of each window, context included, up to its last known or labelled one.
+        architecture: The network's size.
+        first_entry: The first entry of the network that is computed; its input is at hand.
+    """
+    needed = extents + architecture.reach() + architecture.reach(first_entry)
+    return np.minimum(needed, WINDOW + architecture.flanking_size)
+
+
+def for_activations(extents: Int[np.ndarray, " windows"], architecture: Architecture, rows: int) -> Iterator[Layout]:
+    """Lay out all windows of a set, and an empty one, so that their activations are those of whole windows.
+
+    Arguments:
+        extents: See `piece_sizes`.
+        architecture: The network's size.
+        rows: Rows in a batch.
+    """
+    columns = WINDOW + architecture.flanking_size
+    windows = np.append(np.arange(len(extents)), BLANK)
+    sizes = np.append(piece_sizes(extents, architecture, first_entry=0), columns)
+    for layout in _batches(windows, sizes, rows, columns, architecture.gap()):
+        yield replace(layout, inside=_covered(layout, layout.size))
+
+
+def for_training(
+    windows: Int[np.ndarray, " batch"],
+    extents: Int[np.ndarray, " windows"],
+    batch_size: int,
+    architecture: Architecture,
+    first_entry: int,
+) -> Layout:
+    """Lay out a training batch, with an empty window for what was cut off; whole windows where that saves nothing.
+
+    Arguments:
+        windows: The windows in the batch, as positions in the set.
+        extents: See `piece_sizes`; those of all windows of the set. Their mean decides how many rows a batch has at
+            least: a program is compiled for each number of rows, so there should be few of them.
+        batch_size: The number of windows in a full batch.
+        architecture: The network's size.
+        first_entry: See `piece_sizes`.
+    """
+    columns, gap = WINDOW + architecture.flanking_size, architecture.gap(first_entry)
+    all_sizes = piece_sizes(extents, architecture, first_entry)
+    sizes = all_sizes[windows]
+    filled = _fill_rows(sizes, columns, gap)
+    typical = batch_size * (float(all_sizes.mean()) + gap) / columns
+    step = -(-batch_size // _SHAPES)
+    rows = step * -(-max(len(filled) + 1, int(typical) + 1) // step)
+    if rows >= batch_size:
+        return whole_windows(windows, batch_size, columns)
+    layout = _layout(filled, rows, columns, windows, sizes)
+    # The positions of a piece that count in it; the empty window counts for the others.
+    counted = np.where(layout.size < columns, layout.size - architecture.reach(first_entry), columns)
+    multiplicity, inside, blank_row = (
+        _covered(layout, counted).astype(np.float32),
+        _covered(layout, layout.size),
+        len(filled),
+    )
+    multiplicity[blank_row] = (counted[:, None] <= np.arange(columns)).sum(0)
+    inside[blank_row] = True
+    return Layout(
+        rows,
+        columns,
+        np.append(layout.windows, BLANK),
+        np.append(layout.row, blank_row),
+        np.append(layout.start, 0),
+        np.append(layout.size, columns),
+        multiplicity,
+        inside,
+    )
+
+
+Row = list[tuple[int, int]]
+"""The pieces in a row: (index, first column) of each."""
+
+
+def _fill_rows(sizes: Int[np.ndarray, " pieces"], columns: int, gap: int) -> list[Row]:
+    """Fill one row after the other, always with the longest piece that still fits."""
+    order = np.argsort(sizes, kind="stable").tolist()
+    left: Any = sizes[order].tolist()
+    rows: list[Row] = []
+    while left:
+        row: Row = []
+        used = 0
+        while fits := bisect_right(left, columns - used):
+            row.append((order.pop(fits - 1), used))
+            used += left.pop(fits - 1) + gap
+        rows.append(row)
+    return rows
+
+
+def _batches(
+    windows: Int[np.ndarray, " windows"], sizes: Int[np.ndarray, " windows"], rows: int, columns: int, gap: int
+) -> Iterator[Layout]:
+    for first in range(0, len(windows), _SORTED_TOGETHER):
+        some = slice(first, first + _SORTED_TOGETHER)
+        filled = _fill_rows(sizes[some], columns, gap)
+        for batch in range(0, len(filled), rows):
+            yield _layout(filled[batch : batch + rows], rows, columns, windows[some], sizes[some])
+
+
+def _layout(
+    filled: list[Row],
+    rows: int,
+    columns: int,
+    windows: Int[np.ndarray, " windows"],
+    sizes: Int[np.ndarray, " windows"],
+) -> Layout:
+    pieces = [(index, number, start) for number, row in enumerate(filled) for index, start in row]
+    index, row, start = np.array(pieces, np.int64).reshape(-1, 3).T
+    return Layout(rows, columns, windows[index], row, start, sizes[index], np.ones((rows, 1), np.float32))
+
+
+def _covered(layout: Layout, sizes: Int[np.ndarray, " pieces"]) -> Bool[np.ndarray, "rows columns"]:
+    """Mark the given number of columns from the start of each piece on."""
+    covered = np.zeros((layout.rows, layout.columns), bool)
+    for row, start, size in zip(layout.row, layout.start, sizes, strict=True):
+        covered[row, start : start + size] = True
+    return covered

@@ -1,0 +1,56 @@
+"""The split of a training file into training and validation windows."""
+
+import numpy as np
+from jaxtyping import Int
+
+from spliceai_jax.architecture import PADDING, WINDOW
+from spliceai_jax.data.windows import Windows, check_sites
+
+VALIDATION_SHARE = 0.1
+
+SHARDS_TO_SPLIT_BY = 10
+"""With this many shards or more the split is by whole shards."""
+
+
+def gene_starts(windows: Windows) -> Int[np.ndarray, " genes"]:
+    """Find the positions in a set, taken in the file's order, at which a gene begins, as far as the file shows.
+
+    A window continues the gene of the window before it if both are of one shard, the window before has no padding at
+    its end, and the bases that both windows hold (as many as the flanking size) are the same.
+    """
+    rows = windows.index
+    before, after = rows[:-1], rows[1:]
+    same = (windows.shards[before] == windows.shards[after]) & (windows.labels[before, -1] != PADDING)
+    for i in np.flatnonzero(same):
+        same[i] = np.array_equal(windows.bases[before[i], WINDOW:], windows.bases[after[i], :-WINDOW])
+    return np.flatnonzero(np.concatenate([[True], ~same]))
+
+
+def split_validation(windows: Windows, seed: int) -> tuple[Windows, Windows]:
+    """Split a training file 90:10, as OpenSpliceAI's description of `transfer` says.
+
+    The split is by whole shards where there are ten or more, otherwise by whole genes. They are drawn at random until
+    a tenth of the windows is reached.
+
+    Returns:
+        The training and the validation windows.
+
+    Raises:
+        DatasetError: Either part would be empty or lack a class of splice site.
+    """
+    if len(np.unique(windows.shards)) >= SHARDS_TO_SPLIT_BY:
+        starts = np.flatnonzero(np.diff(windows.shards, prepend=-1))
+    else:
+        starts = gene_starts(windows)
+    runs = np.split(np.arange(len(windows)), starts[1:])
+    wanted, drawn = VALIDATION_SHARE * len(windows), 0
+    held_out = np.zeros(len(windows), bool)
+    for run in np.random.default_rng([seed, 90, 10]).permutation(len(runs)):
+        if drawn >= wanted:
+            break
+        held_out[runs[run]] = True
+        drawn += len(runs[run])
+    train, validation = windows.subset(np.flatnonzero(~held_out)), windows.subset(np.flatnonzero(held_out))
+    for part, name in ((train, "training"), (validation, "validation")):
+        check_sites(part, f"{windows.source}: the {name} part of its 90:10 split (or give `validation_dataset`)")
+    return train, validation

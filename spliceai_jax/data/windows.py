@@ -1,0 +1,174 @@
+"""The windows of a data set in memory, a byte a base and a byte a label, and the batches they are laid out in."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from spliceai_jax.architecture import CLASSES, PADDING, SITE_KINDS, WINDOW, Architecture, SiteKind
+from spliceai_jax.data import packing
+from spliceai_jax.data.batches import Batch, PackedBatch
+from spliceai_jax.data.packing import BLANK, Layout
+from spliceai_jax.encoding import BASES
+from spliceai_jax.errors import DatasetError
+
+WINDOWS_AT_ONCE = 64
+"""Windows that are decoded or searched together: one-hot they take eight times the room that they take in memory."""
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """Some or all windows of a data set.
+
+    Attributes:
+        source: The file they came from.
+        bases: The bases of every window in the file, as codes (see `encoding`).
+        labels: The labels of the same: an index in CLASSES, or PADDING beyond the end of a gene.
+        shards: The number of the shard that holds each.
+        index: The rows of these arrays that belong to this set, in its order; subsets share the arrays.
+    """
+
+    source: Path
+    bases: UInt8[np.ndarray, "file_windows bases"]
+    labels: UInt8[np.ndarray, "file_windows positions"]
+    shards: Int[np.ndarray, " file_windows"]
+    index: Int[np.ndarray, " windows"]
+
+    def __len__(self) -> int:
+        """Return the number of windows."""
+        return len(self.index)
+
+    def subset(self, positions: Int[np.ndarray, " some"]) -> "Windows":
+        """Return the windows at these positions of the set, in this order."""
+        return replace(self, index=self.index[positions])
+
+    # -- what is in them -----------------------------------------------------------------------------------------
+
+    @property
+    def flanking_size(self) -> int:
+        """Bases of context, both sides together."""
+        return self.bases.shape[1] - WINDOW
+
+    @cached_property
+    def class_counts(self) -> Int[np.ndarray, " 4"]:
+        """The number of positions of each class, and of padding."""
+        counts = np.zeros(len(CLASSES) + 1, np.int64)
+        for rows in self._slices():
+            counts += np.bincount(self.labels[rows].ravel(), minlength=len(counts))
+        return counts
+
+    def count(self, kind: SiteKind) -> int:
+        """Return the number of sites of a kind."""
+        return int(self.class_counts[CLASSES.index(kind)])
+
+    @property
+    def padding_share(self) -> float:
+        """The share of all positions that lie beyond the end of a gene."""
+        return float(self.class_counts[PADDING]) / (len(self) * WINDOW)
+
+    @cached_property
+    def canonical_sites(self) -> dict[SiteKind, int]:
+        """How many donors are followed by GT, and how many acceptors follow AG."""
+        half, motifs = self.flanking_size // 2, {"donor": (1, "GT"), "acceptor": (-2, "AG")}
+        found: dict[SiteKind, int] = dict.fromkeys(SITE_KINDS, 0)
+        for rows in self._slices():
+            for kind in SITE_KINDS:
+                first, motif = motifs[kind]
+                window, place = np.nonzero(self.labels[rows] == CLASSES.index(kind))
+                hits = [
+                    self.bases[rows[window], half + place + first + i] == BASES.index(base)
+                    for i, base in enumerate(motif)
+                ]
+                found[kind] += int((hits[0] & hits[1]).sum())
+        return found
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the shard sizes, bases and labels, however the file stores them."""
+        digest = hashlib.sha256(self.shards[self.index].astype("<i8").tobytes())
+        for rows in self._slices():
+            digest.update(self.bases[rows].tobytes())
+            digest.update(self.labels[rows].tobytes())
+        return digest.hexdigest()
+
+    @cached_property
+    def lengths(self) -> Int[np.ndarray, " windows"]:
+        """The number of positions of each window up to its last labelled one."""
+        return self._last(self.labels, PADDING)
+
+    @cached_property
+    def extents(self) -> Int[np.ndarray, " windows"]:
+        """The number of bases of each window, context included, up to its last known or labelled one."""
+        labelled = self.lengths + self.flanking_size // 2
+        return np.maximum(self._last(self.bases, BASES.index("N")), np.where(self.lengths, labelled, 0))
+
+    def labels_at(self, positions: Int[np.ndarray, " some"]) -> UInt8[np.ndarray, "some positions"]:
+        """Return the labels of the windows at these positions of the set."""
+        return self.labels[self.index[positions]]
+
+    def _last(self, codes: UInt8[np.ndarray, "file_windows columns"], empty: int) -> Int[np.ndarray, " windows"]:
+        """Return the number of columns, in each row of this set, up to the last one that is not `empty`."""
+        found = []
+        for rows in self._slices():
+            filled = codes[rows, ::-1] != empty
+            found.append(np.where(filled.any(1), codes.shape[1] - filled.argmax(1), 0))
+        return np.concatenate([np.zeros(0, np.int64), *found])
+
+    def _slices(self) -> Iterator[Int[np.ndarray, " rows"]]:
+        for start in range(0, len(self), WINDOWS_AT_ONCE):
+            yield self.index[start : start + WINDOWS_AT_ONCE]
+
+    # -- batches -------------------------------------------------------------------------------------------------
+
+    @property
+    def first_entry(self) -> int:
+        """The entry of the network that the batches are the input of; 0 for bases."""
+        return 0
+
+    def training_batch(
+        self, positions: Int[np.ndarray, " some"], batch_size: int, architecture: Architecture
+    ) -> Batch[Any]:
+        """Lay out the windows at these positions of the set as a training batch; see `packing.for_training`."""
+        return self.batch(packing.for_training(positions, self.extents, batch_size, architecture, self.first_entry))
+
+    def scoring_batches(self, rows: int) -> Iterator[PackedBatch[Any]]:
+        """Lay out the whole set, to be scored, in batches of this many rows; see `packing.for_scoring`."""
+        for layout in packing.for_scoring(self.lengths, self.flanking_size, rows):
+            yield PackedBatch(self.batch(layout), layout, self.labels_at(layout.windows))
+
+    def batch(self, layout: Layout) -> Batch[Any]:
+        """Fill a layout with this set's windows."""
+        labels = np.full((layout.rows, WINDOW), PADDING, np.uint8)
+        for window, row, start, _ in layout.pieces:
+            if window != BLANK:
+                length = self.lengths[window]
+                labels[row, start : start + length] = self.labels[self.index[window], :length]
+        return Batch(self._inputs(layout), labels, layout.multiplicity, layout.inside)
+
+    def _inputs(self, layout: Layout) -> Any:
+        bases = np.zeros((layout.rows, layout.columns), np.uint8)
+        for window, row, start, size in layout.pieces:
+            if window != BLANK:
+                bases[row, start : start + size] = self.bases[self.index[window], :size]
+        return bases
+
+
+def check_sites(windows: Windows, name: str) -> None:
+    """Refuse a set that nothing can be learned from or measured on.
+
+    Raises:
+        DatasetError: It is empty or lacks one of the classes altogether; the message begins with `name`.
+    """
+    if not len(windows):
+        raise DatasetError(f"{name}: holds no windows")
+    for label, kind in enumerate(CLASSES):
+        if not windows.class_counts[label]:
+            raise DatasetError(
+                f"{name}: not one position in its {len(windows)} windows is labelled {kind!r}; scores would mean "
+                "nothing; make the data set again with an annotation that matches the genome"
+            )

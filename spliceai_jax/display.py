@@ -1,0 +1,104 @@
+"""What a user sees of the work: facts, lines, and how far it is."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+_SECONDS_BETWEEN_LINES = 30
+"""Between plain progress lines, where stderr is not a terminal."""
+
+Advance = Callable[[int], None]
+"""A progress callback: it is given the number of items done since the last call."""
+
+
+def ignore(done: int) -> None:
+    """A progress callback that does nothing."""
+
+
+class Display:
+    """Shows nothing; a subclass shows what it likes."""
+
+    def line(self, text: str) -> None:
+        """Show a line that the user should read."""
+
+    def facts(self, facts: dict[str, str]) -> None:
+        """Show what is about to be done, as names and values."""
+
+    @contextlib.contextmanager
+    def progress(self, title: str, total: int, unit: str = "windows") -> Iterator[Advance]:
+        """Show how far a piece of work is; yields the callback to call after every few items."""
+        yield ignore
+
+
+class ConsoleDisplay(Display):
+    """Prints results to stdout and progress to stderr."""
+
+    def __init__(self, wording: Callable[[str], str] = lambda text: text) -> None:
+        """Find out whether stderr is a terminal.
+
+        Arguments:
+            wording: Applied to every line before it is printed; the command line turns names of arguments into flags.
+        """
+        self._progress = Console(stderr=True)
+        self._wording = wording
+
+    def line(self, text: str) -> None:
+        """Print the line."""
+        print(self._wording(text), flush=True)
+
+    def facts(self, facts: dict[str, str]) -> None:
+        """Print one fact a line."""
+        width = max(map(len, facts))
+        for name, fact in facts.items():
+            print(f"{name:>{width}}  {self._wording(fact)}")
+        print(flush=True)
+
+    @contextlib.contextmanager
+    def progress(self, title: str, total: int, unit: str = "windows") -> Iterator[Advance]:
+        """Show a bar that disappears at the end; where stderr is no terminal, a plain line every half minute."""
+        if not self._progress.is_terminal:
+            yield self._plain(title, total, unit)
+            return
+        columns = (
+            TextColumn("{task.description:>22}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+        )
+        start, all_done = time.monotonic(), 0
+        with Progress(*columns, console=self._progress, transient=True) as bar:
+            task = bar.add_task(title, total=total, rate="")
+
+            def advance(done: int) -> None:
+                nonlocal all_done
+                all_done += done
+                bar.update(task, advance=done, rate=_rate(all_done, start, unit))
+
+            yield advance
+
+    def _plain(self, title: str, total: int, unit: str) -> Advance:
+        start = last = time.monotonic()
+        all_done = 0
+
+        def advance(done: int) -> None:
+            nonlocal last, all_done
+            all_done += done
+            now = time.monotonic()
+            if now - last >= _SECONDS_BETWEEN_LINES:
+                last = now
+                # The first call may come after a long compilation and report nothing done yet.
+                left = f", {(now - start) * (total - all_done) / all_done:.0f} s left" if all_done else ""
+                self._progress.print(
+                    f"{title}: {all_done}/{total} {unit}, {_rate(all_done, start, unit)}{left}", highlight=False
+                )
+
+        return advance
+
+
+def _rate(done: int, start: float, unit: str) -> str:
+    rate = done / max(time.monotonic() - start, 1e-9)
+    return f"{rate:.{1 if rate < 1000 else 0}f} {unit}/s"

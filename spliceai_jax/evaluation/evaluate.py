@@ -1,0 +1,115 @@
+"""Score models on a data set."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from spliceai_jax.architecture import ARCHITECTURES, PADDING
+from spliceai_jax.data.batches import PackedBatch
+from spliceai_jax.data.hdf5 import read_windows
+from spliceai_jax.data.windows import Windows
+from spliceai_jax.display import Advance, Display, ignore
+from spliceai_jax.errors import DivergedError, SettingsError
+from spliceai_jax.evaluation.metrics import Metrics, MetricsAccumulator
+from spliceai_jax.in_flight import one_in_flight
+from spliceai_jax.network.model import Variables
+from spliceai_jax.network.pretrained import Pretrained
+from spliceai_jax.training.engine import Engine
+from spliceai_jax.training.recipes import Recipe
+
+Scores = tuple[Float[np.ndarray, "windows positions 3"], Float[np.ndarray, "windows positions"]]
+"""The probabilities and losses of the positions of windows; 0 beyond a window's last label."""
+
+
+def score_windows(
+    engine: Engine, models: Sequence[Variables], windows: Windows, rows: int
+) -> Iterator[tuple[PackedBatch[Any], list[Scores]]]:
+    """Send all windows through models.
+
+    Arguments:
+        engine: Runs the network.
+        models: Variables, placed on the engine's devices.
+        windows: The windows to score.
+        rows: Rows in a batch.
+
+    Yields:
+        Each batch, with the scores of its windows by every model.
+    """
+    dispatched = (
+        (packed, [engine.evaluate(variables, packed.batch) for variables in models])
+        for packed in windows.scoring_batches(rows)
+    )
+    for packed, found in one_in_flight(dispatched):
+        yield packed, [(packed.by_window(scores), packed.by_window(losses)) for scores, losses in found]
+
+
+def evaluate_windows(
+    engine: Engine, variables: Variables, windows: Windows, batch_size: int, after_batch: Advance = ignore
+) -> tuple[Metrics, list[float]]:
+    """Evaluate a model on all windows, padding left out.
+
+    Arguments:
+        engine: Runs the network.
+        variables: Placed on the engine's devices.
+        windows: The windows to evaluate on.
+        batch_size: The number of windows that each logged mean loss is over, and of rows in a batch.
+        after_batch: Called with the number of windows done in each batch.
+
+    Returns:
+        The metrics, and the mean loss of every `batch_size` windows in the set's order.
+
+    Raises:
+        DivergedError: A loss is infinite or not a number.
+    """
+    gathered = MetricsAccumulator()
+    losses, labelled = np.zeros(len(windows)), np.zeros(len(windows), np.int64)
+    for packed, [(probabilities, position_losses)] in score_windows(engine, [variables], windows, batch_size):
+        positions = packed.positions
+        losses[positions] = position_losses.sum(-1, dtype=np.float64)
+        labelled[positions] = (packed.labels != PADDING).sum(-1)
+        if not np.isfinite(total := losses[positions].sum()):
+            raise DivergedError(f"{windows.source}: the model's loss here is {total}; its weights are unusable")
+        gathered.add(probabilities, packed.labels, losses[positions])
+        after_batch(len(positions))
+    # Windows are scored in another order than that of the file, which the logs have.
+    batches = np.arange(0, len(windows), batch_size)
+    means = np.add.reduceat(losses, batches) / np.maximum(np.add.reduceat(labelled, batches), 1)
+    return gathered.result(), means.tolist()
+
+
+def evaluate(
+    model: str | Path | Pretrained,
+    dataset: str | Path,
+    flanking_size: int | None = None,
+    display: Display | None = None,
+) -> Metrics:
+    """Score a model on a data set, with the cross-entropy loss, on every device.
+
+    Arguments:
+        model: A `.pt` file, or a model in memory.
+        dataset: The HDF5 file.
+        flanking_size: The flanking size that the model must have; None accepts any.
+        display: Shows how far it is; None: nothing is shown.
+
+    Raises:
+        WeightsError: See `Pretrained.from_pt`.
+        SettingsError: A model in memory has another flanking size.
+        DatasetError: See `read_windows`.
+    """
+    pretrained = model if isinstance(model, Pretrained) else Pretrained.from_pt(model, flanking_size)
+    if flanking_size not in (None, pretrained.flanking_size):
+        raise SettingsError(
+            f"`flanking_size` is {flanking_size}, but the model has a flanking size of {pretrained.flanking_size}; "
+            f"give `flanking_size={pretrained.flanking_size}`"
+        )
+    architecture = ARCHITECTURES[pretrained.flanking_size]
+    display = display or Display()
+    windows = read_windows(dataset, architecture.flanking_size, display)
+    engine = Engine(architecture, Recipe())
+    variables = engine.place(pretrained.variables)
+    with display.progress("evaluate", len(windows)) as advance:
+        metrics, _ = evaluate_windows(engine, variables, windows, architecture.batch_size, advance)
+    return metrics

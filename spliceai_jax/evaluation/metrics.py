@@ -1,0 +1,265 @@
+"""OpenSpliceAI's metrics, over any number of positions in bounded memory."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int, UInt8
+from sklearn.metrics import average_precision_score
+
+from spliceai_jax.architecture import CLASSES, PADDING, SITE_KINDS, SiteKind
+
+TOP_LENGTHS = (0.5, 1, 2, 4)
+"""Multiples of the number of true sites at which top-k accuracy is taken."""
+
+EXACT_NEGATIVES = 2**22
+"""Highest-scoring negatives of a class that are kept one by one; lower ones are counted in bins 1 part in 4096 wide."""
+
+_DROPPED_BITS = 11
+"""Of a float32's 23 bits of mantissa, those that the scores in a bin may differ in."""
+
+
+@dataclass(frozen=True)
+class SiteMetrics:
+    """Metrics of one class of splice site.
+
+    Attributes:
+        precision: The share of the called positions that are sites. A position is called if this class has the highest
+            of the three probabilities there.
+        recall: The share of the sites that are called.
+        f1: The harmonic mean of precision and recall.
+        auprc: Average precision (scikit-learn's definition); nan without sites.
+        top_k: Top-k accuracy at 0.5, 1, 2 and 4 times the number of sites: with n that multiple, the number of true
+            sites among the n positions with the highest scores, divided by n or by the number of sites, whichever is
+            smaller.
+        thresholds: The lowest score among those n positions, for each multiple.
+        sites: The number of true sites.
+    """
+
+    precision: float
+    recall: float
+    f1: float
+    auprc: float
+    top_k: tuple[float, ...]
+    thresholds: tuple[float, ...]
+    sites: int
+
+    @property
+    def top_k_accuracy(self) -> float:
+        """Top-k accuracy at k = the number of true sites."""
+        return self.top_k[TOP_LENGTHS.index(1)]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number that says how well a model finds sites of one kind.
+
+    Attributes:
+        name: Its name, for people.
+        key: Its name, for programs: TensorBoard's tag, for example.
+        of: Takes it from the metrics.
+        log_file: The name of its log file in OpenSpliceAI, after `donor_` or `acceptor_`.
+    """
+
+    name: str
+    key: str
+    of: Callable[[SiteMetrics], float]
+    log_file: str
+
+
+AUPRC = Measure("AUPRC", "auprc", lambda site: site.auprc, "auprc")
+TOP_K = Measure("top-k", "top_k", lambda site: site.top_k_accuracy, "topk")
+MEASURES = (
+    AUPRC,
+    TOP_K,
+    Measure("precision", "precision", lambda site: site.precision, "precision"),
+    Measure("recall", "recall", lambda site: site.recall, "recall"),
+    Measure("F1", "f1", lambda site: site.f1, "f1"),
+)
+"""All of them, in the order in which they are shown. The first two are shown where there is room for two."""
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What an evaluation finds.
+
+    Attributes:
+        loss: The mean over the labelled positions.
+        mean_recall: The mean of the three classes' recalls, classes without a position left out; OpenSpliceAI's logs
+            call it accuracy.
+        donor: The metrics of the donors.
+        acceptor: The metrics of the acceptors.
+        windows: The number of windows evaluated.
+    """
+
+    loss: float
+    mean_recall: float
+    donor: SiteMetrics
+    acceptor: SiteMetrics
+    windows: int
+
+    def site(self, kind: SiteKind) -> SiteMetrics:
+        """Return the metrics of one kind of site."""
+        return {"donor": self.donor, "acceptor": self.acceptor}[kind]
+
+    @property
+    def mean_auprc(self) -> float:
+        """The mean of the donors' and the acceptors' AUPRC, by which models are compared."""
+        return (self.donor.auprc + self.acceptor.auprc) / 2
+
+
+def table(metrics: Metrics) -> str:
+    """Write metrics as a table for people."""
+    lines = [f"{metrics.windows} windows, loss {metrics.loss:.6f}"]
+    lines.append("  ".join([" " * 8, *(f"{measure.name:>9}" for measure in MEASURES), f"{'sites':>7}"]))
+    for kind in SITE_KINDS:
+        site = metrics.site(kind)
+        lines.append(
+            "  ".join([f"{kind:>8}", *(f"{measure.of(site):9.4f}" for measure in MEASURES), f"{site.sites:7d}"])
+        )
+    return "\n".join(lines)
+
+
+class _Scores:
+    """The scores of one class, gathered batch by batch.
+
+    Only the order of positives among negatives matters. All positives are kept, and the highest negatives. When there
+    are too many negatives, the lowest are counted in narrow bins. All scores in a bin are taken to be its upper edge,
+    so that a site among them is never ranked higher than it should be.
+    """
+
+    def __init__(self) -> None:
+        self._positives: list[np.ndarray] = []
+        self._negatives: list[np.ndarray] = []
+        self._held = 0
+        self._low = np.zeros(0x3F800000 // 2**_DROPPED_BITS + 2, np.int64)  # 0x3F800000 is 1.0
+
+    def add(self, scores: Float32[np.ndarray, " n"], is_site: Bool[np.ndarray, " n"]) -> None:
+        self._positives.append(scores[is_site])
+        self._negatives.append(scores[~is_site])
+        self._held += self._negatives[-1].size
+        if self._held > 2 * EXACT_NEGATIVES:
+            everything = np.concatenate(self._negatives)
+            everything.partition(everything.size - EXACT_NEGATIVES)
+            low, kept = np.split(everything, [everything.size - EXACT_NEGATIVES])
+            # A float in [0, 1] is ordered like the integer of the same bits.
+            self._low += np.bincount((low.view(np.int32) >> _DROPPED_BITS) + 1, minlength=self._low.size)
+            self._negatives, self._held = [kept.copy()], kept.size
+
+    def _ranked(
+        self,
+    ) -> tuple[Float32[np.ndarray, " values"], Int[np.ndarray, " values"], Int[np.ndarray, " values"]]:
+        """Return the distinct scores of positives, ascending, and for each the number of positives with this score and
+        of negatives with this or a higher one, short of the next.
+        """
+        positives = np.concatenate(self._positives)
+        values, sites = np.unique(positives, return_counts=True)
+        negatives = np.zeros(values.size + 1, np.int64)
+        for scores in self._negatives:
+            negatives += np.bincount(np.searchsorted(values, scores, "right"), minlength=negatives.size)
+        filled = np.flatnonzero(self._low)
+        edges = (filled << _DROPPED_BITS).astype(np.int32).view(np.float32)
+        np.add.at(negatives, np.searchsorted(values, edges, "right"), self._low[filled])
+        return values, sites, negatives[1:]  # negatives below every site change nothing
+
+    def auprc(self) -> float:
+        values, sites, negatives = self._ranked()
+        if not values.size:
+            return float("nan")
+        truth = np.repeat([1, 0], values.size)
+        return float(
+            average_precision_score(truth, np.tile(values, 2), sample_weight=np.concatenate([sites, negatives]))
+        )
+
+    def precision_recall(self) -> tuple[Float[np.ndarray, " values"], Float[np.ndarray, " values"]]:
+        _, sites, negatives = self._ranked()
+        true, false = sites[::-1].cumsum(), negatives[::-1].cumsum()
+        return true / max(int(sites.sum()), 1), true / np.maximum(true + false, 1)
+
+    def top_k(self) -> tuple[tuple[float, ...], tuple[float, ...], int]:
+        positives = np.sort(np.concatenate(self._positives))[::-1]
+        k = positives.size
+        if not k:
+            return (float("nan"),) * len(TOP_LENGTHS), (float("nan"),) * len(TOP_LENGTHS), 0
+        negatives = np.concatenate(self._negatives)
+        wanted = min(negatives.size, int(max(TOP_LENGTHS) * k))
+        if wanted < negatives.size:
+            negatives = np.partition(negatives, negatives.size - wanted)[negatives.size - wanted :]
+        merged = np.sort(np.concatenate([positives, negatives]))[::-1]
+        accuracies, thresholds = [], []
+        for length in TOP_LENGTHS:
+            called = min(max(int(length * k), 1), merged.size)
+            threshold = merged[called - 1]
+            above, at = (positives > threshold).sum(), (negatives >= threshold).sum()
+            # Among equal scores negatives come first: a model that scores all alike finds nothing.
+            hits = max(above, min(called - at, (positives >= threshold).sum()))
+            accuracies.append(float(hits / (min(called, k) + 1e-10)))
+            thresholds.append(float(threshold))
+        return tuple(accuracies), tuple(thresholds), k
+
+
+class MetricsAccumulator:
+    """Gathers an evaluation batch by batch."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._confusion = np.zeros((len(CLASSES), len(CLASSES)), np.int64)
+        self._scores = {CLASSES.index(kind): _Scores() for kind in SITE_KINDS}
+        self._loss = 0.0
+        self._windows = 0
+
+    def add(
+        self,
+        probabilities: Float32[np.ndarray, "windows positions 3"],
+        labels: UInt8[np.ndarray, "windows positions"],
+        losses: Float[np.ndarray, " windows"],
+    ) -> None:
+        """Add windows; padding is left out.
+
+        Arguments:
+            probabilities: The model's.
+            labels: The labels.
+            losses: The sum over each window's labelled positions.
+        """
+        self._windows += len(labels)
+        self._loss += float(losses.sum(dtype=np.float64))
+        counted = labels != PADDING
+        truth, scores = labels[counted], probabilities[counted]
+        pairs = truth.astype(np.int64) * len(CLASSES) + scores.argmax(-1)
+        self._confusion += np.bincount(pairs, minlength=self._confusion.size).reshape(self._confusion.shape)
+        for label, gathered in self._scores.items():
+            gathered.add(np.ascontiguousarray(scores[:, label], np.float32), truth == label)
+
+    def _site(self, label: int) -> SiteMetrics:
+        hits, called, sites = (
+            int(self._confusion[label, label]),
+            int(self._confusion[:, label].sum()),
+            int(self._confusion[label].sum()),
+        )
+        top_k, thresholds, k = self._scores[label].top_k()
+        return SiteMetrics(
+            precision=hits / called if called else 0.0,
+            recall=hits / sites if sites else 0.0,
+            f1=2 * hits / (called + sites) if called + sites else 0.0,
+            auprc=self._scores[label].auprc(),
+            top_k=top_k,
+            thresholds=thresholds,
+            sites=k,
+        )
+
+    def precision_recall(self, kind: SiteKind) -> tuple[Float[np.ndarray, " values"], Float[np.ndarray, " values"]]:
+        """Return the curve for one kind of site: recall and precision at each score that a site has, highest first."""
+        return self._scores[CLASSES.index(kind)].precision_recall()
+
+    def result(self) -> Metrics:
+        """Return the metrics of everything added."""
+        totals = self._confusion.sum(1)
+        present = totals > 0
+        recalls = self._confusion.diagonal()[present] / totals[present]
+        return Metrics(
+            loss=self._loss / max(int(totals.sum()), 1),
+            mean_recall=float(recalls.mean()) if present.any() else float("nan"),
+            donor=self._site(CLASSES.index("donor")),
+            acceptor=self._site(CLASSES.index("acceptor")),
+            windows=self._windows,
+        )

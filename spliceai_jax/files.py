@@ -1,0 +1,83 @@
+"""Files that are whole or not there, folders that can be written, and one process at a time in each."""
+
+import contextlib
+import os
+import tempfile
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from spliceai_jax.errors import RunFolderError, SpliceAIError
+
+
+def write_whole(path: Path, content: bytes | str) -> None:
+    """Write beside the file and rename: a reader, or a run killed at any moment, sees the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = content.encode() if isinstance(content, str) else content
+    partial = path.with_name(f".{path.name}.partial")
+    with open(partial, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def nearest_existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists."""
+    # Not Path.exists, which raises PermissionError on Python 3.11 below a folder that may not be entered.
+    return next(path for path in (folder, *folder.parents) if os.path.exists(path))
+
+
+def check_writable(folder: Path) -> Path:
+    """Refuse a folder that results could not be written to; nothing that stays is written.
+
+    Returns:
+        The folder, or, while it does not exist, the nearest one above it that does.
+
+    Raises:
+        RunFolderError: It cannot be written.
+    """
+    existing = nearest_existing(folder)
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise RunFolderError(
+            f"`output_dir`: cannot write in {existing} ({error.strerror}); give a folder that can be written"
+        ) from error
+    return existing
+
+
+@contextlib.contextmanager
+def held(folder: Path, busy: str) -> Iterator[None]:
+    """Make a folder and hold it against other processes while the block runs.
+
+    Raises:
+        RunFolderError: Another process holds it; the message is the folder and `busy`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunFolderError(f"{folder}: {busy}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def unexpected_errors_logged(path: Path) -> Iterator[None]:
+    """Write the traceback of an exception that is no `SpliceAIError` to a file, and name the file in its notes."""
+    try:
+        yield
+    except SpliceAIError:
+        raise
+    except Exception as error:
+        with contextlib.suppress(OSError):
+            write_whole(path, "".join(traceback.format_exception(error)))
+            error.add_note(f"its traceback is in {path}")
+        raise

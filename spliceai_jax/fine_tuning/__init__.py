@@ -1,0 +1,1 @@
+"""`transfer`: a run from its settings and its plan, through training, to its result."""

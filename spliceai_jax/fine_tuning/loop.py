@@ -1,0 +1,149 @@
+"""The training loop: epochs of steps, each followed by an evaluation, interrupted and continued at any batch."""
+
+import math
+from collections.abc import Iterator
+from typing import NoReturn
+
+import jax
+import numpy as np
+
+from spliceai_jax.display import Advance, Display
+from spliceai_jax.errors import DivergedError, Interrupted
+from spliceai_jax.fine_tuning.outcome import show_epoch, show_table_so_far
+from spliceai_jax.fine_tuning.plan import Plan
+from spliceai_jax.fine_tuning.stop import Action, Decision, StopVote
+from spliceai_jax.fine_tuning.trainer import Step, Trainer
+from spliceai_jax.in_flight import one_in_flight
+from spliceai_jax.runs.history import Epoch, LoopState, Split, SplitRecord
+from spliceai_jax.runs.writer import RunWriter
+
+
+class TrainingLoop:
+    """Takes a run from where it stands to its end."""
+
+    def __init__(
+        self, plan: Plan, trainer: Trainer, writer: RunWriter, vote: StopVote, loop: LoopState, display: Display
+    ) -> None:
+        """Begin nothing yet; `trainer` holds the state that `loop` belongs to."""
+        self._plan, self._trainer, self._writer = plan, trainer, writer
+        self._vote, self._loop, self._display = vote, loop, display
+
+    def to_the_end(self) -> None:
+        """Train until the last epoch is done, or early stopping ends the run.
+
+        Raises:
+            Interrupted: A signal asked for a stop; a checkpoint has been saved.
+            DivergedError: The loss or a weight became infinite or not a number.
+        """
+        self._prepare()
+        while not self._finished:
+            self._train_epoch()
+            self._finish_epoch()
+
+    @property
+    def _finished(self) -> bool:
+        return self._loop.history.finished(self._plan.recipe)
+
+    def _prepare(self) -> None:
+        """Compute the activation cache, and evaluate the untouched model if that has not been done."""
+        self._writer.logs(self._loop)  # those on disk may be ahead of the checkpoint
+        if self._plan.cache.wanted:
+            total = sum(map(len, self._trainer.sets.values()))
+            with self._display.progress("activation cache", total) as advance:
+                self._trainer.cache_activations(self._plan.folder.root, self._stopping(advance))
+        history = self._loop.history
+        if not history.untouched:
+            history.untouched = {name: self._evaluate("before training", name) for name in ("validation", "test")}
+        show_table_so_far(history, self._display)
+
+    def _train_epoch(self) -> None:
+        batches = self._plan.batches(self._loop.epoch)
+        title = f"epoch {self._loop.epoch} of {self._plan.recipe.epochs}"
+        with self._display.progress(title, sum(map(len, batches[self._loop.batch :]))) as advance:
+            while self._loop.batch < len(batches):
+                decisions: list[Decision] = []
+                for step in one_in_flight(self._dispatched(decisions)):
+                    self._record(step)
+                    advance(step.windows)
+                if decisions:
+                    self._save()
+                    self._stop_if(decisions[0])
+
+    def _dispatched(self, decisions: list[Decision]) -> Iterator[Step]:
+        """Dispatch steps until the epoch's end, or until a decision other than to go on, which is put in the list."""
+        for step in self._trainer.steps(self._loop.epoch, self._loop.batch):
+            self._loop.batch += 1
+            yield step
+            decision = self._vote(may_save=True)
+            if decision.action is not Action.GO_ON:
+                decisions.append(decision)
+                return
+
+    def _record(self, step: Step) -> None:
+        history, loss = self._loop.history, float(step.loss)
+        if not math.isfinite(loss):
+            self._diverged(f"the training loss is {loss}")
+        history.update_losses.append(loss)
+        history.update_rates.append(step.rate)
+
+    def _finish_epoch(self) -> None:
+        loop, history = self._loop, self._loop.history
+        variables = self._trainer.variables
+        # The last step's loss says nothing about the weights that it left.
+        if not all(np.isfinite(value).all() for value in jax.tree.leaves(variables)):
+            self._diverged("weights became infinite or not a number")
+        title = f"epoch {loop.epoch}"
+        epoch = Epoch(
+            learning_rate=history.update_rates[-1],
+            train=self._evaluate(title, "train"),
+            validation=self._evaluate(title, "validation"),
+            test=self._evaluate(title, "test"),
+        )
+        history.epochs.append(epoch)
+        self._writer.models(variables, loop)
+        loop.epoch, loop.batch = loop.epoch + 1, 0
+        self._save()
+        show_epoch(history, len(history.epochs) - 1, self._display)
+        decision = self._vote()
+        if not self._finished:
+            self._stop_if(decision)
+
+    def _evaluate(self, title: str, split: Split) -> SplitRecord:
+        """Evaluate the network on a split; of the training set, on some of the windows that the epoch trained on."""
+        trainer = self._trainer
+        windows = trainer.just_trained(self._loop.epoch) if split == "train" else trainer.sets[split]
+        with self._display.progress(f"{title}, {split}", len(windows)) as advance:
+            return trainer.evaluate(windows, self._stopping(advance))
+
+    def _stopping(self, advance: Advance) -> Advance:
+        """Extend a progress callback: between batches, stop if asked to.
+
+        What was computed of the split, or of the activation cache, is computed again when the run is continued.
+        """
+
+        def after_batch(done: int) -> None:
+            advance(done)
+            decision = self._vote()
+            if decision.action is Action.STOP:
+                self._save()
+                self._stop_if(decision)
+
+        return after_batch
+
+    def _save(self) -> None:
+        self._writer.checkpoint(self._trainer.state, self._loop)
+        self._vote.saved()
+
+    def _stop_if(self, decision: Decision) -> None:
+        if decision.signal is not None:
+            raise Interrupted(
+                f"stopped by {decision.signal.name} in epoch {self._loop.epoch}; everything is saved in "
+                f"{self._plan.folder.root}; go on with the same command and `resume=True`",
+                decision.signal,
+            )
+
+    def _diverged(self, what: str) -> NoReturn:
+        raise DivergedError(
+            f"{what} at step {len(self._loop.history.update_losses)} (epoch {self._loop.epoch}); everything saved "
+            f"before is kept in {self._plan.folder.root}; try a lower `learning_rate`"
+        )

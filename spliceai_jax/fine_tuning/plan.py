@@ -1,0 +1,259 @@
+"""What a run will do: every input is read and everything that can be wrong is found before anything is written."""
+
+import hashlib
+import importlib.util
+import os
+import warnings
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import jax
+import numpy as np
+from jaxtyping import Int
+
+from spliceai_jax import processes
+from spliceai_jax.architecture import ARCHITECTURES, Architecture
+from spliceai_jax.data.batches import epoch_batches
+from spliceai_jax.data.hdf5 import check_form, read_windows
+from spliceai_jax.data.splits import split_validation
+from spliceai_jax.data.windows import Windows
+from spliceai_jax.display import Display
+from spliceai_jax.errors import DatasetError, RunFolderError, SettingsError, SpliceAIWarning
+from spliceai_jax.fine_tuning.cache_plan import CachePlan, plan_cache
+from spliceai_jax.fine_tuning.settings import TransferSettings
+from spliceai_jax.network.pretrained import Pretrained
+from spliceai_jax.runs.folder import FollowedFolder, RunFolder
+from spliceai_jax.runs.identity import RunIdentity
+from spliceai_jax.runs.record import DatasetRecord, Parent, Record, Session, now, read_record, versions
+from spliceai_jax.training.recipes import Recipe
+from spliceai_jax.training.trainable import Trainable
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A run that can begin.
+
+    Attributes:
+        settings: What the caller asked for.
+        recipe: The recipe with the caller's overrides.
+        pretrained: The model to start from.
+        folder: Where the run's files go.
+        train: Windows to train on.
+        validation: Windows whose loss picks the best model.
+        test: Windows to test on.
+        validation_from: How the validation windows were found, in words.
+        cache: Whether the frozen part's output is cached.
+    """
+
+    settings: TransferSettings
+    recipe: Recipe
+    pretrained: Pretrained
+    folder: RunFolder
+    train: Windows
+    validation: Windows
+    test: Windows
+    validation_from: str
+    cache: CachePlan
+
+    @property
+    def architecture(self) -> Architecture:
+        """The network's size."""
+        return ARCHITECTURES[self.pretrained.flanking_size]
+
+    @property
+    def batch_size(self) -> int:
+        """Windows in a batch, over all devices."""
+        return self.recipe.batch_size or self.architecture.batch_size
+
+    @cached_property
+    def trainable(self) -> Trainable:
+        """What trains."""
+        return Trainable.of(self.architecture, self.recipe)
+
+    def batches(self, epoch: int) -> list[Int[np.ndarray, " batch"]]:
+        """Return the positions in `train` of each batch of an epoch."""
+        shards = self.train.shards[self.train.index]
+        return epoch_batches(shards, self.batch_size, self.recipe.batching, self.settings.random_seed, epoch)
+
+    def identity(self) -> RunIdentity:
+        """Return what decides the run's result."""
+        return RunIdentity(
+            recipe=self.settings.recipe,
+            choices=replace(self.recipe, batch_size=self.batch_size),
+            flanking_size=self.architecture.flanking_size,
+            random_seed=self.settings.random_seed,
+            precision=self.settings.precision,
+            pretrained_model=self.pretrained.fingerprint,
+            train_dataset=self.train.fingerprint,
+            validation_dataset=self.validation.fingerprint,
+            test_dataset=self.test.fingerprint,
+        )
+
+    def record(self) -> Record:
+        """Return the facts about the run, with this process as its only session."""
+        weights = Path(self.settings.pretrained_model).absolute()
+        session = Session(
+            started=now(),
+            command=self.settings.command(),
+            directory=os.getcwd(),
+            devices=self._devices(),
+            versions=versions(),
+            activation_cache=self.cache.wanted,
+        )
+        return Record(
+            recipe=self.settings.recipe,
+            trains=self.trainable.words,
+            validation_from=self.validation_from,
+            batches_per_epoch=len(self.batches(0)),
+            parent=Parent(
+                path=str(weights),
+                sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
+                weights_sha256=self.pretrained.fingerprint,
+            ),
+            datasets={
+                "train": DatasetRecord.of(self.train),
+                "validation": DatasetRecord.of(self.validation),
+                "test": DatasetRecord.of(self.test),
+            },
+            sessions=(session,),
+        )
+
+    def facts(self) -> dict[str, str]:
+        """Return the plan in words, as names and values."""
+        recipe = self.recipe
+        epochs = f"{recipe.epochs}, {len(self.batches(0))} batches of {self.batch_size} each"
+        if recipe.early_stopping:
+            epochs += f", stopping after {recipe.patience} without a better validation loss"
+        return {
+            "model": f"{self.settings.pretrained_model}: flanking size {self.architecture.flanking_size}",
+            "train": _described(self.train),
+            "validation": f"{_described(self.validation)} ({self.validation_from})",
+            "test": _described(self.test),
+            "recipe": f"{self.settings.recipe}: {recipe.loss}, {recipe.rates}, weight decay {recipe.weight_decay:g}",
+            "trains": self._trains(),
+            "activation cache": self.cache.words,
+            "epochs": epochs,
+            "devices": self._devices(),
+            "output": str(self.folder.root),
+        }
+
+    def _trains(self) -> str:
+        existing, asked = len(self.architecture.units), self.recipe.unfreeze
+        words = self.trainable.words
+        if asked > existing and not self.recipe.unfreeze_all:
+            words += f" (`unfreeze={asked}` is more than the {existing} units that there are)"
+        return words
+
+    def _devices(self) -> str:
+        devices, settings = jax.devices(), self.settings
+        where = f" in {jax.process_count()} processes" if processes.several() else ""
+        return f"{len(devices)} x {devices[0].device_kind}{where} ({settings.parallel}, {settings.precision})"
+
+
+def make_plan(settings: TransferSettings, display: Display) -> Plan:
+    """Read and check everything.
+
+    Arguments:
+        settings: What the caller asked for.
+        display: Shows how far reading is.
+
+    Raises:
+        SpliceAIError: Of the kind that fits; the message names what was wrong and the way out.
+    """
+    _check_environment(settings)
+    recipe = settings.effective_recipe
+    pretrained = Pretrained.from_pt(settings.pretrained_model, settings.flanking_size)
+    folder = (RunFolder if processes.leads() else FollowedFolder).named(
+        settings.output_dir,
+        settings.project_name,
+        pretrained.flanking_size,
+        settings.exp_num,
+        settings.random_seed,
+    )
+    folder.check(settings.resume)
+    train, validation, test, validation_from = _read_datasets(settings, pretrained.flanking_size, display)
+    # The models of every epoch and the best one; two checkpoints, and a third one while it is written, each of the
+    # weights and two moments; logs.
+    needed = (recipe.epochs + 2 + 3 * 3) * len(pretrained.pt_bytes()) + 10_000_000
+    architecture = ARCHITECTURES[pretrained.flanking_size]
+    cache = plan_cache(
+        settings,
+        architecture,
+        Trainable.of(architecture, recipe),
+        sets=(train, validation, test),
+        free=folder.bytes_free - needed,
+        begun_with=_begun_with(folder) if settings.resume else None,
+    )
+    folder.check_room(needed + cache.bytes)
+    plan = Plan(settings, recipe, pretrained, folder, train, validation, test, validation_from, cache)
+    if not plan.batches(epoch=0):
+        raise DatasetError(
+            f"{plan.train.source}: no shard fills a batch of {plan.batch_size} windows, and the recipe "
+            f"{settings.recipe} drops remainders; give a smaller `batch_size` or another recipe"
+        )
+    return plan
+
+
+def _check_environment(settings: TransferSettings) -> None:
+    if settings.parallel == "pmap" and processes.several():
+        raise SettingsError(
+            f"`parallel='pmap'` is for one process, but there are {jax.process_count()}; leave it at jit"
+        )
+    if settings.tensorboard and importlib.util.find_spec("tensorboardX") is None:
+        raise SettingsError(
+            "`tensorboard` needs the package tensorboardX, which is not installed; pip install "
+            "'spliceai-jax[tensorboard]', or leave it out"
+        )
+
+
+def _begun_with(folder: RunFolder) -> bool | None:
+    """Return whether the run in the folder caches activations; None where that is not known."""
+    try:
+        record = read_record(folder.record)
+    except RunFolderError:  # it is set aside, with a warning, when this session is added to it
+        return None
+    return record.sessions[-1].activation_cache if record and record.sessions else None
+
+
+def _read_datasets(
+    settings: TransferSettings, flanking_size: int, display: Display
+) -> tuple[Windows, Windows, Windows, str]:
+    train_path, test_path = Path(settings.train_dataset), Path(settings.test_dataset)
+    sibling = train_path.with_name(train_path.name.replace("train", "validation"))
+    validation_path: Path | None
+    if settings.validation_dataset is not None:
+        validation_path, origin = Path(settings.validation_dataset), "`validation_dataset`"
+    elif sibling != train_path and os.path.exists(sibling):
+        validation_path, origin = sibling, "found beside the training file, by its name"
+    else:
+        validation_path, origin = None, "a tenth of the training file"
+    others = {"test": test_path} | ({"validation": validation_path} if validation_path else {})
+    for path in (train_path, *others.values()):  # before the first one is read, which may take minutes
+        check_form(path)
+    train = read_windows(train_path, flanking_size, display)
+    read = {}
+    for name, path in others.items():
+        windows = read_windows(path, flanking_size, display)
+        if windows.fingerprint == train.fingerprint:
+            raise DatasetError(
+                f"{path}: the {name} set is the training set ({train_path}); its scores would mean nothing; "
+                f"give another `{name}_dataset`"
+            )
+        read[name] = windows
+    if validation_path is None:
+        train, read["validation"] = split_validation(train, settings.random_seed)
+    elif read["validation"].fingerprint == read["test"].fingerprint:
+        warnings.warn(
+            f"{test_path}: the test set is the validation set too, which picks the best model; its scores are too good",
+            SpliceAIWarning,
+            stacklevel=4,
+        )
+    return train, read["validation"], read["test"], origin
+
+
+def _described(windows: Windows) -> str:
+    return (
+        f"{windows.source}: {len(windows)} windows, {windows.count('donor')} donors, {windows.count('acceptor')} "
+        f"acceptors, {windows.padding_share:.0%} padding"
+    )

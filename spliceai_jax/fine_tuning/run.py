@@ -1,0 +1,140 @@
+"""Fine-tuning from end to end: train, evaluate, keep the best, never lose work."""
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+
+import jax
+
+from spliceai_jax import files, processes
+from spliceai_jax.display import Display
+from spliceai_jax.errors import Interrupted, SpliceAIWarning
+from spliceai_jax.fine_tuning.loop import TrainingLoop
+from spliceai_jax.fine_tuning.outcome import TransferResult, conclude, show_table_so_far
+from spliceai_jax.fine_tuning.plan import Plan, make_plan
+from spliceai_jax.fine_tuning.settings import TransferSettings
+from spliceai_jax.fine_tuning.stop import StopVote
+from spliceai_jax.fine_tuning.trainer import Trainer
+from spliceai_jax.interrupts import StopRequest, stop_request
+from spliceai_jax.processes import Cluster
+from spliceai_jax.report.writing import Scoring, is_current, write_report
+from spliceai_jax.runs.checkpoints import Checkpoints
+from spliceai_jax.runs.history import LoopState
+from spliceai_jax.runs.read import read_run
+from spliceai_jax.runs.record import Record, add_session
+from spliceai_jax.runs.tensorboard import Scalars
+from spliceai_jax.runs.writer import RunWriter
+from spliceai_jax.training.engine import Engine
+
+
+def transfer(settings: TransferSettings, display: Display | None = None) -> TransferResult:
+    """Fine-tune a model, as `spliceai-jax transfer` does.
+
+    Everything that can be wrong with the input is found before the first step, and before anything is written.
+
+    Arguments:
+        settings: What to do.
+        display: Shows how it goes; None: nothing is shown.
+
+    Raises:
+        SpliceAIError: Of the kind that fits; the message names what was wrong and the way out.
+        Interrupted: SIGTERM or SIGINT came; everything needed to continue with `resume=True` was saved.
+    """
+    cluster = Cluster(settings.coordinator, settings.num_processes, settings.process_id)
+    with processes.joined(cluster), contextlib.ExitStack() as stack:
+        shown = display if display and processes.leads() else Display()
+        plan = processes.all_or_none(lambda: make_plan(settings, shown))
+        stack.enter_context(_folder_taken(plan, shown))
+        stack.enter_context(files.unexpected_errors_logged(plan.folder.error_log))
+        checkpoints = stack.enter_context(Checkpoints(plan.folder.checkpoints))
+        stop = stack.enter_context(stop_request())
+        trainer = Trainer(plan)
+        loop = _restore(trainer, checkpoints, shown)
+        if loop.history.finished(plan.recipe):
+            shown.line("finished already")
+            show_table_so_far(loop.history, shown)
+        else:
+            writer = RunWriter(plan.folder, plan.identity(), _begin_session(plan, shown), checkpoints, _scalars(plan))
+            TrainingLoop(plan, trainer, writer, StopVote(stop), loop, shown).to_the_end()
+        result = conclude(loop.history, plan.folder, settings.recipe, shown)
+        _report(plan, trainer, stop, shown)
+        return result
+
+
+@contextlib.contextmanager
+def _folder_taken(plan: Plan, display: Display) -> Iterator[None]:
+    """Hold the run's folder; every process must see the same one, and it must hold this run or none."""
+    identity = plan.identity()
+    processes.check_same(identity.to_json())
+    with contextlib.ExitStack() as held:
+
+        def take() -> bool:
+            held.enter_context(plan.folder.held(plan.settings.resume))
+            return plan.folder.claim(identity)
+
+        known = processes.all_or_none(take)
+        display.facts(plan.facts())
+        if plan.settings.resume and not known:
+            display.line(f"`resume`: no run in {plan.folder.root} yet; starting one")
+        processes.check_shared(plan.folder.root)
+        yield
+
+
+def _restore(trainer: Trainer, checkpoints: Checkpoints, display: Display) -> LoopState:
+    """Put the state of the latest checkpoint, or the one before the first step, on the devices."""
+    restored = processes.all_or_none(lambda: checkpoints.restore(trainer.initial_state))
+    if restored is None:
+        state, loop = trainer.initial_state, LoopState()
+    else:
+        state, loop = restored
+        display.line(f"going on from epoch {loop.epoch}, batch {loop.batch}")
+    processes.check_same({"epoch": loop.epoch, "batch": loop.batch})
+    trainer.place(state)
+    return loop
+
+
+def _begin_session(plan: Plan, display: Display) -> Record:
+    """Record that this process works on the run."""
+    record = add_session(plan.folder, plan.record())
+    if len({session.activation_cache for session in record.sessions}) > 1:
+        display.line(
+            "activations were cached in one part of this run and computed in another: it ends as if it had not been "
+            "interrupted to float rounding, but not to the bit; `activation_cache` decides"
+        )
+    return record
+
+
+def _scalars(plan: Plan) -> Scalars | None:
+    if not plan.settings.tensorboard or not processes.leads():
+        return None
+    return Scalars(plan.folder.tensorboard, len(plan.batches(0)))
+
+
+def _report(plan: Plan, trainer: Trainer, stop: StopRequest, display: Display) -> None:
+    """Make the report, unless it is there. The run is whole before: what fails here is a warning."""
+    if not processes.leads():
+        return
+    engine = trainer.engine
+    if processes.several():  # the others take no part in it
+        engine = Engine(plan.architecture, plan.recipe, plan.settings.precision, jax.local_devices())
+    again = f"the run is finished and its models whole; make the report by `spliceai-jax report {plan.folder.root}`"
+    test = trainer.sets["test"]
+
+    def after_batch(done: int) -> None:
+        advance(done)
+        if stopped_by := stop.received:
+            raise Interrupted(f"stopped by {stopped_by.name} before the report was made; {again}", stopped_by)
+
+    try:
+        if is_current(run := read_run(plan.folder.root)):
+            display.line(f"report: {plan.folder.report}")
+            return
+        with display.progress("report", len(test)) as advance:
+            scoring = Scoring(engine, plan.pretrained.variables, test, plan.batch_size, after_batch)
+            page = write_report(run, scoring)
+    except Interrupted:
+        raise
+    except Exception as error:  # a page is not worth a run's exit status
+        warnings.warn(f"the report could not be made ({error}); {again}", SpliceAIWarning, stacklevel=2)
+    else:
+        display.line(f"report: {page}")

@@ -1,0 +1,146 @@
+"""What a caller asks of `transfer`, checked when it is made."""
+
+import math
+import shlex
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, get_args
+
+from spliceai_jax.architecture import ARCHITECTURES
+from spliceai_jax.errors import SettingsError, check_choice
+from spliceai_jax.training.recipes import RECIPES, LossName, Parallel, Precision, Recipe
+from spliceai_jax.training.schedules import SCHEDULERS, Scheduler
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferSettings:
+    """Settings of a fine-tuning run; the flags of `spliceai-jax transfer` under the same names.
+
+    Attributes:
+        train_dataset: HDF5 file to train on.
+        test_dataset: HDF5 file to test on after each epoch.
+        pretrained_model: `.pt` file to start from.
+        validation_dataset: HDF5 file whose loss picks the best model; None for the training file's sibling by
+            OpenSpliceAI's naming where it exists, else a tenth of the training file.
+        output_dir: Folder that the run's own folder is made in.
+        project_name: Part of that folder's name.
+        exp_num: A number that is part of that folder's name too.
+        random_seed: Seed of the shuffling and of the split.
+        flanking_size: The flanking size that the weights must have; None accepts any.
+        recipe: A name in `RECIPES`; the settings below override its fields where they are not None.
+        epochs, scheduler, early_stopping, patience, loss, unfreeze, unfreeze_all, learning_rate, weight_decay,
+            batch_size: See `Recipe`.
+        resume: Continue the run in the folder; start one where there is none.
+        precision: The type that convolutions compute in; parameters, statistics and the loss are always float32.
+        parallel: How several devices are used.
+        activation_cache: The most room on disk, in gigabytes (10^9 bytes), for the activation cache, which holds the
+            output of the frozen part of the network for every window, so that it is computed only once; 0: compute it
+            every time. None: what the run began with, else 20 on CPUs and 0 elsewhere, where reading it back has not
+            been measured to be faster than computing it.
+        coordinator: HOST:PORT where the processes of a run meet, on the host of process 0; None: found where JAX knows
+            the cluster, which it does on TPU pods and under SLURM and Open MPI.
+        num_processes: The number of processes; needs `coordinator` and `process_id`, except for 1, with which this
+            process works alone.
+        process_id: The number of this process, counted from 0.
+        tensorboard: Write losses, rates and metrics as TensorBoard events, in `tensorboard` in the run's folder.
+
+    Raises:
+        SettingsError: A value is out of range.
+    """
+
+    train_dataset: str | Path
+    test_dataset: str | Path
+    pretrained_model: str | Path
+    validation_dataset: str | Path | None = None
+    output_dir: str | Path = "."
+    project_name: str = "transfer"
+    exp_num: int = 0
+    random_seed: int = 42
+    flanking_size: int | None = None
+    recipe: str = "openspliceai"
+    epochs: int | None = None
+    scheduler: Scheduler | None = None
+    early_stopping: bool | None = None
+    patience: int | None = None
+    loss: LossName | None = None
+    unfreeze: int | None = None
+    unfreeze_all: bool | None = None
+    learning_rate: float | None = None
+    weight_decay: float | None = None
+    batch_size: int | None = None
+    resume: bool = False
+    precision: Precision = "float32"
+    parallel: Parallel = "jit"
+    activation_cache: float | None = None
+    coordinator: str | None = None
+    num_processes: int | None = None
+    process_id: int | None = None
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        """Check every value that can be checked without opening a file."""
+        for name, least in {
+            "exp_num": 0, "random_seed": 0, "epochs": 1, "patience": 1, "unfreeze": 0, "batch_size": 1,
+            "num_processes": 1, "process_id": 0,
+        }.items():  # fmt: skip
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise SettingsError(f"`{name}` is {value}; expected {least} or more")
+        if self.learning_rate is not None and not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise SettingsError(f"`learning_rate` is {self.learning_rate}; expected a number above 0")
+        if self.weight_decay is not None and not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
+            raise SettingsError(f"`weight_decay` is {self.weight_decay}; expected 0 or a number above it")
+        if self.activation_cache is not None and not self.activation_cache >= 0:
+            raise SettingsError(f"`activation_cache` is {self.activation_cache}; expected gigabytes, 0 or more")
+        for name, choices in {
+            "flanking_size": (None, *ARCHITECTURES),
+            "recipe": tuple(RECIPES),
+            "scheduler": (None, *SCHEDULERS),
+            "loss": (None, *get_args(LossName)),
+            "precision": get_args(Precision),
+            "parallel": get_args(Parallel),
+        }.items():
+            check_choice(name, getattr(self, name), choices)
+        if not 0 < len(self.project_name.encode()) <= 200 or set(self.project_name) & set("/\\\0"):
+            raise SettingsError(f"`project_name` is {self.project_name!r}; expected at most 200 letters, no slashes")
+        self._check_processes()
+        effective = self.effective_recipe
+        if not (effective.unfreeze or effective.unfreeze_all or effective.head_trains):
+            raise SettingsError(f"`unfreeze=0` with `recipe={self.recipe!r}` leaves nothing to train; give 1 or more")
+
+    def _check_processes(self) -> None:
+        together = (self.coordinator, self.num_processes, self.process_id)
+        if together in ((None, None, None), (None, 1, None)):
+            return
+        if self.coordinator is None or self.num_processes is None or self.process_id is None:
+            raise SettingsError(
+                "`coordinator`, `num_processes` and `process_id` go together; give all three, or only `num_processes=1`"
+            )
+        host, _, port = self.coordinator.rpartition(":")
+        if not (host and port.isdecimal() and 0 < int(port) < 65536):
+            raise SettingsError(f"`coordinator` is {self.coordinator!r}; expected HOST:PORT, a port of 1 to 65535")
+        if self.process_id >= self.num_processes:
+            raise SettingsError(f"`process_id` is {self.process_id}; expected 0 to {self.num_processes - 1}")
+
+    @property
+    def effective_recipe(self) -> Recipe:
+        """The recipe with the fields that these settings override."""
+        overrides: dict[str, Any] = {
+            field.name: value for field in fields(Recipe) if (value := getattr(self, field.name, None)) is not None
+        }
+        if self.unfreeze is not None:
+            overrides.setdefault("unfreeze_all", False)  # a number of last units means that not all are wanted
+        return replace(RECIPES[self.recipe], **overrides)
+
+    def command(self) -> str:
+        """Return the command line that asks for the same."""
+        words = ["spliceai-jax", "transfer"]
+        for field in fields(self):
+            value, flag = getattr(self, field.name), f"--{field.name.replace('_', '-')}"
+            if value == field.default and field.name not in ("output_dir", "project_name"):
+                continue
+            if isinstance(value, bool):
+                words.append(flag if value else flag.replace("--", "--no-", 1))
+            else:
+                words += [flag, str(value)]
+        return shlex.join(words)

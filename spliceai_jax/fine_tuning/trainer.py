@@ -1,0 +1,104 @@
+"""The training state and the three things done with it: steps, evaluations, and the activation cache."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from spliceai_jax.data.windows import Windows
+from spliceai_jax.display import Advance
+from spliceai_jax.evaluation.evaluate import evaluate_windows
+from spliceai_jax.fine_tuning.plan import Plan
+from spliceai_jax.network.model import Variables
+from spliceai_jax.runs.history import Split, SplitRecord
+from spliceai_jax.training.activation_cache import cache_activations
+from spliceai_jax.training.engine import ENGINES
+from spliceai_jax.training.schedules import schedule
+from spliceai_jax.training.step import TrainState, init_state
+
+TRAIN_WINDOWS_EVALUATED = 1000
+
+
+@dataclass(frozen=True)
+class Step:
+    """A training step that has been dispatched.
+
+    Attributes:
+        windows: The number of windows in its batch.
+        rate: Its learning rate.
+        loss: Its loss, which the device may still be computing.
+    """
+
+    windows: int
+    rate: float
+    loss: Any
+
+
+class Trainer:
+    """The state of training on the devices, and the windows that it sees.
+
+    Attributes:
+        engine: Runs the network.
+        sets: The three sets of windows; with the activation cache, windows of activations.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        """Start from the pretrained weights; nothing is computed yet."""
+        self._plan = plan
+        self.engine = ENGINES[plan.settings.parallel](plan.architecture, plan.recipe, plan.settings.precision)
+        self.sets: dict[Split, Windows] = {"train": plan.train, "validation": plan.validation, "test": plan.test}
+        self.initial_state = jax.device_get(init_state(plan.pretrained.variables, plan.trainable, plan.recipe))
+        self._state: TrainState
+
+    def place(self, state: TrainState) -> None:
+        """Put a state of numpy arrays on the devices, to continue from."""
+        self._state = self.engine.place(state)
+
+    @property
+    def state(self) -> TrainState:
+        """The state, as numpy arrays."""
+        return self.engine.fetch(self._state)
+
+    @property
+    def variables(self) -> Variables:
+        """The network's variables, as numpy arrays."""
+        return self.engine.fetch(self._state.variables)
+
+    def cache_activations(self, folder: Path, after_batch: Advance) -> None:
+        """Compute the frozen part's output for all windows; from here on batches consist of it."""
+        plan = self._plan
+        for name, windows in self.sets.items():
+            self.sets[name] = cache_activations(
+                self.engine,
+                self._state.variables,
+                windows,
+                plan.architecture,
+                plan.trainable.first_entry,
+                plan.batch_size,
+                folder,
+                after_batch,
+            )
+
+    def steps(self, epoch: int, first_batch: int) -> Iterator[Step]:
+        """Dispatch the training steps of an epoch from a batch on, one each time an item is taken."""
+        plan, recipe = self._plan, self._plan.recipe
+        batches = plan.batches(epoch)
+        rate_of = schedule(recipe.scheduler, recipe.timing, recipe.learning_rate, recipe.epochs, len(batches))
+        for number, positions in enumerate(batches[first_batch:], first_batch):
+            rate = rate_of(epoch * len(batches) + number)
+            batch = self.sets["train"].training_batch(positions, plan.batch_size, plan.architecture)
+            self._state, loss = self.engine.train(self._state, batch, rate)
+            yield Step(len(positions), rate, loss)
+
+    def just_trained(self, epoch: int) -> Windows:
+        """Return at most 1000 of the windows that an epoch trains on, the first ones."""
+        return self.sets["train"].subset(np.concatenate(self._plan.batches(epoch))[:TRAIN_WINDOWS_EVALUATED])
+
+    def evaluate(self, windows: Windows, after_batch: Advance) -> SplitRecord:
+        """Evaluate the network as it stands."""
+        return SplitRecord(
+            *evaluate_windows(self.engine, self._state.variables, windows, self._plan.batch_size, after_batch)
+        )

@@ -1,0 +1,158 @@
+"""The operations whose obvious form is slow: BatchNorm followed by LeakyReLU, and wide convolutions.
+
+BatchNorm and LeakyReLU are one differentiable operation here. Autodiff through the two makes a training step a fifth
+slower than the gradient written out below, which keeps only the input and the statistics. Each position enters the
+statistics as often as its multiplicity says: not at all if it only fills a batch up, several times if it stands for
+positions of several windows. The statistics are those of the global batch: the devices exchange theirs once for each
+layer and direction.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+from scipy.fft import next_fast_len
+
+EPSILON = 1e-5
+SLOPE = 0.1
+
+WIDE = 41
+"""The number of taps from which a convolution is faster in the frequency domain, on a CPU: see benchmarks/README.md."""
+
+_TPU_OPTIONS = {"xla_tpu_run_space_to_batch": False, "xla_tpu_run_space_to_batch_on_new_platforms": False}
+"""With fewer than 8 windows a chip this pass of libtpu 0.0.42 ends the process (space_to_batch_converter.cc, "Check
+failed: std::abs(halo_size - low_padding)") on the training step of 2000 and 10000 nt. It takes both options to turn it
+off."""
+
+
+def compiler_options(platform: str) -> dict[str, bool] | None:
+    """Return the options that a platform's compiler needs for these convolutions."""
+    return _TPU_OPTIONS if platform == "tpu" else None
+
+
+def leaky_relu(x: Array) -> Array:
+    """Apply LeakyReLU with the slope 0.1 of OpenSpliceAI (flax's default is 0.01)."""
+    return jnp.where(x > 0, x, SLOPE * x)
+
+
+def _widen(x: Array) -> Array:
+    """Convert to float32 or wider, which statistics are always computed in."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _combined(count: Array, mean: Array, squares: Array, axis_name: str | None) -> tuple[Array, Array, Array]:
+    """Combine the devices' statistics (the pairwise variance of Chan, Golub and LeVeque 1983)."""
+    if axis_name is None:
+        return count, mean, squares
+    own = jnp.stack([jnp.broadcast_to(count, mean.shape), mean, squares])
+    counts, means, all_squares = jnp.moveaxis(jax.lax.all_gather(own, axis_name), 1, 0)
+    total = counts.sum(0)
+    mean = (counts * means).sum(0) / total
+    return total, mean, (all_squares + counts * jnp.square(means - mean)).sum(0)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(4,))
+def batchnorm_leaky_relu(
+    x: Float[Array, "rows length channels"],
+    weight: Float[Array, " channels"],
+    bias: Float[Array, " channels"],
+    multiplicity: Float[Array, "rows length_or_1"],
+    axis_name: str | None,
+) -> tuple[Float[Array, "rows length channels"], Float[Array, " channels"], Float[Array, " channels"]]:
+    """Normalise by the batch's own statistics, then apply LeakyReLU.
+
+    Arguments:
+        x: The activations.
+        weight: BatchNorm's scale.
+        bias: BatchNorm's shift.
+        multiplicity: How often each position enters the statistics, or each row's positions.
+        axis_name: The mapped axis that the batch is cut along, or None.
+
+    Returns:
+        The activations, in x's type, and the batch's mean and unbiased variance, from which no gradient flows.
+        Normalisation is by the biased variance, as in PyTorch.
+    """
+    return _forward(x, weight, bias, multiplicity, axis_name)[0]
+
+
+def _forward(x, weight, bias, multiplicity, axis_name):  # type: ignore[no-untyped-def]
+    wide, times = _widen(x), multiplicity[..., None]
+    # Two passes: E[x^2] - E[x]^2 loses digits where the mean is large beside the deviation.
+    count = multiplicity.sum() * (x.shape[1] // multiplicity.shape[1])
+    mean = (wide * times).sum((0, 1)) / jnp.maximum(count, 1)  # a device may hold nothing but rows that fill up
+    squares = (jnp.square(wide - mean) * times).sum((0, 1))
+    count, mean, squares = _combined(count, mean, squares, axis_name)
+    inverse = jax.lax.rsqrt(squares / count + EPSILON)
+    y = leaky_relu((wide - mean) * (inverse * weight) + bias).astype(x.dtype)
+    # A single position has no unbiased variance. PyTorch refuses it; no window is that short here.
+    return (y, mean, squares / jnp.maximum(count - 1, 1)), (x, weight, bias, multiplicity, mean, inverse, count)
+
+
+def _backward(axis_name, kept, cotangents):  # type: ignore[no-untyped-def]
+    x, weight, bias, multiplicity, mean, inverse, count = kept
+    dy = _widen(cotangents[0])
+    normal = (_widen(x) - mean) * inverse
+    dz = jnp.where(normal * weight + bias > 0, dy, SLOPE * dy)
+    dbias, dweight = dz.sum((0, 1)), (dz * normal).sum((0, 1))
+    # The parameters' gradients remain this device's share (the caller sums them); that of x needs the global sums.
+    sums = jnp.stack([dbias, dweight])
+    all_dbias, all_dweight = sums if axis_name is None else jax.lax.psum(sums, axis_name)
+    through_statistics = multiplicity[..., None] * (all_dbias + normal * all_dweight) / count
+    dx = (dz - through_statistics) * (inverse * weight)
+    return dx.astype(x.dtype), dweight, dbias, jnp.zeros_like(multiplicity)
+
+
+batchnorm_leaky_relu.defvjp(_forward, _backward)
+
+
+def dilated_convolution(
+    x: Float[Array, "rows length channels"], kernel: Float[Array, "width channels features"], dilation: int
+) -> Float[Array, "rows length features"]:
+    """Convolve with "same" zero padding.
+
+    Arguments:
+        x: The activations.
+        kernel: The taps, an odd number of them.
+        dilation: The distance between neighbouring taps, in positions.
+    """
+    # float32 means float32: without this, TPUs multiply in bfloat16 and GPUs may in tf32.
+    precision = None if x.dtype == jnp.bfloat16 else jax.lax.Precision.HIGHEST
+
+    def direct(x: Array, kernel: Array) -> Array:
+        reach = dilation * (kernel.shape[0] - 1) // 2
+        return jax.lax.conv_general_dilated(
+            x,
+            kernel,
+            (1,),
+            [(reach, reach)],
+            rhs_dilation=(dilation,),
+            dimension_numbers=("NWC", "WIO", "NWC"),
+            precision=precision,
+        )
+
+    if kernel.shape[0] < WIDE or x.dtype == jnp.bfloat16:
+        return direct(x, kernel)
+    return jax.lax.platform_dependent(
+        x, kernel, cpu=lambda x, kernel: _by_frequencies(x, kernel, dilation), default=direct
+    )
+
+
+def _by_frequencies(x: Array, kernel: Array, dilation: int) -> Array:
+    """Convolve by the convolution theorem: each phase of the dilation is an undilated sequence of its own."""
+    (windows, length, channels), (width, _, features) = x.shape, kernel.shape
+    steps = -(-length // dilation)
+    size = next_fast_len(steps + width - 1, real=True)
+    phases = jnp.pad(x, ((0, 0), (0, steps * dilation - length), (0, 0))).reshape(windows, steps, -1)
+    spectrum = jnp.fft.rfft(phases.transpose(0, 2, 1), size).reshape(windows * dilation, channels, -1)
+    taps = jnp.roll(jnp.pad(kernel, ((0, size - width), (0, 0), (0, 0))), -(width // 2), 0)
+    response = jnp.conj(jnp.fft.rfft(taps.transpose(1, 2, 0)))  # conjugate: the network correlates
+    # A real product for each frequency, (phases, 2 channels) x (2 channels, 2 features): complex ones are slow on CPUs.
+    parts = jnp.concatenate([spectrum.real, spectrum.imag], 1)
+    real, imaginary = response.real, response.imag
+    matrix = jnp.concatenate([jnp.concatenate([real, imaginary], 1), jnp.concatenate([-imaginary, real], 1)], 0)
+    product = jnp.einsum("pcf,cof->fpo", parts, matrix, precision=jax.lax.Precision.HIGHEST)
+    product = product.transpose(1, 2, 0).reshape(windows, dilation, 2, features, -1)
+    sequences = jnp.fft.irfft(jax.lax.complex(product[:, :, 0], product[:, :, 1]), size)[..., :steps]
+    return sequences.transpose(0, 3, 1, 2).reshape(windows, -1, features)[:, :length]

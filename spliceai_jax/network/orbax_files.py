@@ -1,0 +1,23 @@
+"""Variables as orbax checkpoint directories."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import orbax.checkpoint as ocp
+
+from spliceai_jax.network.model import Variables
+
+logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax reports at length, and raises what fails as well
+
+
+def save_variables(path: Path, variables: Variables) -> None:
+    """Write variables as a checkpoint directory, which must not exist."""
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(path.absolute(), variables)
+
+
+def load_variables(path: Path) -> Any:
+    """Read a checkpoint directory; orbax raises what it finds wrong."""
+    with ocp.StandardCheckpointer() as checkpointer:
+        return checkpointer.restore(path.absolute())

@@ -1,0 +1,141 @@
+"""The positions of the test set that a model is most wrong about."""
+
+import heapq
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int, UInt8
+
+from spliceai_jax.architecture import CLASSES, PADDING, SITE_KINDS, WINDOW, SiteKind
+from spliceai_jax.data.windows import Windows
+from spliceai_jax.encoding import decode
+
+ModelName = Literal["untouched", "tuned"]
+
+CONTEXT_SHOWN = 30
+"""Bases shown on either side of a mistake; every model sees at least 40."""
+
+NEAR = 50
+"""Another site within this many bases may explain a mistake."""
+
+KEPT = 8
+"""The most mistakes kept of each sort: donors missed, donors called falsely, acceptors missed, ..."""
+
+_LEAST_PROBABILITY = 1e-10
+"""Added to a probability before its logarithm is taken."""
+
+Probabilities = Float32[np.ndarray, "windows positions 3"]
+Labels = UInt8[np.ndarray, "windows positions"]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A position that the model is wrong about.
+
+    Attributes:
+        loss: -log of the probability of the position's label.
+        shard: The number of the shard in the data set.
+        window: The window in the shard, counted from 0.
+        position: The labelled position in the window, counted from 0.
+        kind: The kind of site that was missed or called falsely.
+        missed: True: the position is such a site and is not called. False: it is called and is no such site.
+        scores: Model -> its probability of `kind` here.
+        bases: 61 bases with this position in the middle, on the gene's strand.
+        nearest: Bases to the nearest call (for a miss) or site (for a false call) of this kind, positive downstream;
+            None if there is none within 50 bases in the window.
+    """
+
+    loss: float
+    shard: int
+    window: int
+    position: int
+    kind: SiteKind
+    missed: bool
+    scores: dict[ModelName, float]
+    bases: str
+    nearest: int | None
+
+
+def called_classes(probabilities: Probabilities, labels: Labels) -> Int[np.ndarray, "windows positions"]:
+    """Return the class that a model calls at each position; PADDING beyond the end of a gene."""
+    return np.where(labels == PADDING, PADDING, probabilities.argmax(-1))
+
+
+class WorstMistakes:
+    """The mistakes with the highest loss so far, at most `KEPT` of each sort."""
+
+    def __init__(self, windows: Windows) -> None:
+        """Start empty.
+
+        Arguments:
+            windows: The set whose windows will be added.
+        """
+        self._windows = windows
+        self._worst: dict[tuple[SiteKind, bool], list[tuple[float, int, Mistake]]] = {
+            (kind, missed): [] for kind in SITE_KINDS for missed in (True, False)
+        }
+
+    def add(
+        self,
+        probabilities: Mapping[ModelName, Probabilities],
+        model: ModelName,
+        labels: Labels,
+        rows: Int[np.ndarray, " windows"],
+    ) -> None:
+        """Add windows.
+
+        Arguments:
+            probabilities: Those of every model.
+            model: The model whose mistakes are wanted.
+            labels: The labels.
+            rows: The rows of the set's arrays that hold these windows.
+        """
+        called = called_classes(probabilities[model], labels)
+        losses = _losses(probabilities[model], labels)
+        for (kind, missed), worst in self._worst.items():
+            code = CLASSES.index(kind)
+            is_site, is_called = labels == code, called == code
+            window, position = np.nonzero(is_site & ~is_called if missed else is_called & ~is_site)
+            for i in np.argsort(-losses[window, position], kind="stable")[:KEPT]:
+                row, at = int(rows[window[i]]), int(position[i])
+                mistake = Mistake(
+                    loss=float(losses[window[i], at]),
+                    shard=int(self._windows.shards[row]),
+                    window=row - int(np.searchsorted(self._windows.shards, self._windows.shards[row])),
+                    position=at,
+                    kind=kind,
+                    missed=missed,
+                    scores={name: float(scores[window[i], at, code]) for name, scores in probabilities.items()},
+                    bases=self._around(row, at),
+                    nearest=_nearest((is_called if missed else is_site)[window[i]], at),
+                )
+                # Of mistakes with the same loss, the first in the file stays.
+                heapq.heappush(worst, (mistake.loss, -row * WINDOW - at, mistake))
+                if len(worst) > KEPT:
+                    heapq.heappop(worst)
+
+    def _around(self, row: int, position: int) -> str:
+        middle = self._windows.flanking_size // 2 + position
+        return decode(self._windows.bases[row, middle - CONTEXT_SHOWN : middle + CONTEXT_SHOWN + 1])
+
+    def worst_first(self) -> list[Mistake]:
+        """Return the mistakes, those with the highest loss first."""
+        found = [item for worst in self._worst.values() for item in worst]
+        return [mistake for _, _, mistake in sorted(found, key=lambda item: item[:2], reverse=True)]
+
+
+def _losses(probabilities: Probabilities, labels: Labels) -> Float32[np.ndarray, "windows positions"]:
+    """Return -log of the probability of each position's label; a meaningless number for padding."""
+    truth = np.minimum(labels, len(CLASSES) - 1)[..., None]
+    return -np.log(np.take_along_axis(probabilities, truth, -1)[..., 0] + _LEAST_PROBABILITY)
+
+
+def _nearest(others: Bool[np.ndarray, " positions"], position: int) -> int | None:
+    """Return the distance to the nearest of the positions that are True; None if there is none within `NEAR` bases."""
+    distances = np.flatnonzero(others) - position
+    if not distances.size:
+        return None
+    nearest = int(distances[np.abs(distances).argmin()])
+    return nearest if abs(nearest) <= NEAR else None

@@ -1,0 +1,122 @@
+"""What looks wrong about a run, in sentences for the page."""
+
+import math
+
+from spliceai_jax.architecture import SITE_KINDS
+from spliceai_jax.evaluation.metrics import AUPRC, TOP_K, Metrics
+from spliceai_jax.runs.history import Split
+from spliceai_jax.runs.read import Run
+from spliceai_jax.runs.record import DatasetRecord
+
+FEW_SITES: dict[Split, int] = {"train": 500, "validation": 100, "test": 200}
+"""With fewer sites of a kind, the page warns."""
+
+CANONICAL_SHARE = 0.95
+"""With a lower share of donors followed by GT, or of acceptors preceded by AG, the page warns."""
+
+PADDING_SHARE = 0.75
+"""With a higher share of positions beyond the ends of genes, the page warns."""
+
+STILL_IMPROVING = 0.005
+"""The page warns if the last epoch's validation loss is lower than the best before it by more than this share."""
+
+SETS: dict[Split, str] = {"train": "training", "validation": "validation", "test": "test"}
+"""What the sets are called on the page."""
+
+
+def find_warnings(run: Run, before: Metrics | None, after: Metrics | None) -> list[str]:
+    """Return a sentence or two for everything that looks wrong.
+
+    Arguments:
+        run: The run.
+        before: The untouched model's test metrics, where they are known.
+        after: The best model's.
+    """
+    found = []
+    if run.record:
+        for name, dataset in run.record.datasets.items():
+            found += _data_warnings(name, dataset, after or before)
+        if run.record.datasets["validation"].fingerprint == run.record.datasets["test"].fingerprint:
+            found.append(
+                "The test set is also the validation set, by which the best model was chosen, so its figures flatter "
+                "the model. Test on genes that were used for nothing else."
+            )
+    if before and after:
+        found += _metric_warnings(run, before, after) + _unfinished_warnings(run)
+    return found
+
+
+def _data_warnings(name: Split, dataset: DatasetRecord, tested: Metrics | None) -> list[str]:
+    found = []
+    if min(dataset.donors, dataset.acceptors) < FEW_SITES[name]:
+        text = f"The {SETS[name]} set holds few sites: {dataset.donors} donors and {dataset.acceptors} acceptors. "
+        if name == "train":
+            text += "More genes are the surest way to a better model."
+        elif name == "validation":
+            text += "The choice of the best epoch rests on them and is partly chance; give a --validation-dataset."
+        else:
+            text += _uncertainty(tested)
+        found.append(text)
+    for share, sites in (
+        (dataset.gt_share, "donors are followed by GT"),
+        (dataset.ag_share, "acceptors are preceded by AG"),
+    ):
+        if share < CANONICAL_SHARE:
+            found.append(
+                f"Only {100 * share:.1f} % of the {SETS[name]} set's {sites}; in well annotated genomes it is "
+                "98 % or more. Check that the annotation and the genome are of the same assembly, and that the labels "
+                "are on the right bases."
+            )
+    if dataset.padding_share > PADDING_SHARE:
+        found.append(
+            f"{100 * dataset.padding_share:.0f} % of the {SETS[name]} set's positions lie beyond the ends of genes "
+            "and have no label, because the genes are short. There is less to learn from than the number of windows "
+            "suggests."
+        )
+    return found
+
+
+def _uncertainty(tested: Metrics | None) -> str:
+    """Say how precisely a share of the test set's sites is known (normal approximation, 95 %)."""
+    if tested is None or not tested.donor.sites:
+        return "Small differences may be chance."
+    share = TOP_K.of(tested.donor)
+    margin = 1.96 * math.sqrt(max(share * (1 - share), 0) / tested.donor.sites)
+    return (
+        f"With so few, a top-k accuracy of {share:.2f} is known only to about ±\N{NO-BREAK SPACE}{margin:.2f}; smaller "
+        "differences may be chance."
+    )
+
+
+def _metric_warnings(run: Run, before: Metrics, after: Metrics) -> list[str]:
+    """Say on which sets the tuned model is worse."""
+    history, found = run.history, []
+    validated = history.epochs[history.best_epoch].validation.metrics
+    for name, was, now in (
+        ("validation", history.untouched["validation"].metrics, validated),
+        ("test", before, after),
+    ):
+        worse = [f"{kind}s" for kind in SITE_KINDS if AUPRC.of(now.site(kind)) < AUPRC.of(was.site(kind))]
+        if now.mean_auprc < was.mean_auprc:
+            found.append(
+                f"The tuned model is worse than the untouched one on the {name} set: mean AUPRC {was.mean_auprc:.3f} "
+                f"before, {now.mean_auprc:.3f} now. Look into it before you use the model; try --recipe best, more "
+                "genes or a lower --learning-rate."
+            )
+        elif worse:
+            found.append(f"On the {name} set, the tuned model is better overall but worse on {' and '.join(worse)}.")
+    return found
+
+
+def _unfinished_warnings(run: Run) -> list[str]:
+    """Say whether more epochs may make the model better."""
+    history, losses = run.history, [epoch.validation.metrics.loss for epoch in run.history.epochs]
+    last_is_best = history.best_epoch == len(losses) - 1 and len(losses) == run.identity.choices.epochs
+    if run.finished and last_is_best:
+        earlier = min([history.untouched["validation"].metrics.loss, *losses[:-1]])
+        if losses[-1] < earlier * (1 - STILL_IMPROVING):
+            return [
+                f"The model was still improving at the last epoch (validation loss {earlier:.5f}, then "
+                f"{losses[-1]:.5f}); more --epochs may make it better."
+            ]
+    return []

@@ -1,0 +1,208 @@
+"""The card beside a run's best model: what the model is and where it comes from."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict
+
+from spliceai_jax.architecture import ARCHITECTURES, SITE_KINDS
+from spliceai_jax.convert import read_pt, tensor_table
+from spliceai_jax.evaluation.metrics import Metrics
+from spliceai_jax.network.pretrained import Pretrained
+from spliceai_jax.runs import stored
+from spliceai_jax.runs.history import History, Split
+from spliceai_jax.runs.identity import RunIdentity
+from spliceai_jax.runs.record import DatasetRecord, Parent, Record, Session, rename_of_0_1
+from spliceai_jax.training.recipes import Precision, Recipe
+
+_SPECIES = {"mane": "human (MANE)"}
+
+
+@cache
+def _released() -> dict[str, tuple[str, ...]]:
+    table = json.loads(resources.files("spliceai_jax.runs").joinpath("released_models.json").read_text())
+    names: dict[str, tuple[str, ...]] = {}  # two of the hundred files are the same
+    for species, sizes in table.items():
+        for size, seeds in sizes.items():
+            for seed, digest in seeds.items():
+                name = f"{_SPECIES.get(species, species)}, {size} nt, seed {seed}"
+                names[digest] = (*names.get(digest, ()), name)
+    return names
+
+
+def released_as(digest: str) -> tuple[str, ...]:
+    """Return the names of OpenSpliceAI's released models (species, flanking size, seed) whose SHA-256 this is."""
+    return _released().get(digest, ())
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedRecipe(Recipe):
+    """A recipe with its name."""
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleasedParent(Parent):
+    """The weights that a run started from, with the names of OpenSpliceAI's released models that they are."""
+
+    released_as: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard(Session):
+    """What a fine-tuned model is; the session is the one that wrote it.
+
+    Attributes:
+        sha256: SHA-256 of the model's `.pt` file.
+        flanking_size: The network's.
+        epoch: The epoch that it is the result of, counted from 0.
+        parent: The weights that the run started from.
+        datasets: The three data sets.
+        recipe: The recipe, with the caller's overrides.
+        random_seed: The run's.
+        precision: The type that convolutions compute in.
+        before: The untouched model's metrics on "validation" and "test".
+        after: This model's.
+    """
+
+    sha256: str
+    flanking_size: int
+    epoch: int
+    parent: ReleasedParent
+    datasets: dict[Split, DatasetRecord]
+    recipe: NamedRecipe
+    random_seed: int
+    precision: Precision
+    before: dict[Split, Metrics]
+    after: dict[Split, Metrics]
+
+    def facts(self) -> dict[str, str]:
+        """Return what a reader wants to know first, as names and values."""
+        train, test = self.datasets["train"], self.datasets["test"]
+        facts = {
+            "card": f"fine-tuned by spliceai-jax {self.versions.get('spliceai-jax', '?')} on {self.started}",
+            "parent": "; ".join(self.parent.released_as) or self.parent.path,
+            "its SHA-256": self.parent.sha256,
+            "trained on": f"{train.path}: {train.windows} windows",
+            "recipe": f"{self.recipe.name}, epoch {self.epoch} (of 0 to {self.recipe.epochs - 1})",
+            "tested on": f"{test.path}: {test.windows} windows",
+        }
+        for kind in SITE_KINDS:
+            was, now = self.before["test"].site(kind), self.after["test"].site(kind)
+            facts[f"{kind} AUPRC"] = f"{was.auprc:.4f} before, {now.auprc:.4f} after"
+        return {**facts, "command": self.command}
+
+
+def render_card(content: bytes, identity: RunIdentity, record: Record, history: History) -> str:
+    """Write the card of a run's best model as JSON.
+
+    Arguments:
+        content: The model's `.pt` file.
+        identity: What decides the run's result.
+        record: The run's record.
+        history: What was measured, up to the best epoch or beyond it.
+    """
+    best = history.epochs[history.best_epoch]
+    session = record.sessions[-1]
+    card = ModelCard(
+        **{field.name: getattr(session, field.name) for field in fields(Session)},
+        sha256=hashlib.sha256(content).hexdigest(),
+        flanking_size=identity.flanking_size,
+        epoch=history.best_epoch,
+        parent=ReleasedParent(**asdict(record.parent), released_as=released_as(record.parent.sha256)),
+        datasets=record.datasets,
+        recipe=NamedRecipe(**asdict(identity.choices), name=identity.recipe),
+        random_seed=identity.random_seed,
+        precision=identity.precision,
+        before={name: split.metrics for name, split in history.untouched.items()},
+        after={"validation": best.validation.metrics, "test": best.test.metrics},
+    )
+    return stored.render(asdict(card))
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What can be said of a `.pt` file.
+
+    Attributes:
+        file: Its path.
+        sha256: SHA-256 of the file.
+        weights_sha256: SHA-256 of the bytes that `Pretrained.to_pt` gives these weights.
+        flanking_size: 80, 400, 2000 or 10000.
+        parameters: The number of trainable numbers.
+        not_finite: The tensors that hold an infinite value or one that is not a number.
+        released_as: The names of OpenSpliceAI's released models that this file is.
+        card: The card beside it, if it is this file's.
+        card_problem: Why there is a card beside it but not in `card`.
+    """
+
+    file: str
+    sha256: str
+    weights_sha256: str
+    flanking_size: int
+    parameters: int
+    not_finite: tuple[str, ...]
+    released_as: tuple[str, ...]
+    card: ModelCard | None
+    card_problem: str | None
+
+    def facts(self) -> dict[str, str]:
+        """Return all of it in words, as names and values."""
+        facts = {
+            "flanking size": f"{self.flanking_size} nt",
+            "parameters": f"{self.parameters:,}",
+            "finite": f"NO: {', '.join(self.not_finite)}" if self.not_finite else "yes",
+            "SHA-256": self.sha256,
+            "released": "; ".join(f"OpenSpliceAI's {name}" for name in self.released_as)
+            or "no, the file is none of OpenSpliceAI's 100",
+            "card": self.card_problem or "none",
+        }
+        return facts | (self.card.facts() if self.card else {})
+
+
+def inspect_pt(path: str | Path) -> Inspection:
+    """Look at a `.pt` file and the card beside it.
+
+    Raises:
+        WeightsError: The file is missing or damaged, carries code, or its tensors are not those of the network.
+    """
+    path = Path(path)
+    flanking_size, variables = read_pt(path, finite=False)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    flat = flatten_dict(variables)
+    card, problem = _card_beside(path, digest)
+    return Inspection(
+        file=str(path),
+        sha256=digest,
+        weights_sha256=Pretrained(flanking_size, variables).fingerprint,
+        flanking_size=flanking_size,
+        parameters=sum(value.size for value in jax.tree.leaves(variables["params"])),
+        not_finite=tuple(
+            tensor.key
+            for tensor in tensor_table(ARCHITECTURES[flanking_size])
+            if not np.isfinite(flat[tensor.path]).all()
+        ),
+        released_as=released_as(digest),
+        card=card,
+        card_problem=problem,
+    )
+
+
+def _card_beside(path: Path, digest: str) -> tuple[ModelCard | None, str | None]:
+    beside = path.with_suffix(".json")
+    try:
+        card = stored.parse(beside.read_text(), ModelCard, rename_of_0_1)
+    except FileNotFoundError:
+        return None, None
+    except (OSError, ValueError, RecursionError) as error:
+        return None, f"{beside} cannot be read as a card ({type(error).__name__}: {error})"
+    if card.sha256 != digest:
+        return None, f"{beside} describes another file, of SHA-256 {card.sha256}"
+    return card, None

@@ -1,0 +1,210 @@
+"""A run's folder on disk: OpenSpliceAI's layout, held by one process at a time, every file written whole."""
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from spliceai_jax import files
+from spliceai_jax.errors import RunFolderError
+from spliceai_jax.runs import identity, stored
+from spliceai_jax.runs.identity import RunIdentity
+
+
+class RunFolder:
+    """Where the files of a run lie.
+
+    Attributes:
+        root: `SpliceAI_{project}_{flank}_{exp}_rs{seed}/{exp}` in the output folder.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        """Name the folder; nothing is made yet."""
+        self.root = Path(root).absolute()
+
+    @classmethod
+    def named(cls, output_dir: str | Path, project: str, flanking_size: int, exp_num: int, seed: int) -> "RunFolder":
+        """Return the folder of a run with these settings."""
+        return cls(Path(output_dir) / f"SpliceAI_{project}_{flanking_size}_{exp_num}_rs{seed}" / str(exp_num))
+
+    @property
+    def identity_file(self) -> Path:
+        """What decides the run's result."""
+        return self.root / "run.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.root / "checkpoints"
+
+    @property
+    def history(self) -> Path:
+        """What was measured so far."""
+        return self.root / "history.json"
+
+    @property
+    def error_log(self) -> Path:
+        """The traceback of an unexpected error."""
+        return self.root / "error.log"
+
+    @property
+    def best_model(self) -> Path:
+        """The model with the lowest validation loss so far."""
+        return self.root / "models" / "model_best.pt"
+
+    @property
+    def best_card(self) -> Path:
+        """The card of that model."""
+        return self.best_model.with_suffix(".json")
+
+    @property
+    def record(self) -> Path:
+        """Facts about the run that do not decide its result."""
+        return self.root / "record.json"
+
+    @property
+    def report(self) -> Path:
+        """The page about the run."""
+        return self.root / "report.html"
+
+    @property
+    def figures(self) -> Path:
+        """The page's figures as files."""
+        return self.root / "report"
+
+    @property
+    def tensorboard(self) -> Path:
+        """The folder of TensorBoard's events."""
+        return self.root / "tensorboard"
+
+    def epoch_model(self, epoch: int) -> Path:
+        """Return the file of the model after an epoch, counted from 0."""
+        return self.root / "models" / f"model_{epoch}.pt"
+
+    def log(self, name: str) -> Path:
+        """Return a log file, `TRAIN/loss_batch.txt` for example."""
+        return self.root / "LOG" / name
+
+    def check(self, resume: bool) -> None:
+        """Refuse early what would fail later; nothing that stays is written.
+
+        Raises:
+            RunFolderError: The folder holds a run and `resume` is not set, or it holds something else, or it cannot
+                be written.
+        """
+        files.check_writable(self.root)
+        self._check_contents(resume)
+
+    def check_room(self, bytes_needed: int) -> None:
+        """Refuse a run that the disk has no room for.
+
+        Raises:
+            RunFolderError: It has less than `bytes_needed`.
+        """
+        if (free := self.bytes_free) < bytes_needed:
+            raise RunFolderError(
+                f"`output_dir`: the run needs {bytes_needed / 1e6:.0f} MB and {files.nearest_existing(self.root)} has "
+                f"{free / 1e6:.0f} MB free; make room or give another folder"
+            )
+
+    @property
+    def bytes_free(self) -> int:
+        """The free room on the disk that the folder is, or would be, on."""
+        return shutil.disk_usage(files.nearest_existing(self.root)).free
+
+    def _check_contents(self, resume: bool) -> None:
+        if self.identity_file.exists():
+            if not resume:
+                raise RunFolderError(
+                    f"{self.root}: holds a run already; go on with it by `resume=True`, or give another `exp_num`, "
+                    "`project_name` or `output_dir`"
+                )
+        elif any((self.root / name).exists() for name in ("models", "LOG")):
+            raise RunFolderError(
+                f"{self.root}: holds models or logs that spliceai-jax did not write; give another `exp_num`, "
+                "`project_name` or `output_dir`"
+            )
+
+    @contextlib.contextmanager
+    def held(self, resume: bool) -> Iterator[None]:
+        """Make the folder and hold it against other processes.
+
+        Raises:
+            RunFolderError: Another process holds it, or has made a run in it meanwhile.
+        """
+        busy = "another process is at work on this run; wait for it, or stop it and give `resume=True`"
+        with files.held(self.root, busy):
+            self._check_contents(resume)
+            yield
+
+    def write(self, path: Path, content: bytes | str) -> None:
+        """Write one of the run's files whole."""
+        files.write_whole(path, content)
+
+    def set_aside(self, path: Path) -> Path:
+        """Rename a file that cannot be used, so that nothing of it is lost, and return its new name."""
+        names = (path.with_name(f"{path.stem}.unreadable_{number}{path.suffix}") for number in range(1, 10**6))
+        aside = next(name for name in names if not name.exists())
+        path.rename(aside)
+        return aside
+
+    def read_identity(self) -> RunIdentity:
+        """Read what decides the run's result.
+
+        Raises:
+            RunFolderError: The folder holds no run, or the file is damaged.
+        """
+        try:
+            return stored.read(self.identity_file, RunIdentity, identity.from_json)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise RunFolderError(
+                f"{self.identity_file}: cannot be read ({error.strerror}); give the folder that a run of "
+                "`spliceai-jax transfer` made: OUTPUT_DIR/SpliceAI_{project}_{flank}_{exp}_rs{seed}/{exp}"
+            ) from error
+        except RunFolderError as error:
+            raise RunFolderError(f"{error}; without it the run cannot go on; give another `exp_num`") from error
+
+    def claim(self, wanted: RunIdentity) -> bool:
+        """Record what decides the run's result, or compare it with what was recorded.
+
+        Returns:
+            Whether the folder held a run already.
+
+        Raises:
+            RunFolderError: It did, and something differs; the message names all that does.
+        """
+        if not self.identity_file.exists():
+            self.write(self.identity_file, stored.render(wanted.to_json()))
+            return False
+        if changes := wanted.differences(self.read_identity()):
+            raise RunFolderError(
+                f"`resume`: {self.root} was started differently: {'; '.join(changes)}; give the same settings and "
+                "data, or another `exp_num`"
+            )
+        return True
+
+
+class FollowedFolder(RunFolder):
+    """The folder as a process sees it that does not lead: it reads checkpoints there, and the leader does the rest."""
+
+    def check(self, resume: bool) -> None:
+        """Left to the leader."""
+
+    def check_room(self, bytes_needed: int) -> None:
+        """Left to the leader."""
+
+    @contextlib.contextmanager
+    def held(self, resume: bool) -> Iterator[None]:
+        """Left to the leader."""
+        yield
+
+    def claim(self, wanted: RunIdentity) -> bool:
+        """Left to the leader."""
+        return True
+
+    def write(self, path: Path, content: bytes | str) -> None:
+        """Left to the leader."""
+
+    def set_aside(self, path: Path) -> Path:
+        """Left to the leader."""
+        return path

@@ -1,0 +1,94 @@
+"""What a run has measured so far; the log files and the stopping rule follow from it."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from spliceai_jax.evaluation.metrics import Metrics
+from spliceai_jax.training.recipes import Recipe
+
+Split = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class SplitRecord:
+    """One evaluation of a split.
+
+    Attributes:
+        metrics: Those of the whole split.
+        batch_losses: The mean loss of each batch.
+    """
+
+    metrics: Metrics
+    batch_losses: list[float]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What was measured after an epoch.
+
+    Attributes:
+        learning_rate: The rate of the epoch's last batch.
+        train: On at most 1000 of the windows just trained on, with the weights after the epoch.
+        validation: On the whole validation split.
+        test: On the whole test split.
+    """
+
+    learning_rate: float
+    train: SplitRecord
+    validation: SplitRecord
+    test: SplitRecord
+
+    def split(self, name: Split) -> SplitRecord:
+        """Return the evaluation of one split."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}[name]
+
+
+@dataclass
+class History:
+    """A run so far.
+
+    Attributes:
+        untouched: The evaluation of the model before training, for "validation" and "test"; empty until it is done.
+        update_losses: The training loss of every batch so far.
+        update_rates: The learning rate of every batch so far.
+        epochs: The finished epochs.
+    """
+
+    untouched: dict[Split, SplitRecord] = field(default_factory=dict)
+    update_losses: list[float] = field(default_factory=list)
+    update_rates: list[float] = field(default_factory=list)
+    epochs: list[Epoch] = field(default_factory=list)
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch with the lowest validation loss, the first of equals."""
+        losses = [epoch.validation.metrics.loss for epoch in self.epochs]
+        return losses.index(min(losses))
+
+    @property
+    def epochs_since_best(self) -> int:
+        """The number of epochs finished after the best one."""
+        return len(self.epochs) - 1 - self.best_epoch
+
+    def finished(self, recipe: Recipe) -> bool:
+        """Return whether a run of this recipe is over: all epochs are done, or it stopped early."""
+        if not self.epochs:
+            return False
+        return len(self.epochs) >= recipe.epochs or (
+            recipe.early_stopping and self.epochs_since_best >= recipe.patience
+        )
+
+
+@dataclass
+class LoopState:
+    """Where a run stands.
+
+    Attributes:
+        epoch: The epoch under way, counted from 0.
+        batch: Its next batch, counted from 0; after its last batch, when only the evaluation is left, their number.
+        history: What was measured so far.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    history: History = field(default_factory=History)

@@ -1,0 +1,55 @@
+"""What decides the result of a run. A run is continued only if all of it is the same."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from spliceai_jax.training.recipes import Precision, Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunIdentity:
+    """What decides the result of a run, as it lies in the run's `run.json`.
+
+    Attributes:
+        recipe: The recipe's name.
+        choices: What the recipe came to, with the caller's overrides and with the batch size in windows.
+        flanking_size: The network's.
+        random_seed: Of the shuffling and of the split.
+        precision: The type that convolutions compute in.
+        pretrained_model: The fingerprint of the weights that the run starts from: see `Pretrained.fingerprint`.
+        train_dataset: The fingerprint of the training windows: see `Windows.fingerprint`.
+        validation_dataset: That of the validation windows.
+        test_dataset: That of the test windows.
+    """
+
+    recipe: str
+    choices: Recipe
+    flanking_size: int
+    random_seed: int
+    precision: Precision
+    pretrained_model: str
+    train_dataset: str
+    validation_dataset: str
+    test_dataset: str
+
+    @property
+    def batch_size(self) -> int:
+        """Windows in a batch."""
+        assert self.choices.batch_size is not None, "the identity of a run holds the number of windows in a batch"
+        return self.choices.batch_size
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of `run.json`, where the fields of the recipe stand beside the others."""
+        content = asdict(self)
+        choices = content.pop("choices")
+        return {"recipe": content.pop("recipe"), **choices, **content}
+
+    def differences(self, recorded: "RunIdentity") -> list[str]:
+        """Say in words what differs from the identity that was recorded; the recipe's name comes first."""
+        before, now = recorded.to_json(), self.to_json()
+        return [f"{name} was {before[name]!r} and is now {now[name]!r}" for name in now if before[name] != now[name]]
+
+
+def from_json(content: dict[str, Any]) -> dict[str, Any]:
+    """Arrange the content of `run.json` as the fields of `RunIdentity`."""
+    return {**content, "choices": content}

@@ -1,0 +1,71 @@
+"""A run as its folder shows it, read without touching it: the run may be under way."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from spliceai_jax.errors import RunFolderError, SpliceAIWarning
+from spliceai_jax.runs import stored
+from spliceai_jax.runs.folder import RunFolder
+from spliceai_jax.runs.history import History, LoopState
+from spliceai_jax.runs.identity import RunIdentity
+from spliceai_jax.runs.record import Record, read_record
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as its folder shows it.
+
+    Attributes:
+        folder: Where it lies.
+        identity: What decides its result.
+        record: Facts about it; None where there are none, or where they cannot be read.
+        history: What was measured, as of the latest checkpoint; empty before the first.
+    """
+
+    folder: RunFolder
+    identity: RunIdentity
+    record: Record | None
+    history: History
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done."""
+        return self.history.finished(self.identity.choices)
+
+    @property
+    def best_model(self) -> Path | None:
+        """The model of the history's best epoch; None before the first epoch is done."""
+        if not self.history.epochs:
+            return None
+        # While the run is under way, model_best.pt may be ahead of the history.
+        model = self.folder.epoch_model(self.history.best_epoch)
+        return model if model.exists() else self.folder.best_model
+
+
+def read_run(root: str | Path) -> Run:
+    """Read a run's folder.
+
+    Raises:
+        RunFolderError: It holds no run, or one of its files is damaged.
+    """
+    folder = RunFolder(root)
+    identity = folder.read_identity()
+    try:
+        record = read_record(folder.record)
+    except RunFolderError as error:
+        warnings.warn(f"{error}; the facts in it are left out", SpliceAIWarning, stacklevel=2)
+        record = None
+    return Run(folder, identity, record, _read_history(folder))
+
+
+def _read_history(folder: RunFolder) -> History:
+    try:
+        return stored.read(folder.history, LoopState).history
+    except FileNotFoundError:
+        pass
+    # A run of spliceai-jax 0.1.0 has its history in its checkpoints alone.
+    from spliceai_jax.runs.checkpoints import read_loop_state  # orbax takes a second to import
+
+    loop = read_loop_state(folder.checkpoints)
+    return loop.history if loop else History()

@@ -1,0 +1,171 @@
+"""Facts about a run that do not decide its result: files, devices, versions, the command.
+
+They lie in the run's folder as `record.json`. `--resume` compares none of them.
+"""
+
+import platform
+import warnings
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from spliceai_jax.data.windows import Windows
+from spliceai_jax.errors import RunFolderError, SpliceAIWarning
+from spliceai_jax.runs import stored
+from spliceai_jax.runs.folder import RunFolder
+from spliceai_jax.runs.history import Split
+
+_PACKAGES = ("spliceai-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "torch", "numpy", "h5py")
+
+
+@dataclass(frozen=True)
+class DatasetRecord:
+    """A data set, or the part of a file that was used.
+
+    Attributes:
+        path: The file, absolute.
+        windows: The number of windows of 5000 positions.
+        donors: The number of donor sites.
+        acceptors: The number of acceptor sites.
+        gt_share: The share of the donors that are followed by GT.
+        ag_share: The share of the acceptors that follow AG.
+        padding_share: The share of the positions that lie beyond the end of a gene.
+        fingerprint: SHA-256 of the contents: see `Windows.fingerprint`.
+    """
+
+    path: str
+    windows: int
+    donors: int
+    acceptors: int
+    gt_share: float
+    ag_share: float
+    padding_share: float
+    fingerprint: str
+
+    @classmethod
+    def of(cls, windows: Windows) -> "DatasetRecord":
+        """Describe windows."""
+        return cls(
+            path=str(windows.source.absolute()),
+            windows=len(windows),
+            donors=windows.count("donor"),
+            acceptors=windows.count("acceptor"),
+            gt_share=windows.canonical_sites["donor"] / windows.count("donor"),
+            ag_share=windows.canonical_sites["acceptor"] / windows.count("acceptor"),
+            padding_share=windows.padding_share,
+            fingerprint=windows.fingerprint,
+        )
+
+
+@dataclass(frozen=True)
+class Parent:
+    """The weights that a run started from.
+
+    Attributes:
+        path: The file, absolute.
+        sha256: SHA-256 of the file.
+        weights_sha256: SHA-256 of the bytes that `Pretrained.to_pt` gives these weights, which are the same however
+            the file stores them.
+    """
+
+    path: str
+    sha256: str
+    weights_sha256: str
+
+
+@dataclass(frozen=True)
+class Session:
+    """A process that worked on a run: the one that began it, or one that continued it.
+
+    Attributes:
+        started: When, in ISO 8601 with the offset from UTC.
+        command: The command line that asks for what was asked.
+        directory: The working directory, which relative paths in the command start from.
+        devices: What it computed on, in words.
+        versions: Package -> version.
+        activation_cache: Whether the frozen part's output was computed once and cached: see `activation_cache`.
+    """
+
+    started: str
+    command: str
+    directory: str
+    devices: str
+    versions: dict[str, str]
+    activation_cache: bool = False
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run's record.
+
+    Attributes:
+        recipe: The recipe's name; its fields are in `run.json`.
+        trains: What trains, in words.
+        validation_from: How the validation windows were found, in words.
+        batches_per_epoch: The number of batches in an epoch.
+        parent: The weights that it started from.
+        datasets: The three data sets.
+        sessions: The processes that worked on it, in order.
+    """
+
+    recipe: str
+    trains: str
+    validation_from: str
+    batches_per_epoch: int
+    parent: Parent
+    datasets: dict[Split, DatasetRecord]
+    sessions: tuple[Session, ...]
+
+
+def versions() -> dict[str, str]:
+    """Return Python's version, and those of the packages that decide what is computed."""
+    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
+
+
+def now() -> str:
+    """Return the time, as sessions record it."""
+    return datetime.now(UTC).astimezone().isoformat(timespec="seconds")
+
+
+def rename_of_0_1(data: dict[str, Any]) -> dict[str, Any]:
+    """Give a session's fields of spliceai-jax 0.1.0 their present names."""
+    if "trunk_kept" in data:
+        data = {**data, "activation_cache": data["trunk_kept"]}
+    return data
+
+
+def _upgraded(data: dict[str, Any]) -> dict[str, Any]:
+    sessions = data.get("sessions")
+    if isinstance(sessions, list):
+        return {**data, "sessions": [rename_of_0_1(one) if isinstance(one, dict) else one for one in sessions]}
+    return data
+
+
+def read_record(path: Path) -> Record | None:
+    """Read a run's record; None where there is none.
+
+    Raises:
+        RunFolderError: It cannot be read.
+    """
+    try:
+        return stored.read(path, Record, _upgraded)
+    except FileNotFoundError:
+        return None
+
+
+def add_session(folder: RunFolder, record: Record) -> Record:
+    """Put the sessions recorded so far before the one in `record`, write the record and return it.
+
+    A record that cannot be read is kept under another name, with a warning.
+    """
+    try:
+        earlier = read_record(folder.record)
+    except RunFolderError as error:
+        earlier, aside = None, folder.set_aside(folder.record)
+        warnings.warn(f"{error}; kept as {aside.name}, and a new record is begun", SpliceAIWarning, stacklevel=2)
+    if earlier:
+        record = replace(record, sessions=(*earlier.sessions, *record.sessions))
+    folder.write(folder.record, stored.render(asdict(record)))
+    return record

@@ -1,0 +1,62 @@
+"""JSON files of a run, read back as dataclasses with the type of every field checked."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from spliceai_jax.errors import RunFolderError
+
+FORMAT_VERSION = 2
+"""Written into every file. Files of spliceai-jax 0.1.0 have no version and count as 1."""
+
+T = TypeVar("T")
+
+
+def render(content: dict[str, Any], indent: int | None = 2) -> str:
+    """Return a file's content as text, its version first."""
+    return json.dumps({"format_version": FORMAT_VERSION, **content}, indent=indent) + "\n"
+
+
+def parse(text: str, kind: type[T], upgrade: Callable[[dict[str, Any]], dict[str, Any]] = lambda data: data) -> T:
+    """Turn a file's text into a dataclass. Fields that older files lack get their defaults, unknown ones are ignored.
+
+    Arguments:
+        text: The file's text.
+        kind: The dataclass.
+        upgrade: Applied to the JSON object first, to rename what older versions wrote.
+
+    Raises:
+        ValueError: The text is not JSON, its version is unknown, or a field is missing or has the wrong type; the
+            message names the field.
+    """
+    data = json.loads(text)
+    if not isinstance(data, dict):
+        raise ValueError(f"expected a JSON object, found {type(data).__name__}")
+    if (version := data.get("format_version", 1)) not in range(1, FORMAT_VERSION + 1):
+        raise ValueError(f"format version {version!r}; this spliceai-jax knows 1 to {FORMAT_VERSION}, use a newer one")
+    return convert(upgrade(data), kind)
+
+
+def convert(data: Any, kind: type[T]) -> T:
+    """Turn JSON's lists and dictionaries into a dataclass; raises ValueError as `parse` does."""
+    return msgspec.convert(data, kind)
+
+
+def read(path: Path, kind: type[T], upgrade: Callable[[dict[str, Any]], dict[str, Any]] = lambda data: data) -> T:
+    """Read a file that must be there; see `parse`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        RunFolderError: It cannot be read, or is damaged.
+    """
+    try:
+        return parse(path.read_text(), kind, upgrade)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise RunFolderError(f"{path}: cannot be read ({error.strerror}); make it readable") from error
+    except (ValueError, RecursionError) as error:
+        raise RunFolderError(f"{path}: damaged ({error})") from error

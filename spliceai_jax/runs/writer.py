@@ -1,0 +1,67 @@
+"""Writes a run's files, in the order that makes it safe to be killed at any moment."""
+
+from dataclasses import asdict
+from typing import Any
+
+from spliceai_jax.convert import pt_bytes
+from spliceai_jax.network.model import Variables
+from spliceai_jax.runs import stored
+from spliceai_jax.runs.card import render_card
+from spliceai_jax.runs.checkpoints import Checkpoints
+from spliceai_jax.runs.folder import RunFolder
+from spliceai_jax.runs.history import LoopState
+from spliceai_jax.runs.identity import RunIdentity
+from spliceai_jax.runs.logs import render_logs
+from spliceai_jax.runs.record import Record
+from spliceai_jax.runs.tensorboard import Scalars
+
+
+class RunWriter:
+    """Writes what follows from a run's state: logs and history, checkpoints, models and their card.
+
+    The checkpoint comes last. If the process dies before it is written, the run is continued from the one before, and
+    everything else is written again with the same bytes.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        identity: RunIdentity,
+        record: Record,
+        checkpoints: Checkpoints,
+        scalars: Scalars | None = None,
+    ) -> None:
+        """Write nothing yet.
+
+        Arguments:
+            folder: The run's folder.
+            identity: What decides the run's result.
+            record: The run's record.
+            checkpoints: The run's checkpoints.
+            scalars: The TensorBoard events, where they are wanted.
+        """
+        self._folder, self._identity, self._record = folder, identity, record
+        self._checkpoints, self._scalars = checkpoints, scalars
+
+    def logs(self, loop: LoopState) -> None:
+        """Write everything that follows from what was measured: log files, `history.json`, TensorBoard events."""
+        for name, text in render_logs(loop.history).items():
+            self._folder.write(self._folder.log(name), text)
+        self._folder.write(self._folder.history, stored.render(asdict(loop), indent=None))
+        if self._scalars:
+            self._scalars.write(loop.history)
+
+    def checkpoint(self, state: Any, loop: LoopState) -> None:
+        """Save everything that decides the rest of the run."""
+        self.logs(loop)
+        self._checkpoints.save(state, loop)
+
+    def models(self, variables: Variables, loop: LoopState) -> None:
+        """Write the model of the epoch under way, and if it is the best one so far, `model_best.pt` and its card."""
+        content = pt_bytes(self._identity.flanking_size, variables)
+        self._folder.write(self._folder.epoch_model(loop.epoch), content)
+        if loop.history.best_epoch == loop.epoch:
+            self._folder.write(self._folder.best_model, content)
+            # The card names the file it describes: between the two writes it can be seen not to be the new one's.
+            card = render_card(content, self._identity, self._record, loop.history)
+            self._folder.write(self._folder.best_card, card)

@@ -1,0 +1,67 @@
+"""What a caller of `predict` may ask for, checked when the settings are made."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from spliceai_jax.architecture import ARCHITECTURES
+from spliceai_jax.errors import SettingsError, check_choice
+
+StrandChoice = Literal["+", "-", "both"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictSettings:
+    """Settings of a prediction; `spliceai-jax predict` has flags of the same names.
+
+    Attributes:
+        input_sequence: FASTA file, plain or compressed by gzip or bgzip.
+        models: `.pt` files of one flanking size, the mean of whose probabilities is taken; a single path is one file.
+        output_dir: Folder in which `SpliceAI_5000_{flanking_size}`, the folder of the results, is made.
+        flanking_size: The flanking size that the weights must have; None accepts any.
+        threshold: The lowest score that is written.
+        annotation_file: GFF3 file whose genes are scored; None scores whole sequences.
+        gene_flank: Bases on each side of a gene that are scored and written with it; None: half the flanking size. In
+            any case the network sees the genome around every position.
+        strand: Strands to score. None: with an annotation, the strand of each gene; without one "+", the sequences as
+            they stand in the file.
+        bigwig: Write bigWig tracks as well.
+
+    Raises:
+        SettingsError: A value is out of range.
+    """
+
+    input_sequence: str | Path
+    models: str | Path | Sequence[str | Path]
+    output_dir: str | Path
+    flanking_size: int | None = None
+    threshold: float = 1e-6
+    annotation_file: str | Path | None = None
+    gene_flank: int | None = None
+    strand: StrandChoice | None = None
+    bigwig: bool = False
+
+    def __post_init__(self) -> None:
+        """Check every value that can be checked without opening a file."""
+        if not 0 <= self.threshold <= 1:
+            raise SettingsError(f"`threshold` is {self.threshold}; expected a score, 0 to 1")
+        if self.gene_flank is not None and self.gene_flank < 0:
+            raise SettingsError(f"`gene_flank` is {self.gene_flank}; expected bases, 0 or more")
+        if self.gene_flank is not None and self.annotation_file is None:
+            raise SettingsError("`gene_flank` says nothing without genes; give `annotation_file` too")
+        check_choice("flanking_size", self.flanking_size, (None, *ARCHITECTURES))
+        check_choice("strand", self.strand, (None, *get_args(StrandChoice)))
+        if not self.model_files:
+            raise SettingsError("`models`: none is given; expected one .pt file or more")
+
+    @property
+    def model_files(self) -> tuple[Path, ...]:
+        """The `.pt` files."""
+        return tuple(map(Path, [self.models] if isinstance(self.models, str | Path) else self.models))
+
+    @property
+    def strands(self) -> tuple[Literal["+", "-"], ...]:
+        """The strands to score."""
+        choice = self.strand or ("both" if self.annotation_file is not None else "+")
+        return ("+", "-") if choice == "both" else (choice,)

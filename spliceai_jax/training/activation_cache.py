@@ -1,0 +1,152 @@
+"""The activation cache: the output of the frozen part of the network for every window, computed once and kept on disk.
+
+Where frozen BatchNorm uses its running statistics, what the frozen units hand to the first one that trains is a fixed
+function of a window. Training and evaluation then start from there, and end where they would have, to float rounding.
+"""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from jaxtyping import Float32, Int
+
+from spliceai_jax.architecture import CHANNELS, WINDOW, Architecture
+from spliceai_jax.data import packing
+from spliceai_jax.data.packing import BLANK, Layout
+from spliceai_jax.data.windows import Windows
+from spliceai_jax.display import Advance
+from spliceai_jax.errors import RunFolderError
+from spliceai_jax.network.model import Activations, Variables
+from spliceai_jax.training.engine import Engine
+
+_BYTES_A_POSITION = 4 * CHANNELS
+
+
+def bytes_needed(sets: Sequence[Windows], architecture: Architecture, first_entry: int) -> int:
+    """Compute the room on disk for the activations that are the input of the entries from `first_entry` on.
+
+    That is float32 in 32 channels, for each window the input of the next unit and the skip sum. Activations that are
+    those of an empty window, and sums that no label needs, are left out.
+    """
+    return sum(
+        _BYTES_A_POSITION * int((_sizes(windows, architecture, first_entry) + windows.lengths).sum())
+        for windows in sets
+    )
+
+
+def _sizes(windows: Windows, architecture: Architecture, first_entry: int) -> Int[np.ndarray, " windows"]:
+    return packing.piece_sizes(windows.extents, architecture, first_entry)
+
+
+@dataclass(frozen=True, eq=False)
+class CachedWindows(Windows):
+    """Windows whose batches consist of activations from the cache.
+
+    Attributes:
+        file: The cache, a file without a name that vanishes with the process. Where memory allows the system keeps it
+            there.
+        offsets: Where in the file the activations of each row of `bases` begin: the next unit's input, then the skip
+            sum.
+        sizes: Of each row of `bases`, the number of positions whose input is in the file; the skip sum is there for
+            all positions up to the last labelled one.
+        empty: That input for an empty window; positions beyond `sizes` have the same.
+        next_entry: The entry of the network to continue with.
+    """
+
+    file: IO[bytes]
+    offsets: Int[np.ndarray, " file_windows"]
+    sizes: Int[np.ndarray, " file_windows"]
+    empty: Float32[np.ndarray, "columns 32"]
+    next_entry: int
+
+    @property
+    def first_entry(self) -> int:
+        """The entry of the network that the batches are the input of."""
+        return self.next_entry
+
+    def _inputs(self, layout: Layout) -> Any:
+        x = np.zeros((layout.rows, layout.columns, CHANNELS), np.float32)
+        skip_sum = np.zeros((layout.rows, WINDOW, CHANNELS), np.float32)
+        for window, row, start, size in layout.pieces:
+            place = x[row, start : start + size]
+            if window == BLANK:
+                place[:] = self.empty
+                continue
+            at, length = self.index[window], self.lengths[window]
+            cached, offset = int(self.sizes[at]), int(self.offsets[at])
+            self._read(place[:cached], offset)
+            place[cached:] = self.empty[cached:size]
+            self._read(skip_sum[row, start : start + length], offset + cached * _BYTES_A_POSITION)
+        return Activations(x, skip_sum, self.next_entry)
+
+    def _read(self, place: Float32[np.ndarray, "positions 32"], offset: int) -> None:
+        if place.size and os.preadv(self.file.fileno(), [place.data], offset) != place.nbytes:
+            raise OSError("the file of cached activations is cut short")
+
+
+def cache_activations(
+    engine: Engine,
+    variables: Variables,
+    windows: Windows,
+    architecture: Architecture,
+    end: int,
+    rows: int,
+    folder: Path,
+    after_batch: Advance,
+) -> CachedWindows:
+    """Compute the network's entries before `end` for all windows and write their output to a file.
+
+    Arguments:
+        engine: Runs the network.
+        variables: The network's variables, placed on the engine's devices.
+        windows: The windows.
+        architecture: The network's size.
+        end: The entry of the network to continue with.
+        rows: Rows in a batch.
+        folder: Where the file is made.
+        after_batch: Called with the number of windows done in each batch.
+
+    Raises:
+        RunFolderError: The file cannot be written.
+    """
+    file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - lives as long as the windows
+    cached, lengths = _sizes(windows, architecture, end), windows.lengths
+    offsets, sizes = np.zeros(len(windows.bases), np.int64), np.zeros(len(windows.bases), np.int64)
+    sizes[windows.index] = cached
+    at, empty = 0, np.zeros((0, CHANNELS), np.float32)
+    for layout in packing.for_activations(windows.extents, architecture, rows):
+        activations = engine.activations(variables, windows.batch(layout), end)
+        done = 0
+        for window, row, start, size in layout.pieces:
+            if window == BLANK:
+                empty = activations.x[row, start : start + size].copy()
+                continue
+            offsets[windows.index[window]] = at
+            for part in (
+                activations.x[row, start : start + cached[window]],
+                activations.skip_sum[row, start : start + lengths[window]],
+            ):
+                _write(file, part, folder)
+                at += part.nbytes
+            done += 1
+        after_batch(done)
+    shared = {field.name: getattr(windows, field.name) for field in fields(Windows)}
+    return CachedWindows(**shared, file=file, offsets=offsets, sizes=sizes, empty=empty, next_entry=end)
+
+
+def _write(file: IO[bytes], part: Float32[np.ndarray, "positions 32"], folder: Path) -> None:
+    if not part.size:  # a window without a label has no skip sum, and memoryview cannot cast what is empty
+        return
+    rest = np.ascontiguousarray(part).data.cast("B")
+    try:
+        while rest:  # a full disk takes a part first, then says why it takes no more
+            rest = rest[file.write(rest) :]
+    except OSError as error:
+        raise RunFolderError(
+            f"{folder}: the activation cache cannot be written ({error.strerror}); nothing else is lost; make room, or "
+            "go on with `resume=True` and `activation_cache=0`"
+        ) from error

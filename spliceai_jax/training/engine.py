@@ -1,0 +1,129 @@
+"""The pure steps on every device, by `jit` over a row of devices or by `pmap`.
+
+Either way a step's code is that of one device, with its sums over the devices written out (`axis_name`): the devices
+exchange what the model asks for, and nothing that a compiler infers. The result is that of a single device.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+
+from spliceai_jax import processes
+from spliceai_jax.architecture import Architecture
+from spliceai_jax.data.batches import Batch
+from spliceai_jax.network.mesh import AXIS, CUT, SAME, DeviceRow
+from spliceai_jax.network.model import Activations, SpliceAI, Variables
+from spliceai_jax.training.losses import named_loss
+from spliceai_jax.training.recipes import Parallel, Precision, Recipe
+from spliceai_jax.training.step import Rate, TrainState, make_activations_step, make_eval_step, make_train_step
+
+Tree = TypeVar("Tree")
+
+
+class Engine:
+    """One program over all devices: the state is on each of them, batches are cut along their rows.
+
+    Every process hands over all rows of a batch.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        recipe: Recipe,
+        precision: Precision = "float32",
+        devices: Sequence[jax.Device] | None = None,
+    ) -> None:
+        """Compile nothing yet.
+
+        Arguments:
+            architecture: The network's size.
+            recipe: What trains and how.
+            precision: The type that convolutions compute in.
+            devices: The devices to run on, those of a process side by side; None: all.
+        """
+        self._row = DeviceRow(processes.devices() if devices is None else devices)
+        # XLA does not drop a sum over a single device.
+        axis_name = AXIS if len(self._row) > 1 else None
+        model = SpliceAI(architecture, jnp.bfloat16 if precision == "bfloat16" else None, axis_name)
+        self._train = self._compiled_train(make_train_step(model, recipe))
+        evaluate = make_eval_step(model, named_loss(recipe.loss, recipe.focal_alpha))
+        # Every process computes the metrics of the whole batch, so what comes out is gathered on all devices.
+        self._evaluate = self._compiled(evaluate, gathered=True)
+        self._activations = cache(lambda end: self._compiled(make_activations_step(model, end)))
+
+    def place(self, tree: Tree) -> Tree:
+        """Copy host arrays to every device."""
+        return jax.device_put(tree, self._row.same)
+
+    def fetch(self, tree: Tree) -> Tree:
+        """Copy placed arrays back, as numpy."""
+        return jax.device_get(tree)
+
+    def train(self, state: TrainState, batch: Batch[Any], learning_rate: Rate) -> tuple[TrainState, Float[Array, ""]]:
+        """Dispatch a training step: the new state (the old one is consumed) and the loss."""
+        return self._train(state, self._send(batch), learning_rate)
+
+    def evaluate(
+        self, variables: Variables, batch: Batch[Any]
+    ) -> tuple[Float[Array, "rows positions 3"], Float[Array, "rows positions"]]:
+        """Dispatch an evaluation step: probabilities and each position's loss, for every process.
+
+        After the batch's rows there may be more, which filled it up.
+        """
+        return self._evaluate(variables, self._send(batch))
+
+    def activations(self, variables: Variables, batch: Batch[Any], end: int) -> Activations:
+        """Compute what the network's entries before `end` make of a batch of bases, as numpy arrays."""
+        return jax.device_get(self._activations(end)(variables, self._send(batch)))
+
+    def lower_train(self, state: TrainState, batch: Batch[Any]) -> Any:
+        """Lower the training step for arguments of these shapes (`jax.ShapeDtypeStruct`); nothing is run."""
+        return self._train.lower(state, batch, jax.ShapeDtypeStruct((), jnp.float32))
+
+    def lower_evaluate(self, variables: Variables, batch: Batch[Any]) -> Any:
+        """Lower the evaluation step likewise."""
+        return self._evaluate.lower(variables, batch)
+
+    def _compiled_train(self, step: Any) -> Any:
+        return self._row.compiled(step, (SAME, CUT, SAME), SAME, donate_argnums=(0,))
+
+    def _compiled(self, step: Any, gathered: bool = False) -> Any:
+        return self._row.compiled(step, (SAME, CUT), CUT, gathered)
+
+    def _send(self, batch: Batch[Any]) -> Batch[Any]:
+        return self._row.send(batch.filled_up(len(self._row)))
+
+
+class PmapEngine(Engine):
+    """The same steps by `pmap`, for the devices of one process: placed arrays have a leading axis of devices."""
+
+    def place(self, tree: Tree) -> Tree:  # noqa: D102
+        return jax.tree.map(lambda x: jnp.stack([x] * len(self._row)), tree)
+
+    def fetch(self, tree: Tree) -> Tree:  # noqa: D102
+        return jax.device_get(jax.tree.map(lambda x: x[0], tree))
+
+    def _compiled_train(self, step: Any) -> Any:
+        return jax.pmap(step, AXIS, in_axes=(0, 0, None), out_axes=(0, None), donate_argnums=0)
+
+    def _compiled(self, step: Any, gathered: bool = False) -> Any:
+        mapped = jax.pmap(step, AXIS)
+
+        def joined(variables: Variables, batch: Batch[Any]) -> Any:
+            return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), jax.device_get(mapped(variables, batch)))
+
+        return joined
+
+    def _send(self, batch: Batch[Any]) -> Batch[Any]:
+        filled = batch.filled_up(len(self._row))
+        return jax.tree.map(lambda rows: np.reshape(rows, (len(self._row), -1, *rows.shape[1:])), filled)
+
+
+ENGINES: dict[Parallel, type[Engine]] = {"jit": Engine, "pmap": PmapEngine}
+"""How several devices are used -> the class that does it."""

@@ -1,0 +1,81 @@
+"""What a training run consists of, as one table of recipes."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from spliceai_jax.training.schedules import Scheduler, Timing
+
+LossName = Literal["cross_entropy_loss", "focal_loss"]
+Precision = Literal["float32", "bfloat16"]
+Parallel = Literal["jit", "pmap"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Every choice of a training run that is not a file name.
+
+    Runs of earlier versions are read with the defaults of the fields that they lack: the default of a new field is what
+    earlier versions did.
+
+    Attributes:
+        unfreeze: The number of residual units, counted from the last, that train.
+        unfreeze_all: All parameters train.
+        head_trains: `final_conv` trains along with the last units.
+        frozen_batchnorm: BatchNorm of frozen units uses its running statistics, or the batch's (and tracks them).
+        loss: The loss of training and evaluation.
+        focal_alpha: The factor of the focal loss.
+        padding_counts: Positions beyond the end of a gene count in the mean of the training loss.
+        epochs: The number of epochs, unless the run stops early.
+        early_stopping: Stop after `patience` epochs without a better validation loss.
+        patience: See early_stopping.
+        learning_rate: The rate that the schedule starts from (OneCycleLR: its peak).
+        weight_decay: AdamW's weight decay.
+        scheduler: The shape of the learning rate over the run.
+        timing: When the schedule steps.
+        batching: See `epoch_batches`.
+        batch_size: Windows in a batch; None for the architecture's documented number.
+    """
+
+    unfreeze: int = 1
+    unfreeze_all: bool = False
+    head_trains: bool = True
+    frozen_batchnorm: Literal["running", "batch"] = "running"
+    loss: LossName = "cross_entropy_loss"
+    focal_alpha: float = 0.25
+    padding_counts: bool = False
+    epochs: int = 10
+    early_stopping: bool = False
+    patience: int = 2
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.01
+    scheduler: Scheduler = "MultiStepLR"
+    timing: Timing = "exact"
+    batching: Literal["pooled", "per_shard"] = "pooled"
+    batch_size: int | None = None
+
+    @property
+    def rates(self) -> str:
+        """The learning rate over the run, in words."""
+        return f"{self.scheduler}{', peak' if self.scheduler == 'OneCycleLR' else ' from'} {self.learning_rate:g}"
+
+
+RECIPES = {
+    # OpenSpliceAI's documented behaviour, with the faults of its release mended.
+    "openspliceai": Recipe(),
+    # The training arithmetic of the release, to understand published runs.
+    "openspliceai-0.0.7": Recipe(
+        head_trains=False,
+        frozen_batchnorm="batch",
+        focal_alpha=1.0,
+        padding_counts=True,
+        timing="batch_late",
+        batching="per_shard",
+    ),
+    # Measured to work best for a new species; the figures are in docs/recipes.md.
+    "best": Recipe(
+        unfreeze_all=True,
+        learning_rate=1e-3,
+        scheduler="OneCycleLR",
+        batch_size=12,
+    ),
+}

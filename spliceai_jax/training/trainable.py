@@ -1,0 +1,145 @@
+"""What trains is data: a table of patterns says of every parameter whether it trains, and all else follows from it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
+from typing import Any, TypeVar
+
+import jax
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from spliceai_jax.architecture import Architecture
+from spliceai_jax.convert import tensor_table
+from spliceai_jax.network.model import entry_name
+from spliceai_jax.training.recipes import Recipe
+
+TRAINABLE, FROZEN = "trainable", "frozen"
+
+Rules = tuple[tuple[str, bool], ...]
+"""(pattern, trains), as in the shell. The first pattern that matches a parameter's name decides whether it trains.
+
+A name is the parameter's place in the variables: `residual_units_7/conv1/kernel`, `residual_units_7/batchnorm1/weight`,
+`residual_units_4/conv/bias` (a skip), `initial_conv/kernel`, `initial_skip/conv/bias`, `final_conv/kernel`.
+"""
+
+Tree = TypeVar("Tree")
+
+
+def recipe_rules(architecture: Architecture, recipe: Recipe) -> Rules:
+    """Write a recipe's choice of what trains as rules."""
+    if recipe.unfreeze_all:
+        return (("*", True),)
+    units = sorted(architecture.units)
+    last = units[max(len(units) - recipe.unfreeze, 0) :]
+    return (
+        *((f"{entry_name(number)}/*", True) for number in last),
+        ("final_conv/*", recipe.head_trains),
+        ("*", False),
+    )
+
+
+@dataclass(frozen=True)
+class Trainable:
+    """Which parameters of a network train.
+
+    Attributes:
+        architecture: The network's size.
+        trains: Name of every parameter -> whether it trains.
+        all_on_batch_statistics: The BatchNorm of every unit uses (and tracks) the batch's statistics, whether or not
+            it trains, as in OpenSpliceAI 0.0.7.
+    """
+
+    architecture: Architecture
+    trains: Mapping[str, bool]
+    all_on_batch_statistics: bool = False
+
+    @classmethod
+    def of(cls, architecture: Architecture, recipe: Recipe) -> "Trainable":
+        """Return what trains by a recipe."""
+        return cls.by_rules(architecture, recipe_rules(architecture, recipe), recipe.frozen_batchnorm == "batch")
+
+    @classmethod
+    def by_rules(cls, architecture: Architecture, rules: Rules, all_on_batch_statistics: bool = False) -> "Trainable":
+        """Apply rules to every parameter of a network.
+
+        Raises:
+            ValueError: A parameter matches no pattern, or a pattern matches no parameter.
+        """
+        names = ["/".join(t.path[1:]) for t in tensor_table(architecture) if t.path[0] == "params"]
+        for pattern, _ in rules:
+            if not any(fnmatchcase(name, pattern) for name in names):
+                raise ValueError(
+                    f"rules: {pattern!r} matches no parameter of the {architecture.flanking_size}-nt network"
+                )
+        trains = {}
+        for name in names:
+            decisions = [decision for pattern, decision in rules if fnmatchcase(name, pattern)]
+            if not decisions:
+                raise ValueError(f"rules: no pattern matches the parameter {name!r}; end with ('*', False)")
+            trains[name] = decisions[0]
+        return cls(architecture, trains, all_on_batch_statistics)
+
+    @cached_property
+    def labels(self) -> dict[str, Any]:
+        """The labels of the parameters, TRAINABLE or FROZEN, as a tree for `optax.multi_transform`.
+
+        A submodule whose parameters all have the same label is one leaf, so that a frozen one takes up a single empty
+        node in the optimizer's state.
+        """
+        tree: dict[str, Any] = unflatten_dict(
+            {tuple(name.split("/")): TRAINABLE if trains else FROZEN for name, trains in self.trains.items()}
+        )
+        for name, submodule in tree.items():
+            found = set(flatten_dict(submodule).values())
+            if len(found) == 1:
+                tree[name] = found.pop()
+        return tree
+
+    def keep_frozen(self, old: Tree, new: Tree) -> Tree:
+        """Take the frozen parameters from `old` and the others from `new`.
+
+        Adding an update of zero instead would turn -0.0 into 0.0 and flush denormal numbers.
+        """
+        return jax.tree.map(lambda label, was, now: now if label == TRAINABLE else was, self.labels, old, new)
+
+    @cached_property
+    def training_units(self) -> frozenset[int]:
+        """The residual units whose BatchNorm is in training mode, since it trains, as entry numbers."""
+        units = self.architecture.units
+        if self.all_on_batch_statistics:
+            return frozenset(units)
+        return frozenset(number for number in units if any(self._within(f"{entry_name(number)}/batchnorm")))
+
+    @cached_property
+    def first_entry(self) -> int:
+        """The first entry of the network whose output changes while it trains.
+
+        What lies before it is a fixed function of a window's bases. 0: there is nothing before it.
+        """
+        if any(self._within("initial_")):
+            return 0
+        changing = (
+            number
+            for number in range(self.architecture.entries)
+            if number in self.training_units or any(self._within(f"{entry_name(number)}/"))
+        )
+        return next(changing, self.architecture.entries)
+
+    @property
+    def words(self) -> str:
+        """What trains, for the user."""
+        if all(self.trains.values()):
+            return "everything"
+        whole = [number for number in self.architecture.units if all(self._within(f"{entry_name(number)}/"))]
+        words = f"{len(whole)} of {len(self.architecture.units)} residual units"
+        if all(self._within("final_conv/")):
+            words += " and the head"
+        named = (*(f"{entry_name(number)}/" for number in whole), "final_conv/")
+        if other := sum(trains for name, trains in self.trains.items() if not name.startswith(named)):
+            words += f" and {other} other parameters"
+        statistics = "the batch's" if self.all_on_batch_statistics else "running"
+        return f"{words}; frozen BatchNorm on {statistics} statistics"
+
+    def _within(self, prefix: str) -> list[bool]:
+        return [trains for name, trains in self.trains.items() if name.startswith(prefix)]

@@ -1,0 +1,80 @@
+"""The command line: every flag reaches a setting, names become flags, and an unexpected error leaves its traceback."""
+
+import argparse
+import subprocess
+import sys
+from dataclasses import fields
+
+import pytest
+from conftest import run_arguments
+
+from spliceai_jax import PredictSettings, TransferSettings
+from spliceai_jax.commands import predict, transfer
+from spliceai_jax.commands.flags import in_flags
+from spliceai_jax.commands.main import main, make_parser
+
+OF_THE_COMMAND = {"help", "debug", "compilation_cache"}
+
+
+def subparser(name: str) -> argparse.ArgumentParser:
+    commands = next(a for a in make_parser()._actions if isinstance(a, argparse._SubParsersAction))
+    return commands.choices[name]
+
+
+@pytest.mark.parametrize(("command", "settings"), [("transfer", TransferSettings), ("predict", PredictSettings)])
+def test_every_flag_is_a_setting_and_every_setting_has_a_flag(command, settings) -> None:
+    flags = {action.dest for action in subparser(command)._actions} - OF_THE_COMMAND
+    assert flags == {field.name for field in fields(settings)}
+
+
+@pytest.mark.parametrize("command", [transfer, predict])
+def test_a_flag_that_is_no_setting_is_not_dropped(command) -> None:
+    with pytest.raises(TypeError, match="nonesuch"):
+        command.run({"nonesuch": 1}, lambda text: text)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("`learning_rate` is -1", "--learning-rate is -1"),
+        ("go on with `resume=True` and `activation_cache=0`", "go on with --resume and --activation-cache 0"),
+        ("try `recipe='best'`, or `early_stopping=False`", "try --recipe best, or --no-early-stopping"),
+        ("give `coordinator=HOST:PORT`", "give --coordinator HOST:PORT"),
+        ("made by `spliceai-jax report x`; `unknown` and `unknown=1`", None),
+    ],
+)
+def test_names_become_flags(text, shown) -> None:
+    assert in_flags(subparser("transfer"))(text) == (shown or text)
+
+
+def test_an_unexpected_error_leaves_its_traceback(small_data, small_model, tmp_path, monkeypatch, capsys) -> None:
+    """In the run's folder, named in the one line; the next one says where it is again."""
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("spliceai_jax.fine_tuning.loop.TrainingLoop._finish_epoch", broken)
+    given = {**run_arguments(small_data, small_model, tmp_path), "tensorboard": False}
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in given.items() if value is not False]
+    assert main(["transfer", *flags]) == 2
+    log = tmp_path / "SpliceAI_<i>small_80_0_rs42" / "0" / "error.log"
+    assert capsys.readouterr().err == f"spliceai-jax: unexpected RuntimeError: a bug; its traceback is in {log}\n"
+    assert "in broken" in log.read_text()
+
+
+def test_help_does_not_wait_for_jax() -> None:
+    code = (
+        "import sys; from spliceai_jax.commands.main import make_parser; make_parser().format_help(); "
+        "print(sorted({'jax', 'torch', 'numpy', 'flax'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_reading_data_needs_neither_torch_nor_the_training_libraries() -> None:
+    code = (
+        "import sys, spliceai_jax.data.hdf5, spliceai_jax.data.fasta; "
+        "print(sorted({'torch', 'flax', 'optax', 'orbax', 'sklearn'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
