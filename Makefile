@@ -5,7 +5,7 @@ STOCK := .venv-stock/.complete
 TPU := .venv-tpu/.complete
 DOCS := .venv/.docs
 
-.PHONY: setup demo test lint types docs bench-steps bench-run bench-predict tpu-check
+.PHONY: setup demo test test-fast lint types docs bench-steps bench-run bench-predict tpu-check
 
 setup: $(SET_UP)
 
@@ -17,8 +17,12 @@ $(SET_UP): pyproject.toml constraints.txt
 demo: $(SET_UP)
 	$(BIN)/python demo/run.py
 
+# Three workers on two cores: many tests wait for processes that they start.
 test: lint types
-	$(BIN)/pytest
+	$(BIN)/pytest -n 3 --dist worksteal
+
+test-fast: $(SET_UP)
+	$(BIN)/pytest -n 2 --dist worksteal -m 'not slow'
 
 lint: $(SET_UP)
 	$(BIN)/ruff check .

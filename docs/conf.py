@@ -16,10 +16,12 @@ autodoc_default_options = {"members": True}
 napoleon_use_ivar = True
 napoleon_use_rtype = False
 
-# Types of other packages have no page here.
-nitpick_ignore_regex = [(r"py:.*", r"(?!spliceai_jax\.).*")]
+nitpick_ignore_regex = [
+    (r"py:.*", r"(?!spliceai_jax\.).*"),  # types of other packages have no page here
+    (r"py:class", r"spliceai_jax\..*\.(Inputs|Tree)"),  # variables of types have none either
+]
 
-# The public names are imported when they are asked for, from modules that are nobody's business but ours.
+# The public names are imported when they are first used. Here all of them are imported, under their public names.
 for _name in spliceai_jax.__all__:
     _public = getattr(spliceai_jax, _name)
     setattr(spliceai_jax, _name, _public)

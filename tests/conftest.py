@@ -157,6 +157,12 @@ def finished(
     return output / RUN
 
 
+@pytest.fixture
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """End runs in this process without their page, whose figures take seconds; for tests of something else."""
+    monkeypatch.setattr("spliceai_jax.fine_tuning.run.write_report", lambda run, scoring: run.folder.report)
+
+
 @pytest.fixture(scope="session")
 def stock() -> Path:
     """The `openspliceai` program; its environment (1.4 GB) is made once and kept.

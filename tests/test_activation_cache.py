@@ -32,6 +32,7 @@ from spliceai_jax.training.engine import Engine
 from spliceai_jax.training.trainable import Trainable
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flanking_size", ARCHITECTURES)
 def test_network_continues_from_activations(flanking_size):
     model = random_model(flanking_size)
@@ -57,8 +58,9 @@ def test_where_it_ends():
     assert first_entry(RECIPES["openspliceai-0.0.7"]) == 0  # its frozen BatchNorms see the batch
 
 
-@pytest.mark.parametrize("unfreeze", [0, 2])
-@pytest.mark.parametrize("parallel", ["jit", "pmap"])
+@pytest.mark.usefixtures("no_report")
+@pytest.mark.slow
+@pytest.mark.parametrize(("unfreeze", "parallel"), [(0, "jit"), (2, "jit"), (2, "pmap")])
 def test_run_is_the_same(unfreeze, parallel, small_data, small_model, tmp_path, monkeypatch):
     """The split is derived from the training file, so that two sets share its arrays."""
     seen = set()
@@ -125,8 +127,9 @@ def test_file_is_read_by_row(small_data, tmp_path):
     assert (batch.labels[2] == 3).all()
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_meanwhile_is_one_clear_error(small_data, small_model, tmp_path):
-    command = [Path(sys.executable).with_name("spliceai-jax"), "transfer", "-m", small_model, "-p", "full"]
+    command = [Path(sys.executable).with_name("spliceai-jax"), "transfer", "-m", small_model, "-p", "full", "-n", "1"]
     command += ["-train", small_data / "dataset_train.h5", "-test", small_data / "dataset_test.h5", "-o", tmp_path]
     limited = ["bash", "-c", 'ulimit -f 3000; exec "$@"', "bash", *map(str, command)]
     done = subprocess.run(limited, capture_output=True, text=True, check=False)
@@ -134,10 +137,11 @@ def test_a_disk_that_fills_meanwhile_is_one_clear_error(small_data, small_model,
     assert done.stderr.count("\n") == 1
     assert "cannot be written (File too large)" in done.stderr
     assert "--activation-cache 0" in done.stderr
-    again = subprocess.run([*map(str, command), "--resume", "--activation-cache", "0", "-n", "10"], check=False)
+    again = subprocess.run([*map(str, command), "--resume", "--activation-cache", "0"], check=False)
     assert again.returncode == 0
 
 
+@pytest.mark.slow
 def test_a_window_without_a_label(small_model, tmp_path, command_line):
     """Reading accepts it, and there is no skip sum to cache for it."""
     bases, labels = make_windows(4, seed=5)
@@ -180,6 +184,8 @@ def cached(result: TransferResult) -> list[bool]:
     return [session.activation_cache for session in read_record(result.folder / "record.json").sessions]
 
 
+@pytest.mark.usefixtures("no_report")
+@pytest.mark.slow
 def test_what_a_run_began_with_is_kept_to(small_data, small_model, tmp_path, monkeypatch):
     """Bit for bit, whatever room there is on the disk by then."""
     for name, limit in (("on", None), ("off", 0.0)):
@@ -188,6 +194,8 @@ def test_what_a_run_began_with_is_kept_to(small_data, small_model, tmp_path, mon
         assert cached(result) == [limit is None] * 2
 
 
+@pytest.mark.usefixtures("no_report")
+@pytest.mark.slow
 def test_a_full_disk_does_not_change_a_run_in_silence(small_data, small_model, tmp_path, monkeypatch):
     settings = stopped_run(small_data, small_model, tmp_path, monkeypatch)
     with monkeypatch.context() as context:

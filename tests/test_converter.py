@@ -137,6 +137,7 @@ def test_orbax_survives(tmp_path: Path, small_model: Path) -> None:
         Pretrained.from_orbax(tmp_path / "elsewhere")
 
 
+@pytest.mark.slow
 def test_convert_both_ways_gives_the_same_bytes_in_another_process(
     tmp_path: Path, small_model: Path, command_line: CommandLine
 ) -> None:

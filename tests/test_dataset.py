@@ -240,6 +240,7 @@ print(json.dumps(peak() - before))
 """
 
 
+@pytest.mark.slow
 def test_reading_takes_at_most_25_kb_a_window_and_a_constant(tmp_path) -> None:
     """The longest context; in the file a window takes 75 kB.
 

@@ -28,6 +28,8 @@ import spliceai_jax
 from spliceai_jax import RECIPES
 from spliceai_jax.commands.main import main, make_parser
 
+pytestmark = pytest.mark.slow
+
 PAGES = sorted(page for folder in (".", "docs", "demo", "benchmarks") for page in (ROOT / folder).glob("*.md"))
 FILES = ["-m", "model_400nt_rs10.pt", "-train", "dataset_train.h5", "-test", "dataset_test.h5", "-o", "o", "-p", "p"]
 """What `...` stands for."""

@@ -4,10 +4,13 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pytest
 import torch
 from conftest import SHARED, CommandLine, needs_shared
 from sklearn.metrics import average_precision_score
 from torch_twin import Twin
+
+pytestmark = pytest.mark.slow
 
 EPOCHS = 4
 """Of the example's fifteen, which take two minutes; the first five follow the same learning rates."""

@@ -530,6 +530,7 @@ def test_the_room_needed_grows_with_the_epochs(run: Transfer, monkeypatch) -> No
     assert thousand - ten == pytest.approx(990 * Path(run.model).stat().st_size, rel=0.02)
 
 
+@pytest.mark.slow
 def test_no_room_for_the_activation_cache(run: Transfer, monkeypatch, capfd) -> None:
     """Room for the run, none for keeping what the frozen part makes of 48 windows: without it, or not at all."""
     write_dataset(run.train, [make_windows(40, seed=26)], compression="lzf")
@@ -577,6 +578,7 @@ def again(finished: Path, tmp_path: Path, run: Transfer) -> Callable[..., str]:
 RUN = "SpliceAI_errors_80_0_rs42"
 
 
+@pytest.mark.slow
 def test_a_test_set_that_is_the_validation_set_is_noted_and_runs(run: Transfer, capfd) -> None:
     shutil.copy(run.validation, run.test)
     assert call(run.argv("--epochs", 1, "--batch-size", 4)) == 0
@@ -703,6 +705,7 @@ def test_convert_refuses_what_it_cannot_read_or_would_overwrite(run: Transfer) -
         assert line.startswith(f"{run.folder}/{says}")
 
 
+@pytest.mark.slow
 def test_convert_to_where_nothing_can_be_written(run: Transfer, command_line: CommandLine) -> None:
     """In a process of its own: orbax once kept it from ending for five minutes."""
     (run.folder / "file").write_text("mine")
@@ -743,6 +746,7 @@ PROCESSES: dict[str, tuple[Callable[[Transfer], list[object]], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("argv", "says"), PROCESSES.values(), ids=PROCESSES)
 def test_real_processes_say_no_more(run: Transfer, command_line: CommandLine, argv, says) -> None:
     """Nothing that only the interpreter, jax or HDF5 would print comes with the line."""
@@ -755,6 +759,7 @@ def test_real_processes_say_no_more(run: Transfer, command_line: CommandLine, ar
     assert not run.out.exists()
 
 
+@pytest.mark.slow
 def test_a_real_process_with_debug(run: Transfer, command_line: CommandLine) -> None:
     one_value(BIAS, float("nan"))(run.model)
     done = command_line(*run.argv("--debug"))

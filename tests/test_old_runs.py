@@ -17,8 +17,11 @@ import pytest
 from spliceai_jax import Recipe, TransferResult, TransferSettings, transfer
 from spliceai_jax.commands.main import main
 from spliceai_jax.errors import RunFolderError, SpliceAIWarning
+from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.read import read_run
 from spliceai_jax.runs.record import read_record
+
+pytestmark = pytest.mark.slow
 
 ARCHIVE = Path(__file__).with_name("data") / "run_0_1_0.tar.xz"
 RUN = "SpliceAI_old_80_0_rs42/0"
@@ -80,6 +83,7 @@ def test_a_finished_run_is_reported_from_its_checkpoint(old, capsys) -> None:
     )
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_finished_run_is_finished(old, capsys) -> None:
     assert resumed("finished").best_epoch == 2
 
@@ -96,13 +100,21 @@ def test_a_run_that_lacks_a_field_of_the_recipe_is_read(lacking, old) -> None:
     """As every run will, once the recipe has a new field: the field has its default then."""
     path = old / "interrupted" / RUN / "run.json"
     content = json.loads(path.read_text())
-    was = content.pop(lacking)
+    del content[lacking]
     path.write_text(json.dumps(content))
-    choices = asdict(read_run(path.parent).identity.choices)
+    choices = asdict(RunFolder(path.parent).read_identity().choices)
     assert choices.pop(lacking) == getattr(Recipe(), lacking)
     assert choices == {name: content[name] for name in choices}
-    if was == getattr(Recipe(), lacking):
-        assert resumed("interrupted").best_epoch == 2
+
+
+@pytest.mark.usefixtures("no_report")
+def test_a_run_that_lacks_fields_resumes(old) -> None:
+    path = old / "interrupted" / RUN / "run.json"
+    content = json.loads(path.read_text())
+    for name in ("timing", "batching", "patience"):
+        assert content.pop(name) == getattr(Recipe(), name)
+    path.write_text(json.dumps(content))
+    assert resumed("interrupted").best_epoch == 2
 
 
 @pytest.mark.parametrize(
@@ -120,6 +132,7 @@ def test_a_damaged_identity_is_named(change, said, old) -> None:
         resumed("interrupted")
 
 
+@pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize("content", ["{", "[]", '{"sessions": 3}'])
 def test_a_record_that_cannot_be_read_is_kept(content, old) -> None:
     path = old / "interrupted" / RUN / "record.json"

@@ -1,5 +1,7 @@
 """Wide convolutions by frequencies are convolutions."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +20,7 @@ def direct(x, kernel, dilation):
     )
 
 
+@partial(jax.jit, static_argnums=(0, 3))  # one program, not one for each operation
 def with_gradients(convolution, x, kernel, dilation):
     def squares(x, kernel):
         y = convolution(x, kernel, dilation)

@@ -115,6 +115,7 @@ def step_through(windows: Windows, layout: Layout, architecture: Architecture, r
     return step(start, replace(batch, multiplicity=batch.multiplicity.astype(np.float64)), 1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("flanking_size", "recipe"), [*((80, recipe) for recipe in RECIPES), (400, "openspliceai")])
 def test_a_training_step_is_that_of_whole_windows(flanking_size, recipe) -> None:
     """In float64: the loss, the moments, which are the gradients, and the statistics."""

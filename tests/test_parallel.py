@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from conftest import several_devices
 
+pytestmark = pytest.mark.slow
+
 STEPS = 3
 """Eleven windows, four a batch: the last batch has three, and four devices share it unevenly."""
 
@@ -25,9 +27,8 @@ from spliceai_jax.data.batches import epoch_batches
 from spliceai_jax.data.hdf5 import read_windows
 from spliceai_jax.data.packing import whole_windows
 from spliceai_jax.training.engine import ENGINES
-from spliceai_jax.training.trainable import Trainable
 from spliceai_jax.training.step import init_state, make_train_step
-
+from spliceai_jax.training.trainable import Trainable
 model, data, recipe = Pretrained.from_pt(sys.argv[1]), Path(sys.argv[2]), RECIPES[sys.argv[3]]
 architecture = ARCHITECTURES[80]
 windows = read_windows(data / "dataset_train.h5", 80)

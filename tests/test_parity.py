@@ -203,6 +203,7 @@ def test_recorded_trajectory(name: str) -> None:
             assert ours.tobytes() == theirs.tobytes(), key
 
 
+@pytest.mark.slow
 @needs_shared
 def test_recorded_gradients_in_float64() -> None:
     """What is left is the recording's own rounding: in this one PyTorch's float32 falls off no kink."""
@@ -316,6 +317,7 @@ def trainable_in(twin: Twin, recipe: Recipe) -> set[str]:
     return {name for name in names if name.startswith(tuple(parts))}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("narrow_networks")
 @pytest.mark.parametrize("name", CASES)
 def test_trajectory_in_float64(name: str) -> None:

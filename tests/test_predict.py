@@ -318,6 +318,7 @@ def test_bigwig_library_is_missing(run, monkeypatch, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_several_devices_and_a_compressed_genome(run, weights, tmp_path, command_line: CommandLine):
     """The command, on three devices, gives the same rows; nothing is written beside the genome."""
     folder = run(strand="both", threshold=0.01)
@@ -472,6 +473,7 @@ def start(tmp_path: Path, weights: Path, environment: dict[str, str]) -> subproc
     raise AssertionError(process.communicate()[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_stopped(tmp_path, weights, number):
     """No file has its final name, and the same command works again; after SIGTERM nothing at all is left."""
@@ -505,6 +507,7 @@ class Watched(Display):
         yield advance
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow(tmp_path, weights):
     """Peaks in MB, of JAX's arrays and of all else: a chromosome ten times as long, and 5000 sequences.
 

@@ -19,6 +19,8 @@ from spliceai_jax.display import Display
 from spliceai_jax.errors import ProcessesError, SettingsError
 from spliceai_jax.fine_tuning.plan import make_plan
 
+pytestmark = pytest.mark.slow
+
 FOLDER = "SpliceAI_x_80_0_rs42/0"
 EPOCHS, STEPS = 2, 3
 """Eleven windows, four a batch."""

@@ -184,6 +184,7 @@ def test_a_run_ends_with_its_report(finished) -> None:
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.slow
 def test_a_run_moved_elsewhere_is_reported_whole(copied) -> None:
     before = files(copied)
     (copied / "report.html").unlink()
@@ -198,6 +199,7 @@ def test_a_run_moved_elsewhere_is_reported_whole(copied) -> None:
     assert set(after) == set(before)
 
 
+@pytest.mark.slow
 def test_what_is_gone_is_left_out_and_said(copied, tmp_path) -> None:
     def lose(name: str) -> None:
         def change(record: dict) -> None:
@@ -244,6 +246,7 @@ def test_what_has_changed_is_left_out_and_said(copied, tmp_path) -> None:
     assert figures(text) == FIGURES - OF_TEST_SET
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("has_history", [True, False], ids=["history.json", "0.1.0"])
 def test_a_run_under_way(copied, tmp_path, has_history) -> None:
     """Before the first checkpoint, then after an epoch, while another process holds the folder.
@@ -293,6 +296,7 @@ def test_report_refuses_what_is_no_run(tmp_path, capsys) -> None:
     assert line.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_other_commands_do_not_wait_for_matplotlib() -> None:
     code = (
         "import sys, spliceai_jax.fine_tuning.run; sys.exit('matplotlib' in sys.modules or 'jinja2.ext' in sys.modules)"
@@ -368,6 +372,7 @@ def again(finished, small_data, small_model, tmp_path) -> TransferSettings:
     return TransferSettings(**run_arguments(small_data, small_model, output), resume=True)
 
 
+@pytest.mark.slow
 def test_a_report_that_fails_harms_nothing(again, monkeypatch) -> None:
     def failing(*given: object) -> None:
         raise ValueError("no ink")
@@ -449,6 +454,7 @@ def test_events_hold_the_history(finished) -> None:
     check_events(finished)
 
 
+@pytest.mark.slow
 def test_killed_between_model_and_card(small_data, small_model, tmp_path, monkeypatch, capsys) -> None:
     """The files say themselves that they do not belong together; `--resume` mends it, and no event is there twice."""
 

@@ -21,6 +21,8 @@ from spliceai_jax.fine_tuning import stop
 from spliceai_jax.runs.read import read_run
 from spliceai_jax.training.engine import Engine
 
+pytestmark = pytest.mark.slow
+
 FOLDER = "SpliceAI_small_80_0_rs42/0"
 EPOCHS, STEPS = 3, 6
 """Eleven windows, two a batch."""
@@ -137,6 +139,7 @@ def die_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Engine, "train", dying)
 
 
+@pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize("step", [1, STEPS, 2 * STEPS + 3])
 def test_dies_between_checkpoints_of_every_step(step, uninterrupted, small_data, small_model, tmp_path, monkeypatch):
     """With a checkpoint after each step the run goes on in the middle of an epoch."""
@@ -154,6 +157,7 @@ def test_dies_between_checkpoints_of_every_step(step, uninterrupted, small_data,
     assert results(tmp_path) == uninterrupted
 
 
+@pytest.mark.usefixtures("no_report")
 def test_stopped_while_evaluating(uninterrupted, small_data, small_model, tmp_path, monkeypatch):
     """The epoch's training is not repeated, its evaluation is."""
     settings = TransferSettings(**arguments(small_data, small_model, tmp_path), resume=True)
@@ -183,6 +187,7 @@ def test_two_runs_on_one_folder(small_data, small_model, tmp_path):
         transfer(TransferSettings(**arguments(small_data, small_model, tmp_path)))
 
 
+@pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize(("what", "step", "found_at"), [("loss", STEPS + 4, STEPS + 4), ("weights", 11, 12)])
 def test_not_finite(what, step, found_at, small_data, small_model, tmp_path, monkeypatch):
     """Stops at the step and keeps what was saved, whether the loss or only the weights after it went astray."""
@@ -221,6 +226,7 @@ def test_a_finished_run_is_not_worked_on(small_data, small_model, tmp_path, monk
     assert shown.splitlines()[-6:] == said.splitlines()[-6:]  # the table, the best model, the report
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_checkpoint_is_not_blamed_for_a_lost_process(small_data, small_model, tmp_path, monkeypatch):
     """It would tell the user to delete good data."""
     settings = TransferSettings(**arguments(small_data, small_model, tmp_path), resume=True)
@@ -237,6 +243,7 @@ def test_a_checkpoint_is_not_blamed_for_a_lost_process(small_data, small_model, 
         transfer(settings)
 
 
+@pytest.mark.usefixtures("no_report")
 def test_the_history_is_there_without_the_checkpoints(small_data, small_model, tmp_path):
     result = transfer(TransferSettings(**arguments(small_data, small_model, tmp_path)))
     shutil.rmtree(tmp_path / FOLDER / "checkpoints")

@@ -9,6 +9,8 @@ import pytest
 
 from spliceai_jax import startup
 
+pytestmark = pytest.mark.slow
+
 
 def run_python(code: str, *arguments: object, **environment: str) -> str:
     script = [sys.executable, "-c", code, *map(str, arguments)]

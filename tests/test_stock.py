@@ -17,6 +17,8 @@ from spliceai_jax.architecture import PADDING
 from spliceai_jax.convert import read_pt
 from spliceai_jax.network.pretrained import Pretrained
 
+pytestmark = pytest.mark.slow
+
 RUN = Path("SpliceAI_demo_80_0_rs42") / "0"
 LENGTH = 12_345
 """Bases of the sequence to predict on: three windows, the last one partly behind its end."""

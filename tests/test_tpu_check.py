@@ -9,6 +9,8 @@ import jax
 import pytest
 from conftest import ROOT, random_model, several_devices
 
+pytestmark = pytest.mark.slow
+
 CHECK = ROOT / "benchmarks" / "tpu_check.py"
 TPU_PYTHON = ROOT / ".venv-tpu" / "bin" / "python"
 
@@ -22,7 +24,6 @@ from tpu_check import Case, allowed, count_collectives, shapes_of
 
 from spliceai_jax import ARCHITECTURES
 from spliceai_jax.training.engine import Engine
-
 
 def count(text):
     return {name: [seen.number, seen.bytes] for name, seen in count_collectives(text).items()}

@@ -1,12 +1,11 @@
 """`spliceai-jax convert`."""
 
 from collections.abc import Callable
-from typing import Any
 
-from spliceai_jax.commands.flags import Arguments, add_command
+from spliceai_jax.commands.flags import Arguments, Commands, add_command
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     """Add the command."""
     parser = add_command(
         commands,

@@ -3,12 +3,11 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
 
-from spliceai_jax.commands.flags import Arguments, add_command, add_compilation_cache, add_flanking_size
+from spliceai_jax.commands.flags import Arguments, Commands, add_command, add_compilation_cache, add_flanking_size
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     """Add the command."""
     parser = add_command(
         commands,

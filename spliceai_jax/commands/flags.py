@@ -17,6 +17,10 @@ Run = Callable[[Arguments, Callable[[str], str]], None]
 """Runs a command with its arguments; the second argument turns names of arguments in a text into flags."""
 
 
+Commands = argparse._SubParsersAction
+"""What `add_subparsers` returns, which a command adds its parser to."""
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, and whose flags cannot be shortened."""
 
@@ -29,11 +33,11 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"spliceai-jax: {message}; see {self.prog} --help\n")
 
 
-def add_command(commands: Any, name: str, run: Run, summary: str, example: str) -> Parser:
+def add_command(commands: Commands, name: str, run: Run, summary: str, example: str) -> Parser:
     """Add a command.
 
     Arguments:
-        commands: What `add_subparsers` returned.
+        commands: Where the command is added.
         name: The command's name.
         run: Runs it.
         summary: What it does.

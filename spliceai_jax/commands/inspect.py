@@ -3,12 +3,11 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
 
-from spliceai_jax.commands.flags import Arguments, add_command
+from spliceai_jax.commands.flags import Arguments, Commands, add_command
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     """Add the command."""
     parser = add_command(
         commands,

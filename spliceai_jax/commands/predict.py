@@ -1,13 +1,13 @@
 """`spliceai-jax predict`."""
 
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import get_args
 
-from spliceai_jax.commands.flags import Arguments, add_command, add_compilation_cache, add_flanking_size
+from spliceai_jax.commands.flags import Arguments, Commands, add_command, add_compilation_cache, add_flanking_size
 from spliceai_jax.scoring.settings import PredictSettings, StrandChoice
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     """Add the command."""
     parser = add_command(
         commands,

@@ -2,15 +2,15 @@
 
 import argparse
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import get_args
 
-from spliceai_jax.commands.flags import Arguments, add_command, add_compilation_cache, add_flanking_size
+from spliceai_jax.commands.flags import Arguments, Commands, add_command, add_compilation_cache, add_flanking_size
 from spliceai_jax.fine_tuning.settings import TransferSettings
 from spliceai_jax.training.recipes import RECIPES, LossName, Parallel, Precision
 from spliceai_jax.training.schedules import SCHEDULERS
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     """Add the command."""
     parser = add_command(
         commands,

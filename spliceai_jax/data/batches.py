@@ -1,24 +1,22 @@
 """Batches of windows, and which windows make up each batch of an epoch."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Generic, Literal, TypeVar
+from typing import Literal
 
 import jax
 import numpy as np
 from jax import Array
-from jaxtyping import Bool, Float, Int, Shaped, UInt8
+from jaxtyping import ArrayLike, Bool, Float, Int, PyTree, Shaped, UInt8
 
 from spliceai_jax.architecture import PADDING
 from spliceai_jax.data.packing import Layout
 
 Batching = Literal["pooled", "per_shard"]
 
-Inputs = TypeVar("Inputs")
-
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
-class Batch(Generic[Inputs]):
+class Batch:
     """Rows of windows on their way through a training or evaluation step; see `packing` for how they lie there.
 
     Attributes:
@@ -30,12 +28,12 @@ class Batch(Generic[Inputs]):
         inside: False between windows that share a row, (rows, 5000 + flanking_size); None where it does not matter.
     """
 
-    inputs: Inputs
+    inputs: PyTree[Shaped[ArrayLike, "rows ..."]]
     labels: UInt8[Array | np.ndarray, "rows positions"]
     multiplicity: Float[Array | np.ndarray, "rows columns"]
     inside: Bool[Array | np.ndarray, "rows columns"] | None = None
 
-    def filled_up(self, multiple: int) -> "Batch[Inputs]":
+    def filled_up(self, multiple: int) -> "Batch":
         """Add rows that count nowhere, until their number is a multiple of `multiple`."""
         missing = -len(self.labels) % multiple
         if not missing:
@@ -48,7 +46,7 @@ class Batch(Generic[Inputs]):
 
 
 @dataclass(frozen=True, eq=False)
-class PackedBatch(Generic[Inputs]):
+class PackedBatch:
     """A batch, and the way back from its rows to the windows that lie in them.
 
     Attributes:
@@ -57,7 +55,7 @@ class PackedBatch(Generic[Inputs]):
         labels: The labels of `positions`.
     """
 
-    batch: Batch[Inputs]
+    batch: Batch
     layout: Layout
     labels: UInt8[np.ndarray, "windows positions"]
 
@@ -66,7 +64,9 @@ class PackedBatch(Generic[Inputs]):
         """The windows in the batch, as positions in their set."""
         return self.layout.windows
 
-    def by_window(self, rows: Any) -> Shaped[np.ndarray, "windows positions *rest"]:
+    def by_window(
+        self, rows: Shaped[ArrayLike, "rows positions *rest"]
+    ) -> Shaped[np.ndarray, "windows positions *rest"]:
         """Sort what was computed for each labelled position of the rows by window; see `Layout.unpack`."""
         return self.layout.unpack(np.asarray(rows))
 

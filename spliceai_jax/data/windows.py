@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import ArrayLike, Int, PyTree, Shaped, UInt8
 
 from spliceai_jax.architecture import CLASSES, PADDING, SITE_KINDS, WINDOW, Architecture, SiteKind
 from spliceai_jax.data import packing
@@ -130,18 +129,16 @@ class Windows:
         """The entry of the network that the batches are the input of; 0 for bases."""
         return 0
 
-    def training_batch(
-        self, positions: Int[np.ndarray, " some"], batch_size: int, architecture: Architecture
-    ) -> Batch[Any]:
+    def training_batch(self, positions: Int[np.ndarray, " some"], batch_size: int, architecture: Architecture) -> Batch:
         """Lay out the windows at these positions of the set as a training batch; see `packing.for_training`."""
         return self.batch(packing.for_training(positions, self.extents, batch_size, architecture, self.first_entry))
 
-    def scoring_batches(self, rows: int) -> Iterator[PackedBatch[Any]]:
+    def scoring_batches(self, rows: int) -> Iterator[PackedBatch]:
         """Lay out the whole set, to be scored, in batches of this many rows; see `packing.for_scoring`."""
         for layout in packing.for_scoring(self.lengths, self.flanking_size, rows):
             yield PackedBatch(self.batch(layout), layout, self.labels_at(layout.windows))
 
-    def batch(self, layout: Layout) -> Batch[Any]:
+    def batch(self, layout: Layout) -> Batch:
         """Fill a layout with this set's windows."""
         labels = np.full((layout.rows, WINDOW), PADDING, np.uint8)
         for window, row, start, _ in layout.pieces:
@@ -150,7 +147,7 @@ class Windows:
                 labels[row, start : start + length] = self.labels[self.index[window], :length]
         return Batch(self._inputs(layout), labels, layout.multiplicity, layout.inside)
 
-    def _inputs(self, layout: Layout) -> Any:
+    def _inputs(self, layout: Layout) -> PyTree[Shaped[ArrayLike, "rows ..."]]:
         bases = np.zeros((layout.rows, layout.columns), np.uint8)
         for window, row, start, size in layout.pieces:
             if window != BLANK:

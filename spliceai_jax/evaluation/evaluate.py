@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -26,7 +25,7 @@ Scores = tuple[Float[np.ndarray, "windows positions 3"], Float[np.ndarray, "wind
 
 def score_windows(
     engine: Engine, models: Sequence[Variables], windows: Windows, rows: int
-) -> Iterator[tuple[PackedBatch[Any], list[Scores]]]:
+) -> Iterator[tuple[PackedBatch, list[Scores]]]:
     """Send all windows through models.
 
     Arguments:

@@ -51,9 +51,11 @@ def transfer(settings: TransferSettings, display: Display | None = None) -> Tran
         trainer = Trainer(plan)
         loop = _restore(trainer, checkpoints, shown)
         if loop.history.finished(plan.recipe):
-            shown.line("finished already")
+            shown.line("this run is finished already")
             show_table_so_far(loop.history, shown)
         else:
+            if loop.history.untouched:
+                shown.line(f"going on from epoch {loop.epoch}, batch {loop.batch}")
             writer = RunWriter(plan.folder, plan.identity(), _begin_session(plan, shown), checkpoints, _scalars(plan))
             TrainingLoop(plan, trainer, writer, StopVote(stop), loop, shown).to_the_end()
         result = conclude(loop.history, plan.folder, settings.recipe, shown)
@@ -87,7 +89,6 @@ def _restore(trainer: Trainer, checkpoints: Checkpoints, display: Display) -> Lo
         state, loop = trainer.initial_state, LoopState()
     else:
         state, loop = restored
-        display.line(f"going on from epoch {loop.epoch}, batch {loop.batch}")
     processes.check_same({"epoch": loop.epoch, "batch": loop.batch})
     trainer.place(state)
     return loop

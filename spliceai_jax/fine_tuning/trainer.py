@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
+from jax import Array
+from jaxtyping import Float
 
 from spliceai_jax.data.windows import Windows
 from spliceai_jax.display import Advance
@@ -34,7 +35,7 @@ class Step:
 
     windows: int
     rate: float
-    loss: Any
+    loss: Float[Array, ""]
 
 
 class Trainer:

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TypeVar
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from spliceai_jax.network.operations import compiler_options
+
+T = TypeVar("T")
 
 AXIS = "devices"
 """The name of the mapped axis, to sum over."""
@@ -39,12 +41,12 @@ class DeviceRow:
 
     def compiled(
         self,
-        step: Callable,
+        step: Callable[..., T],
         inputs: tuple[PartitionSpec, ...],
         outputs: PartitionSpec,
         gathered: bool = False,
         donate_argnums: Sequence[int] = (),
-    ) -> Any:
+    ) -> Callable[..., T]:
         """Compile a function of one device's share so that it runs on all devices; sums over them are its own matter.
 
         Arguments:
@@ -65,7 +67,7 @@ class DeviceRow:
             compiler_options=compiler_options(self.devices[0].platform),
         )
 
-    def send(self, tree: Any) -> Any:
+    def send(self, tree: T) -> T:
         """Cut a batch, of which every process holds all rows, over the devices."""
         here = [i for i, device in enumerate(self.devices) if device.process_index == jax.process_index()]
 

@@ -5,9 +5,11 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from flax.linen.dtypes import promote_dtype
 from jax import Array
+from jax.typing import DTypeLike
 from jaxtyping import Bool, Float, Integer
 
 from spliceai_jax.architecture import CHANNELS, CLASSES, Architecture
@@ -17,8 +19,11 @@ from spliceai_jax.network.operations import EPSILON, batchnorm_leaky_relu, dilat
 MOMENTUM = 0.1
 """Weight of the newest batch in the running statistics (PyTorch's convention)."""
 
-Variables = dict[str, Any]
-"""`{"params": ..., "batch_stats": ...}`, nested dictionaries of arrays."""
+Tree = dict[str, Any]
+"""Nested dictionaries of arrays, one level for each submodule."""
+
+Variables = dict[str, Tree]
+"""`{"params": ..., "batch_stats": ...}`."""
 
 
 def entry_name(number: int) -> str:
@@ -32,7 +37,7 @@ class Convolution(nn.Module):
     width: int
     dilation: int
     features: int
-    dtype: Any
+    dtype: DTypeLike | None
 
     @nn.compact
     def __call__(self, x: Float[Array, "rows length channels"]) -> Float[Array, "rows length features"]:
@@ -79,7 +84,7 @@ class ResidualUnit(nn.Module):
 
     width: int
     dilation: int
-    dtype: Any
+    dtype: DTypeLike | None
     axis_name: str | None
 
     @nn.compact
@@ -104,7 +109,7 @@ class Skip(nn.Module):
     """The 1x1 convolution that feeds the skip sum, at the positions that are scored only."""
 
     crop: int
-    dtype: Any
+    dtype: DTypeLike | None
 
     @nn.compact
     def __call__(self, x: Float[Array, "rows columns channels"]) -> Float[Array, "rows positions channels"]:
@@ -124,8 +129,8 @@ class Activations:
         next_entry: The number of the entry to continue with.
     """
 
-    x: Float[Any, "rows columns 32"]
-    skip_sum: Float[Any, "rows positions 32"]
+    x: Float[Array | np.ndarray, "rows columns 32"]
+    skip_sum: Float[Array | np.ndarray, "rows positions 32"]
     next_entry: int = struct.field(pytree_node=False)
 
 
@@ -140,7 +145,7 @@ class SpliceAI(nn.Module):
     """
 
     architecture: Architecture
-    dtype: Any = None
+    dtype: DTypeLike | None = None
     axis_name: str | None = None
 
     def setup(self) -> None:
@@ -180,7 +185,7 @@ class SpliceAI(nn.Module):
         if multiplicity is None:
             multiplicity = jnp.ones((first.x.shape[0], 1))
         last = self._continue(first, len(self.residual_units), multiplicity, training_units, inside)
-        logits = self.final_conv(last.skip_sum)
+        logits = self.final_conv(jnp.asarray(last.skip_sum))
         return jax.nn.softmax(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)))
 
     def activations(
@@ -201,7 +206,7 @@ class SpliceAI(nn.Module):
         training_units: frozenset[int],
         inside: Bool[Array, "rows columns"] | None,
     ) -> Activations:
-        x, skip_sum = first.x, first.skip_sum
+        x, skip_sum = jnp.asarray(first.x), jnp.asarray(first.skip_sum)
         for number in range(first.next_entry, end):
             entry = self.residual_units[number]
             if isinstance(entry, Skip):

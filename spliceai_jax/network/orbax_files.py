@@ -2,7 +2,6 @@
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import orbax.checkpoint as ocp
 
@@ -17,7 +16,7 @@ def save_variables(path: Path, variables: Variables) -> None:
         checkpointer.save(path.absolute(), variables)
 
 
-def load_variables(path: Path) -> Any:
+def load_variables(path: Path) -> Variables:
     """Read a checkpoint directory; orbax raises what it finds wrong."""
     with ocp.StandardCheckpointer() as checkpointer:
         return checkpointer.restore(path.absolute())

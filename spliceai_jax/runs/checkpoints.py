@@ -3,7 +3,7 @@
 import logging
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import orbax.checkpoint as ocp
 
@@ -11,13 +11,12 @@ from spliceai_jax import processes
 from spliceai_jax.errors import RunFolderError
 from spliceai_jax.runs import stored
 from spliceai_jax.runs.history import LoopState
+from spliceai_jax.training.step import TrainState
 
 logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax reports at length, and raises what fails as well
 
 _STATE, _LOOP = "state", "progress"
 """The names of the two items of a checkpoint."""
-
-State = TypeVar("State")
 
 
 class Checkpoints:
@@ -27,13 +26,13 @@ class Checkpoints:
         """Open the folder, making it where it is missing."""
         self._manager = _manager(folder, max_to_keep=2, enable_async_checkpointing=False)
 
-    def save(self, state: Any, loop: LoopState) -> None:
+    def save(self, state: TrainState, loop: LoopState) -> None:
         """Save; if the process is killed meanwhile, the checkpoint before remains the latest."""
         serial = 1 + (self._manager.latest_step() or 0)
         items = {_STATE: ocp.args.StandardSave(state), _LOOP: ocp.args.JsonSave(asdict(loop))}
         self._manager.save(serial, args=ocp.args.Composite(**items))
 
-    def restore(self, like: State) -> tuple[State, LoopState] | None:
+    def restore(self, like: TrainState) -> tuple[TrainState, LoopState] | None:
         """Read the latest checkpoint, its state as numpy arrays arranged as `like`; None where there is none.
 
         Raises:

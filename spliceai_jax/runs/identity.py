@@ -1,8 +1,8 @@
 """What decides the result of a run. A run is continued only if all of it is the same."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
+from spliceai_jax.runs.stored import Json
 from spliceai_jax.training.recipes import Precision, Recipe
 
 
@@ -38,7 +38,7 @@ class RunIdentity:
         assert self.choices.batch_size is not None, "the identity of a run holds the number of windows in a batch"
         return self.choices.batch_size
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Return the content of `run.json`, where the fields of the recipe stand beside the others."""
         content = asdict(self)
         choices = content.pop("choices")
@@ -50,6 +50,6 @@ class RunIdentity:
         return [f"{name} was {before[name]!r} and is now {now[name]!r}" for name in now if before[name] != now[name]]
 
 
-def from_json(content: dict[str, Any]) -> dict[str, Any]:
+def from_json(content: Json) -> Json:
     """Arrange the content of `run.json` as the fields of `RunIdentity`."""
     return {**content, "choices": content}

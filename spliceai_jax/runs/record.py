@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from spliceai_jax.data.windows import Windows
 from spliceai_jax.errors import RunFolderError, SpliceAIWarning
 from spliceai_jax.runs import stored
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import Split
+from spliceai_jax.runs.stored import Json
 
 _PACKAGES = ("spliceai-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "torch", "numpy", "h5py")
 
@@ -129,14 +129,14 @@ def now() -> str:
     return datetime.now(UTC).astimezone().isoformat(timespec="seconds")
 
 
-def rename_of_0_1(data: dict[str, Any]) -> dict[str, Any]:
+def rename_of_0_1(data: Json) -> Json:
     """Give a session's fields of spliceai-jax 0.1.0 their present names."""
     if "trunk_kept" in data:
         data = {**data, "activation_cache": data["trunk_kept"]}
     return data
 
 
-def _upgraded(data: dict[str, Any]) -> dict[str, Any]:
+def _upgraded(data: Json) -> Json:
     sessions = data.get("sessions")
     if isinstance(sessions, list):
         return {**data, "sessions": [rename_of_0_1(one) if isinstance(one, dict) else one for one in sessions]}

@@ -12,15 +12,20 @@ from spliceai_jax.errors import RunFolderError
 FORMAT_VERSION = 2
 """Written into every file. Files of spliceai-jax 0.1.0 have no version and count as 1."""
 
+Json = dict[str, Any]
+"""A JSON object."""
+
 T = TypeVar("T")
+Upgrade = Callable[[Json], Json]
+"""Renames what older versions wrote."""
 
 
-def render(content: dict[str, Any], indent: int | None = 2) -> str:
+def render(content: Json, indent: int | None = 2) -> str:
     """Return a file's content as text, its version first."""
     return json.dumps({"format_version": FORMAT_VERSION, **content}, indent=indent) + "\n"
 
 
-def parse(text: str, kind: type[T], upgrade: Callable[[dict[str, Any]], dict[str, Any]] = lambda data: data) -> T:
+def parse(text: str, kind: type[T], upgrade: Upgrade = lambda data: data) -> T:
     """Turn a file's text into a dataclass. Fields that older files lack get their defaults, unknown ones are ignored.
 
     Arguments:
@@ -45,7 +50,7 @@ def convert(data: Any, kind: type[T]) -> T:
     return msgspec.convert(data, kind)
 
 
-def read(path: Path, kind: type[T], upgrade: Callable[[dict[str, Any]], dict[str, Any]] = lambda data: data) -> T:
+def read(path: Path, kind: type[T], upgrade: Upgrade = lambda data: data) -> T:
     """Read a file that must be there; see `parse`.
 
     Raises:

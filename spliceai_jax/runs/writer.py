@@ -1,7 +1,6 @@
 """Writes a run's files, in the order that makes it safe to be killed at any moment."""
 
 from dataclasses import asdict
-from typing import Any
 
 from spliceai_jax.convert import pt_bytes
 from spliceai_jax.network.model import Variables
@@ -14,6 +13,7 @@ from spliceai_jax.runs.identity import RunIdentity
 from spliceai_jax.runs.logs import render_logs
 from spliceai_jax.runs.record import Record
 from spliceai_jax.runs.tensorboard import Scalars
+from spliceai_jax.training.step import TrainState
 
 
 class RunWriter:
@@ -51,7 +51,7 @@ class RunWriter:
         if self._scalars:
             self._scalars.write(loop.history)
 
-    def checkpoint(self, state: Any, loop: LoopState) -> None:
+    def checkpoint(self, state: TrainState, loop: LoopState) -> None:
         """Save everything that decides the rest of the run."""
         self.logs(loop)
         self._checkpoints.save(state, loop)

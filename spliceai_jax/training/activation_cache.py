@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 from jaxtyping import Float32, Int
@@ -68,7 +68,7 @@ class CachedWindows(Windows):
         """The entry of the network that the batches are the input of."""
         return self.next_entry
 
-    def _inputs(self, layout: Layout) -> Any:
+    def _inputs(self, layout: Layout) -> Activations:
         x = np.zeros((layout.rows, layout.columns, CHANNELS), np.float32)
         skip_sum = np.zeros((layout.rows, WINDOW, CHANNELS), np.float32)
         for window, row, start, size in layout.pieces:
@@ -120,16 +120,13 @@ def cache_activations(
     at, empty = 0, np.zeros((0, CHANNELS), np.float32)
     for layout in packing.for_activations(windows.extents, architecture, rows):
         activations = engine.activations(variables, windows.batch(layout), end)
-        done = 0
+        x, skip_sum, done = np.asarray(activations.x), np.asarray(activations.skip_sum), 0
         for window, row, start, size in layout.pieces:
             if window == BLANK:
-                empty = activations.x[row, start : start + size].copy()
+                empty = x[row, start : start + size].copy()
                 continue
             offsets[windows.index[window]] = at
-            for part in (
-                activations.x[row, start : start + cached[window]],
-                activations.skip_sum[row, start : start + lengths[window]],
-            ):
+            for part in (x[row, start : start + cached[window]], skip_sum[row, start : start + lengths[window]]):
                 _write(file, part, folder)
                 at += part.nbytes
             done += 1

@@ -4,14 +4,15 @@ Either way a step's code is that of one device, with its sums over the devices w
 exchange what the model asks for, and nothing that a compiler infers. The result is that of a single device.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.stages import Lowered, Wrapped
 from jaxtyping import Float
 
 from spliceai_jax import processes
@@ -21,9 +22,17 @@ from spliceai_jax.network.mesh import AXIS, CUT, SAME, DeviceRow
 from spliceai_jax.network.model import Activations, SpliceAI, Variables
 from spliceai_jax.training.losses import named_loss
 from spliceai_jax.training.recipes import Parallel, Precision, Recipe
-from spliceai_jax.training.step import Rate, TrainState, make_activations_step, make_eval_step, make_train_step
+from spliceai_jax.training.step import (
+    Rate,
+    TrainState,
+    TrainStep,
+    make_activations_step,
+    make_eval_step,
+    make_train_step,
+)
 
-Tree = TypeVar("Tree")
+T = TypeVar("T")
+BatchStep = Callable[[Variables, Batch], T]
 
 
 class Engine:
@@ -57,20 +66,20 @@ class Engine:
         self._evaluate = self._compiled(evaluate, gathered=True)
         self._activations = cache(lambda end: self._compiled(make_activations_step(model, end)))
 
-    def place(self, tree: Tree) -> Tree:
+    def place(self, tree: T) -> T:
         """Copy host arrays to every device."""
         return jax.device_put(tree, self._row.same)
 
-    def fetch(self, tree: Tree) -> Tree:
+    def fetch(self, tree: T) -> T:
         """Copy placed arrays back, as numpy."""
         return jax.device_get(tree)
 
-    def train(self, state: TrainState, batch: Batch[Any], learning_rate: Rate) -> tuple[TrainState, Float[Array, ""]]:
+    def train(self, state: TrainState, batch: Batch, learning_rate: Rate) -> tuple[TrainState, Float[Array, ""]]:
         """Dispatch a training step: the new state (the old one is consumed) and the loss."""
         return self._train(state, self._send(batch), learning_rate)
 
     def evaluate(
-        self, variables: Variables, batch: Batch[Any]
+        self, variables: Variables, batch: Batch
     ) -> tuple[Float[Array, "rows positions 3"], Float[Array, "rows positions"]]:
         """Dispatch an evaluation step: probabilities and each position's loss, for every process.
 
@@ -78,49 +87,49 @@ class Engine:
         """
         return self._evaluate(variables, self._send(batch))
 
-    def activations(self, variables: Variables, batch: Batch[Any], end: int) -> Activations:
+    def activations(self, variables: Variables, batch: Batch, end: int) -> Activations:
         """Compute what the network's entries before `end` make of a batch of bases, as numpy arrays."""
         return jax.device_get(self._activations(end)(variables, self._send(batch)))
 
-    def lower_train(self, state: TrainState, batch: Batch[Any]) -> Any:
+    def lower_train(self, state: TrainState, batch: Batch) -> Lowered:
         """Lower the training step for arguments of these shapes (`jax.ShapeDtypeStruct`); nothing is run."""
-        return self._train.lower(state, batch, jax.ShapeDtypeStruct((), jnp.float32))
+        return cast(Wrapped, self._train).lower(state, batch, jax.ShapeDtypeStruct((), jnp.float32))
 
-    def lower_evaluate(self, variables: Variables, batch: Batch[Any]) -> Any:
+    def lower_evaluate(self, variables: Variables, batch: Batch) -> Lowered:
         """Lower the evaluation step likewise."""
-        return self._evaluate.lower(variables, batch)
+        return cast(Wrapped, self._evaluate).lower(variables, batch)
 
-    def _compiled_train(self, step: Any) -> Any:
+    def _compiled_train(self, step: TrainStep) -> TrainStep:
         return self._row.compiled(step, (SAME, CUT, SAME), SAME, donate_argnums=(0,))
 
-    def _compiled(self, step: Any, gathered: bool = False) -> Any:
+    def _compiled(self, step: BatchStep[T], gathered: bool = False) -> BatchStep[T]:
         return self._row.compiled(step, (SAME, CUT), CUT, gathered)
 
-    def _send(self, batch: Batch[Any]) -> Batch[Any]:
+    def _send(self, batch: Batch) -> Batch:
         return self._row.send(batch.filled_up(len(self._row)))
 
 
 class PmapEngine(Engine):
     """The same steps by `pmap`, for the devices of one process: placed arrays have a leading axis of devices."""
 
-    def place(self, tree: Tree) -> Tree:  # noqa: D102
+    def place(self, tree: T) -> T:  # noqa: D102
         return jax.tree.map(lambda x: jnp.stack([x] * len(self._row)), tree)
 
-    def fetch(self, tree: Tree) -> Tree:  # noqa: D102
+    def fetch(self, tree: T) -> T:  # noqa: D102
         return jax.device_get(jax.tree.map(lambda x: x[0], tree))
 
-    def _compiled_train(self, step: Any) -> Any:
+    def _compiled_train(self, step: TrainStep) -> TrainStep:
         return jax.pmap(step, AXIS, in_axes=(0, 0, None), out_axes=(0, None), donate_argnums=0)
 
-    def _compiled(self, step: Any, gathered: bool = False) -> Any:
+    def _compiled(self, step: BatchStep[T], gathered: bool = False) -> BatchStep[T]:
         mapped = jax.pmap(step, AXIS)
 
-        def joined(variables: Variables, batch: Batch[Any]) -> Any:
+        def joined(variables: Variables, batch: Batch) -> T:
             return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), jax.device_get(mapped(variables, batch)))
 
         return joined
 
-    def _send(self, batch: Batch[Any]) -> Batch[Any]:
+    def _send(self, batch: Batch) -> Batch:
         filled = batch.filled_up(len(self._row))
         return jax.tree.map(lambda rows: np.reshape(rows, (len(self._row), -1, *rows.shape[1:])), filled)
 

@@ -1,7 +1,7 @@
 """The training state, and the pure functions that a run consists of: a training step and an evaluation step."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -13,13 +13,13 @@ from jaxtyping import Float, Int
 
 from spliceai_jax.architecture import PADDING
 from spliceai_jax.data.batches import Batch
-from spliceai_jax.network.model import Activations, SpliceAI, Variables
+from spliceai_jax.network.model import Activations, SpliceAI, Tree, Variables
 from spliceai_jax.training.losses import Loss, named_loss
 from spliceai_jax.training.optimizer import make_optimizer
 from spliceai_jax.training.recipes import Recipe
 from spliceai_jax.training.trainable import Trainable
 
-Tree = TypeVar("Tree")
+T = TypeVar("T")
 
 
 @struct.dataclass
@@ -27,8 +27,8 @@ class TrainState:
     """Everything that a training step changes."""
 
     step: Int[Array, ""]
-    params: dict[str, Any]
-    batch_stats: dict[str, Any]
+    params: Tree
+    batch_stats: Tree
     opt_state: optax.OptState
 
     @property
@@ -39,10 +39,10 @@ class TrainState:
 
 Rate = float | Float[Array, ""]
 
-TrainStep = Callable[[TrainState, Batch[Any], Rate], tuple[TrainState, Float[Array, ""]]]
+TrainStep = Callable[[TrainState, Batch, Rate], tuple[TrainState, Float[Array, ""]]]
 """(state, batch, learning rate) -> (the state after the step, the batch's loss)."""
 
-EvalStep = Callable[[Variables, Batch[Any]], tuple[Float[Array, "rows positions 3"], Float[Array, "rows positions"]]]
+EvalStep = Callable[[Variables, Batch], tuple[Float[Array, "rows positions 3"], Float[Array, "rows positions"]]]
 """(variables, batch) -> (probabilities, the loss at each position: 0 where there is no label)."""
 
 
@@ -71,14 +71,14 @@ def make_train_step(model: SpliceAI, recipe: Recipe, trainable: Trainable | None
     optimizer = make_optimizer(trainable, recipe.weight_decay)
     position_loss = named_loss(recipe.loss, recipe.focal_alpha)
 
-    def over_devices(tree: Tree) -> Tree:
+    def over_devices(tree: T) -> T:
         return tree if model.axis_name is None else jax.lax.psum(tree, model.axis_name)
 
-    def train_step(state: TrainState, batch: Batch[Any], learning_rate: Rate) -> tuple[TrainState, Float[Array, ""]]:
+    def train_step(state: TrainState, batch: Batch, learning_rate: Rate) -> tuple[TrainState, Float[Array, ""]]:
         # Counted over all devices before differentiation, so that each device's gradient is its share of the whole.
         counted = jnp.maximum(over_devices(_positions(batch) if recipe.padding_counts else _labelled(batch)), 1)
 
-        def loss_of(params: dict[str, Any]) -> tuple[Float[Array, ""], dict[str, Any]]:
+        def loss_of(params: Tree) -> tuple[Float[Array, ""], Tree]:
             probabilities, updated = model.apply(
                 {"params": params, "batch_stats": state.batch_stats},
                 batch.inputs,
@@ -99,13 +99,13 @@ def make_train_step(model: SpliceAI, recipe: Recipe, trainable: Trainable | None
     return train_step
 
 
-def _positions(batch: Batch[Any]) -> Float[Array, ""]:
+def _positions(batch: Batch) -> Float[Array, ""]:
     """Count the positions of whole windows, padding included: each column's multiplicities add up to the windows."""
     windows = batch.multiplicity.sum() / batch.multiplicity.shape[1]
     return jnp.asarray(windows * batch.labels.shape[1])
 
 
-def _labelled(batch: Batch[Any]) -> Int[Array, ""]:
+def _labelled(batch: Batch) -> Int[Array, ""]:
     return jnp.asarray(batch.labels != PADDING).sum()
 
 
@@ -113,19 +113,19 @@ def make_eval_step(model: SpliceAI, loss: Loss) -> EvalStep:
     """Return a pure evaluation step, with BatchNorm on running statistics throughout."""
 
     def eval_step(
-        variables: Variables, batch: Batch[Any]
+        variables: Variables, batch: Batch
     ) -> tuple[Float[Array, "rows positions 3"], Float[Array, "rows positions"]]:
-        probabilities: Any = model.apply(variables, batch.inputs)
+        probabilities = cast(Array, model.apply(variables, batch.inputs))
         return probabilities, loss(probabilities, jnp.asarray(batch.labels))
 
     return eval_step
 
 
-def make_activations_step(model: SpliceAI, end: int) -> Callable[[Variables, Batch[Any]], Activations]:
+def make_activations_step(model: SpliceAI, end: int) -> Callable[[Variables, Batch], Activations]:
     """Return a pure function of variables and a batch of bases: the output of the network's entries before `end`."""
 
-    def activations_step(variables: Variables, batch: Batch[Any]) -> Activations:
-        activations: Any = model.apply(variables, batch.inputs, end, batch.inside, method=SpliceAI.activations)
-        return activations
+    def activations_step(variables: Variables, batch: Batch) -> Activations:
+        activations = model.apply(variables, batch.inputs, end, batch.inside, method=SpliceAI.activations)
+        return cast(Activations, activations)
 
     return activations_step

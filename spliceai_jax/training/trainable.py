@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from spliceai_jax.architecture import Architecture
 from spliceai_jax.convert import tensor_table
-from spliceai_jax.network.model import entry_name
+from spliceai_jax.network.model import Tree, entry_name
 from spliceai_jax.training.recipes import Recipe
 
 TRAINABLE, FROZEN = "trainable", "frozen"
@@ -23,7 +23,7 @@ A name is the parameter's place in the variables: `residual_units_7/conv1/kernel
 `residual_units_4/conv/bias` (a skip), `initial_conv/kernel`, `initial_skip/conv/bias`, `final_conv/kernel`.
 """
 
-Tree = TypeVar("Tree")
+T = TypeVar("T")
 
 
 def recipe_rules(architecture: Architecture, recipe: Recipe) -> Rules:
@@ -81,13 +81,13 @@ class Trainable:
         return cls(architecture, trains, all_on_batch_statistics)
 
     @cached_property
-    def labels(self) -> dict[str, Any]:
+    def labels(self) -> Tree:
         """The labels of the parameters, TRAINABLE or FROZEN, as a tree for `optax.multi_transform`.
 
         A submodule whose parameters all have the same label is one leaf, so that a frozen one takes up a single empty
         node in the optimizer's state.
         """
-        tree: dict[str, Any] = unflatten_dict(
+        tree: Tree = unflatten_dict(
             {tuple(name.split("/")): TRAINABLE if trains else FROZEN for name, trains in self.trains.items()}
         )
         for name, submodule in tree.items():
@@ -96,7 +96,7 @@ class Trainable:
                 tree[name] = found.pop()
         return tree
 
-    def keep_frozen(self, old: Tree, new: Tree) -> Tree:
+    def keep_frozen(self, old: T, new: T) -> T:
         """Take the frozen parameters from `old` and the others from `new`.
 
         Adding an update of zero instead would turn -0.0 into 0.0 and flush denormal numbers.
