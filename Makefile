@@ -17,9 +17,9 @@ $(SET_UP): pyproject.toml constraints.txt
 demo: $(SET_UP)
 	$(BIN)/python demo/run.py
 
-# Three workers on two cores: many tests wait for processes that they start.
+# Three workers on two cores: many tests wait for processes that they start. A file stays on one worker: fixtures last.
 test: lint types
-	$(BIN)/pytest -n 3 --dist worksteal
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(SET_UP)
 	$(BIN)/pytest -n 2 --dist worksteal -m 'not slow'

@@ -4,7 +4,14 @@ import argparse
 from collections.abc import Callable
 from typing import get_args
 
-from spliceai_jax.commands.flags import Arguments, Commands, add_command, add_compilation_cache, add_flanking_size
+from spliceai_jax.commands.flags import (
+    AddFlag,
+    Arguments,
+    Commands,
+    add_command,
+    add_compilation_cache,
+    add_flanking_size,
+)
 from spliceai_jax.fine_tuning.settings import TransferSettings
 from spliceai_jax.training.recipes import RECIPES, LossName, Parallel, Precision
 from spliceai_jax.training.schedules import SCHEDULERS
@@ -20,7 +27,13 @@ def add(commands: Commands) -> None:
         "spliceai-jax transfer -m model_400nt_rs10.pt -train dataset_train.h5 -test dataset_test.h5 -o out -p worm "
         "--recipe best",
     )
-    add_flag = parser.add_argument_group("files").add_argument
+    _add_files(parser.add_argument_group("files").add_argument)
+    _add_training(parser.add_argument_group("what trains, and how").add_argument)
+    _add_computing(parser.add_argument_group("how it is computed").add_argument)
+    _add_processes(parser.add_argument_group("several processes").add_argument)
+
+
+def _add_files(add_flag: AddFlag) -> None:
     add_flag("--pretrained-model", "-m", required=True, metavar="PT", help="weights to start from")
     add_flag("--train-dataset", "-train", required=True, metavar="H5", help="data set to train on")
     add_flag(
@@ -43,7 +56,9 @@ def add(commands: Commands) -> None:
     add_flag(
         "--tensorboard", action="store_true", help="write TensorBoard events too (needs spliceai-jax[tensorboard])"
     )
-    add_flag = parser.add_argument_group("what trains, and how").add_argument
+
+
+def _add_training(add_flag: AddFlag) -> None:
     add_flag("--recipe", choices=RECIPES, help=f"defaults of the flags below (default: openspliceai); {_recipes()}")
     add_flag(
         "--unfreeze",
@@ -89,7 +104,9 @@ def add(commands: Commands) -> None:
         help="epochs to wait for a better validation loss (default: the recipe's)",
     )
     add_flag("--random-seed", "-r", type=int, metavar="N", help="seed of everything random (default: 42)")
-    add_flag = parser.add_argument_group("how it is computed").add_argument
+
+
+def _add_computing(add_flag: AddFlag) -> None:
     add_flanking_size(add_flag)
     add_flag(
         "--precision", choices=get_args(Precision), help="the type that convolutions compute in (default: float32)"
@@ -104,7 +121,9 @@ def add(commands: Commands) -> None:
         "for each window; 0: compute it every time (default: what the run began with, else 20 on CPUs, 0 elsewhere)",
     )
     add_compilation_cache(add_flag)
-    add_flag = parser.add_argument_group("several processes").add_argument
+
+
+def _add_processes(add_flag: AddFlag) -> None:
     add_flag(
         "--coordinator",
         metavar="HOST:PORT",

@@ -14,7 +14,7 @@ from spliceai_jax.fine_tuning.outcome import TransferResult, conclude, show_tabl
 from spliceai_jax.fine_tuning.plan import Plan, make_plan
 from spliceai_jax.fine_tuning.settings import TransferSettings
 from spliceai_jax.fine_tuning.stop import StopVote
-from spliceai_jax.fine_tuning.trainer import Trainer
+from spliceai_jax.fine_tuning.trainer import Trainer, initial_state
 from spliceai_jax.interrupts import StopRequest, stop_request
 from spliceai_jax.processes import Cluster
 from spliceai_jax.report.writing import Scoring, is_current, write_report
@@ -25,6 +25,7 @@ from spliceai_jax.runs.record import Record, add_session
 from spliceai_jax.runs.tensorboard import Scalars
 from spliceai_jax.runs.writer import RunWriter
 from spliceai_jax.training.engine import Engine
+from spliceai_jax.training.step import TrainState
 
 
 def transfer(settings: TransferSettings, display: Display | None = None) -> TransferResult:
@@ -48,8 +49,8 @@ def transfer(settings: TransferSettings, display: Display | None = None) -> Tran
         stack.enter_context(files.unexpected_errors_logged(plan.folder.error_log))
         checkpoints = stack.enter_context(Checkpoints(plan.folder.checkpoints))
         stop = stack.enter_context(stop_request())
-        trainer = Trainer(plan)
-        loop = _restore(trainer, checkpoints, shown)
+        state, loop = _restored(plan, checkpoints)
+        trainer = Trainer(plan, state)
         if loop.history.finished(plan.recipe):
             shown.line("this run is finished already")
             show_table_so_far(loop.history, shown)
@@ -82,16 +83,12 @@ def _folder_taken(plan: Plan, display: Display) -> Iterator[None]:
         yield
 
 
-def _restore(trainer: Trainer, checkpoints: Checkpoints, display: Display) -> LoopState:
-    """Put the state of the latest checkpoint, or the one before the first step, on the devices."""
-    restored = processes.all_or_none(lambda: checkpoints.restore(trainer.initial_state))
-    if restored is None:
-        state, loop = trainer.initial_state, LoopState()
-    else:
-        state, loop = restored
+def _restored(plan: Plan, checkpoints: Checkpoints) -> tuple[TrainState, LoopState]:
+    """Return what the latest checkpoint holds, or where there is none, the state before the first step."""
+    start = initial_state(plan)
+    state, loop = processes.all_or_none(lambda: checkpoints.restore(start)) or (start, LoopState())
     processes.check_same({"epoch": loop.epoch, "batch": loop.batch})
-    trainer.place(state)
-    return loop
+    return state, loop
 
 
 def _begin_session(plan: Plan, display: Display) -> Record:

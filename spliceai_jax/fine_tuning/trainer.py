@@ -38,6 +38,11 @@ class Step:
     loss: Float[Array, ""]
 
 
+def initial_state(plan: Plan) -> TrainState:
+    """Return the state before the first step, as numpy arrays."""
+    return jax.device_get(init_state(plan.pretrained.variables, plan.trainable, plan.recipe))
+
+
 class Trainer:
     """The state of training on the devices, and the windows that it sees.
 
@@ -46,16 +51,11 @@ class Trainer:
         sets: The three sets of windows; with the activation cache, windows of activations.
     """
 
-    def __init__(self, plan: Plan) -> None:
-        """Start from the pretrained weights; nothing is computed yet."""
+    def __init__(self, plan: Plan, state: TrainState) -> None:
+        """Put a state of numpy arrays on the devices, to continue from; nothing is computed yet."""
         self._plan = plan
         self.engine = ENGINES[plan.settings.parallel](plan.architecture, plan.recipe, plan.settings.precision)
         self.sets: dict[Split, Windows] = {"train": plan.train, "validation": plan.validation, "test": plan.test}
-        self.initial_state = jax.device_get(init_state(plan.pretrained.variables, plan.trainable, plan.recipe))
-        self._state: TrainState
-
-    def place(self, state: TrainState) -> None:
-        """Put a state of numpy arrays on the devices, to continue from."""
         self._state = self.engine.place(state)
 
     @property
