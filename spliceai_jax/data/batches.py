@@ -17,24 +17,24 @@ Batching = Literal["pooled", "per_shard"]
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Rows of windows on their way through a training or evaluation step; see `packing` for how they lie there.
+    """The input of a training or evaluation step: rows of windows; see `packing` for how they are laid out.
 
     Attributes:
-        inputs: Bases, uint8 (rows, 5000 + flanking_size), or the activations that the network's first entries made
-            of them.
-        labels: (rows, 5000), each at the middle of what the network sees for it; PADDING where there is none.
-        multiplicity: How many windows' positions each position stands for in batch statistics: (rows, 5000 +
-            flanking_size), or (rows, 1) where it is the same throughout a row. Rows that only fill a batch up have 0.
+        inputs: Bases, uint8 (rows, 5000 + flanking_size), or the output of the network's first entries
+            for them.
+        labels: (rows, 5000); column i labels base i + flanking_size / 2 of the row. PADDING where there is no label.
+        multiplicity: How many windows each position stands for in the batch's statistics: (rows, 5000 + flanking_size),
+            or (rows, 1) where it is the same throughout a row. It is 0 in rows that only fill up the batch.
         inside: False between windows that share a row, (rows, 5000 + flanking_size); None where it does not matter.
     """
 
     inputs: PyTree[Shaped[ArrayLike, "rows ..."]]
     labels: UInt8[Array | np.ndarray, "rows positions"]
-    multiplicity: Float[Array | np.ndarray, "rows columns"]
+    multiplicity: Float[Array | np.ndarray, "rows columns_or_1"]
     inside: Bool[Array | np.ndarray, "rows columns"] | None = None
 
     def filled_up(self, multiple: int) -> "Batch":
-        """Add rows that count nowhere, until their number is a multiple of `multiple`."""
+        """Return the batch with rows added that count for nothing, so that their number is a multiple of `multiple`."""
         missing = -len(self.labels) % multiple
         if not missing:
             return self
@@ -47,12 +47,12 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class PackedBatch:
-    """A batch, and the way back from its rows to the windows that lie in them.
+    """A batch, and what is needed to get from its rows back to the windows in them.
 
     Attributes:
         batch: The batch.
         layout: How the windows lie in it.
-        labels: The labels of `positions`.
+        labels: The labels of each window in `positions`.
     """
 
     batch: Batch
@@ -67,14 +67,14 @@ class PackedBatch:
     def by_window(
         self, rows: Shaped[ArrayLike, "rows positions *rest"]
     ) -> Shaped[np.ndarray, "windows positions *rest"]:
-        """Sort what was computed for each labelled position of the rows by window; see `Layout.unpack`."""
+        """Return the results for the labelled positions of the rows, sorted by window; see `Layout.unpack`."""
         return self.layout.unpack(np.asarray(rows))
 
 
 def epoch_batches(
     shards: Int[np.ndarray, " windows"], size: int, batching: Batching, seed: int, epoch: int
 ) -> list[Int[np.ndarray, " batch"]]:
-    """Draw the windows of each batch of an epoch: a function of its arguments alone.
+    """Draw the windows of each batch of an epoch; the result depends on the arguments alone.
 
     Arguments:
         shards: The number of the shard that each window of the set comes from.

@@ -61,7 +61,7 @@ class BatchNormLeakyReLU(nn.Module):
     def __call__(
         self, x: Float[Array, "rows length channels"], multiplicity: Float[Array, "rows length_or_1"], training: bool
     ) -> Float[Array, "rows length channels"]:
-        """Normalise by the batch's statistics, and update `batch_stats`, in training; else by the running ones."""
+        """In training, normalise by the batch's statistics and update the running ones; else by the running ones."""
         features = x.shape[-1]
         weight = self.param("weight", nn.initializers.ones, (features,))
         bias = self.param("bias", nn.initializers.zeros, (features,))
@@ -99,7 +99,7 @@ class ResidualUnit(nn.Module):
         y = x
         for i in ("1", "2"):
             y = BatchNormLeakyReLU(self.axis_name, name=f"batchnorm{i}")(y, multiplicity, training)
-            if inside is not None:  # between windows stands what stands beyond the end of a row
+            if inside is not None:  # zeros between windows, as beyond the end of a row
                 y = jnp.where(inside[..., None], y, 0)
             y = Convolution(self.width, self.dilation, CHANNELS, self.dtype, name=f"conv{i}")(y)
         return x + y
@@ -121,7 +121,7 @@ class Skip(nn.Module):
 
 @struct.dataclass
 class Activations:
-    """What the network's first entries make of bases.
+    """The output of the network's first entries.
 
     Attributes:
         x: The input of the next residual unit.
@@ -138,7 +138,7 @@ class SpliceAI(nn.Module):
     """The residual dilated network of one architecture.
 
     Attributes:
-        architecture: A row of `ARCHITECTURES`.
+        architecture: One of `ARCHITECTURES`.
         dtype: The type that convolutions compute in; None for the parameters' own type. Statistics and the softmax
             are never computed in less than float32.
         axis_name: The mapped axis (of `shard_map` or `pmap`) that batch statistics are summed over, or None.
@@ -162,7 +162,7 @@ class SpliceAI(nn.Module):
 
     def __call__(
         self,
-        inputs: Integer[Array, "rows columns"] | Activations,
+        inputs: Integer[Array | np.ndarray, "rows columns"] | Activations,
         multiplicity: Float[Array, "rows columns_or_1"] | None = None,
         training_units: frozenset[int] = frozenset(),
         inside: Bool[Array, "rows columns"] | None = None,
@@ -170,13 +170,13 @@ class SpliceAI(nn.Module):
         """Score every position.
 
         Arguments:
-            inputs: Bases as codes (0 for N, 1 to 4 for A C G T), positions + flanking_size columns of them; or what
-                `activations` made of them.
-            multiplicity: How many windows' positions each position stands for in the batch's statistics; None: 1.
+            inputs: Bases as codes (0 for N, 1 to 4 for A C G T), positions + flanking_size columns of them; or the
+                output of `activations`.
+            multiplicity: How many windows each position stands for in the batch's statistics; None: 1.
             training_units: Entry numbers of the residual units whose BatchNorm uses (and tracks) the batch's
                 statistics, PyTorch's training mode; all others use the running ones.
             inside: False between windows that share a row: each is computed as if it had a row of its own. None: no
-                row is shared, or what a position sees lies within its window.
+                row is shared, or every scored position sees its own window only.
 
         Returns:
             Probabilities of neither, acceptor and donor, float32 or wider.
@@ -189,12 +189,12 @@ class SpliceAI(nn.Module):
         return jax.nn.softmax(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)))
 
     def activations(
-        self, bases: Integer[Array, "rows columns"], end: int, inside: Bool[Array, "rows columns"] | None = None
+        self, bases: Integer[Array | np.ndarray, "rows columns"], end: int, inside: Bool[Array, "rows columns"] | None = None
     ) -> Activations:
-        """Compute the entries before number `end`, on running statistics; `inside` as for a call."""
+        """Return the output of the entries before number `end`, on running statistics; for `inside` see `__call__`."""
         return self._continue(self._first(bases), end, jnp.ones((bases.shape[0], 1)), frozenset(), inside)
 
-    def _first(self, bases: Integer[Array, "rows columns"]) -> Activations:
+    def _first(self, bases: Integer[Array | np.ndarray, "rows columns"]) -> Activations:
         x = self.initial_conv(jax.nn.one_hot(bases.astype(jnp.int32) - 1, len(BASES) - 1))  # N is -1: all zeros
         return Activations(x, self.initial_skip(x), 0)
 
