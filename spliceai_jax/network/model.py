@@ -189,7 +189,10 @@ class SpliceAI(nn.Module):
         return jax.nn.softmax(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)))
 
     def activations(
-        self, bases: Integer[Array | np.ndarray, "rows columns"], end: int, inside: Bool[Array, "rows columns"] | None = None
+        self,
+        bases: Integer[Array | np.ndarray, "rows columns"],
+        end: int,
+        inside: Bool[Array, "rows columns"] | None = None,
     ) -> Activations:
         """Return the output of the entries before number `end`, on running statistics; for `inside` see `__call__`."""
         return self._continue(self._first(bases), end, jnp.ones((bases.shape[0], 1)), frozenset(), inside)
