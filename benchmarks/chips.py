@@ -1,7 +1,7 @@
-"""What Google publishes of its chips.
+"""The rates that Google publishes for its chips.
 
 From https://docs.cloud.google.com/tpu/docs/v5e, .../v6e and .../v5p-training, as of 2026-11. The interconnect's figure
-there is for both directions together; here it is what a chip can send.
+there is for both directions together; here it is for sending alone.
 """
 
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ class Chip:
 
     Attributes:
         memory: Bytes of HBM.
-        flops: bfloat16 FLOPs a second.
-        bandwidth: Bytes a second of HBM.
-        link: Bytes a second that it can send to other chips.
-        axes: Of its torus.
-        clock: Cycles a second, not published but implied: flops / (128 x 128 x 2 FLOPs a cycle x matrix units). None
-            where that gives no believable figure.
+        flops: bfloat16 FLOPs per second.
+        bandwidth: Bytes per second to and from HBM.
+        link: Bytes per second that it can send to other chips.
+        axes: The number of axes of its torus.
+        clock: Cycles per second, not published but implied: flops / (128 x 128 x 2 FLOPs per cycle x matrix units).
+            None where that gives no believable figure.
     """
 
     memory: float
@@ -37,5 +37,5 @@ CHIPS = {
 
 
 def chip_of(topology: str) -> Chip:
-    """The chip of a topology such as "v5e:2x2"."""
+    """Return the chip of a topology such as "v5e:2x2"."""
     return CHIPS[topology.split(":")[0]]

@@ -1,7 +1,7 @@
-"""The whole command, `openspliceai predict` beside `spliceai-jax predict`, on the same sequence, in turn.
+"""Compare the whole commands `openspliceai predict` and `spliceai-jax predict`, in turn on the same sequence.
 
-The sequence is cut into records of a megabase: of one longer than 1.5 Mb OpenSpliceAI 0.0.7 writes no rows. Without
---fasta it is the worm's in ../shared, its genes end to end. Each run is a process of its own, from start to end.
+The sequence is cut into records of a megabase, since OpenSpliceAI 0.0.7 writes no rows for records longer than 1.5 Mb.
+Without --fasta it is the worm's in ../shared, its genes end to end. Each run is timed as a process of its own.
 """
 
 import argparse
@@ -22,7 +22,7 @@ RECORD = 1_000_000
 
 
 def cut(source: Path, megabases: float, folder: Path) -> Path:
-    """The first so many bases of a FASTA file, whatever its records, as records of a megabase."""
+    """Write the first `megabases` of a FASTA file as records of a megabase, and return the new file."""
     genome, parts, wanted = Genome(source, folder), [], int(megabases * 1e6)
     for name, length in genome.lengths.items():
         parts.append(genome.bases(name, 0, min(length, wanted)))
@@ -41,7 +41,7 @@ def cut(source: Path, megabases: float, folder: Path) -> Path:
 
 
 def measure(side: str, size: int, fasta: Path, options: argparse.Namespace) -> dict:
-    """One run: see `timed`; and the rows written."""
+    """Return what `timed` does for one run, and the number of rows written."""
     model = options.models / f"model_{size}nt_rs10.pt"
     files = ["-i", fasta, "-m", model, "-f", size]
     with tempfile.TemporaryDirectory() as scratch:

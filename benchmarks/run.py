@@ -1,6 +1,6 @@
-"""The whole command, `openspliceai transfer` beside `spliceai-jax transfer`, on the same files, in turn.
+"""Compare the whole commands `openspliceai transfer` and `spliceai-jax transfer`, in turn on the same files.
 
-The training file needs its sibling with `validation` for `train` in its name, since OpenSpliceAI cannot do without.
+The training file needs a sibling with `validation` for `train` in its name, since OpenSpliceAI requires one.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def command(side: str, options: argparse.Namespace, output: Path) -> list[object
 
 
 def measure(side: str, options: argparse.Namespace) -> dict:
-    """One run: see `timed`; and where it ended."""
+    """Return what `timed` does for one run, and its test AUPRC at the end."""
     with tempfile.TemporaryDirectory() as scratch:
         output = Path(scratch)
         found = timed(command(side, options, output), output / "log")

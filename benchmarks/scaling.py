@@ -19,14 +19,14 @@ PAGE = Path(__file__).parent / "SCALING.md"
 MARK = "<!-- From here on written by scaling.py -->\n"
 
 PASSES = {"float32": 6, "bfloat16": 1}
-"""bfloat16 multiplications of the matrix unit for one of ours (`Precision.HIGHEST`)."""
+"""How many bfloat16 multiplications of the matrix unit make one of ours (`Precision.HIGHEST`)."""
 LATENCY = 1e-6
-"""Seconds a hop."""
+"""Seconds per hop."""
 COUNTS = (1, 4, 16, 64, 256)
 
 
 def times(found: dict) -> dict[str, float]:
-    """Seconds a step on one chip by each of the three limits."""
+    """Return the seconds per step on one chip by each of the three limits."""
     chip = chip_of(found["case"]["topology"])
     limits = {
         "arithmetic": PASSES[found["case"]["precision"]] * found["flops"] / chip.flops,
@@ -36,32 +36,32 @@ def times(found: dict) -> dict[str, float]:
 
 
 def bounds(found: dict) -> tuple[float, float]:
-    """Seconds a step on one chip: by the published rates, and by the compiler's cycles where these are more."""
+    """Return the seconds per step on one chip, by the published rates and by the compiler's cycles if they are more."""
     limits = times(found)
     published = max(limits["arithmetic"], limits["memory"])
     return published, max(published, limits.get("compiler", 0.0))
 
 
 def hops(chips: int, axes: int) -> int:
-    """Neighbours that a value passes on its way round the torus, axis by axis."""
+    """Return how many neighbours a value passes on its way round the torus, axis by axis."""
     doublings = int(math.log2(chips))
     sides = [2 ** (doublings // axes + (i < doublings % axes)) for i in range(axes)]
     return sum(side - 1 for side in sides)
 
 
 def talking(found: dict, chips: int) -> float:
-    """Seconds a step that the chips spend on exchanges."""
+    """Return the seconds per step that the chips spend on exchanges."""
     chip = chip_of(found["case"]["topology"])
     seconds = 0.0
     for name, seen in found["collectives"].items():
-        # An all-reduce goes round twice; what an all-gather brings grows with the chips.
+        # An all-reduce goes round twice; an all-gather's bytes grow with the number of chips.
         rounds, size = (1, seen["bytes"] * chips / found["chips"]) if name == "all-gather" else (2, seen["bytes"])
         seconds += rounds * (seen["number"] * LATENCY * hops(chips, chip.axes) + (chips - 1) / chips * size / chip.link)
     return seconds
 
 
 def span(values: tuple[float, ...], digits: int = 1) -> str:
-    """Both bounds, or one where they are the same."""
+    """Return both bounds as text, or one if they are the same."""
     return " to ".join(dict.fromkeys(f"{value:.{digits}f}" for value in values))
 
 
@@ -87,7 +87,7 @@ def programs(findings: list[dict]) -> Iterator[str]:
 
 
 def weak(findings: list[dict]) -> Iterator[str]:
-    """The batch grows with the chips: milliseconds a step, and the share that is not spent on exchanges."""
+    """Yield the table for a batch that grows with the chips: milliseconds per step, and the share not in exchanges."""
     yield "| chip | precision | flanking | step | windows a chip |"
     yield "".join(f" {chips} chip{'s' * (chips > 1)} |" for chips in COUNTS) + "\n|" + "---|" * (5 + len(COUNTS)) + "\n"
     for found in findings:
@@ -100,7 +100,7 @@ def weak(findings: list[dict]) -> Iterator[str]:
 
 
 def strong(pairs: list[tuple[dict, dict]]) -> Iterator[str]:
-    """The documented batch over more chips: milliseconds a step, and how many times faster than one chip."""
+    """Yield the table for the documented batch on more chips: milliseconds per step, and the gain over one chip."""
     yield "| chip | precision | flanking | step | windows in all |"
     yield "".join(f" {chips} chip{'s' * (chips > 1)} |" for chips in COUNTS) + "\n|" + "---|" * (5 + len(COUNTS)) + "\n"
     for one, found in pairs:

@@ -56,13 +56,13 @@ def main() -> None:
     waited, pending = 0.0, None
 
     def go_through(some: list[Layout]) -> float:
-        """Seconds."""
+        """Return the seconds that it takes."""
         nonlocal state, waited, pending
         before = time.perf_counter()
         for layout in some:
             start = time.perf_counter()
             batch = windows.batch(layout)
-            # At most: the step before may have ended while this batch was made.
+            # An upper bound: the previous step may have ended at any time while this batch was made.
             if pending is not None and pending.is_ready():
                 waited += time.perf_counter() - start
             if task["evaluation"]:
@@ -79,8 +79,8 @@ def main() -> None:
     # Each number of rows compiles a program.
     first = go_through(list({layout.rows: layout for layout in layouts}.values()))
     waited = 0.0
-    # A batch to be scored holds more than so many windows, one to train on costs what its windows are long: a pass
-    # through all of them is what is timed, for each so many windows.
+    # Batches to score hold more than `size` windows, and what training batches cost depends on the lengths of theirs.
+    # So whole passes are timed, and divided by the number of windows.
     passes = [go_through(layouts) for _ in range(PASSES)]
     seconds = [taken * size / len(windows) for taken in passes]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,9 +1,9 @@
-"""Seconds a training step and an evaluation batch, spliceai-jax beside OpenSpliceAI.
+"""Compare the seconds per training step and evaluation batch of spliceai-jax and OpenSpliceAI.
 
-Each side runs in a process of its own, taken in turn: ours, theirs, ours, theirs, through the same windows. Reported
-apart are the first step of each of our programs, which compiles, the share of the windows' positions that is padding,
-which ours does not compute, and the share of the time in which our device waits, at most, for its batch. Ours runs the
-recipe that `--recipe` names, theirs is what 0.0.7 does.
+The two sides take turns on the same windows (ours, theirs, ours, theirs), each in a process of its own. Also reported
+are our first steps, which compile; the share of positions that is padding, which ours does not compute; and the
+greatest share of the time that our device may wait for batches. Ours runs the recipe that `--recipe` names, theirs does
+what 0.0.7 does.
 """
 
 import argparse
@@ -30,11 +30,11 @@ class Row:
     """What is timed.
 
     Attributes:
-        flanking_size: Of the network.
-        batch: Windows a batch.
-        unfreeze: The last units that train; None: everything.
-        evaluation: An evaluation batch instead of a training step.
-        kept: Ours goes on from the kept trunk, theirs computes all; making it is not in the time.
+        flanking_size: The network's flanking size.
+        batch: Windows in a batch.
+        unfreeze: How many of the last units train; None: everything.
+        evaluation: Whether an evaluation batch is timed instead of a training step.
+        kept: Whether ours starts from the activation cache, whose making is not timed; theirs computes everything.
     """
 
     flanking_size: int
@@ -65,7 +65,7 @@ ROWS = [
 
 
 def weights_of(flanking_size: int, folder: Path | None, scratch: Path) -> Path:
-    """The weights in `folder` of this size, or random ones: the time does not depend on the values."""
+    """Return the weights of this size in `folder`, or random ones: the time does not depend on the values."""
     if folder is not None and (found := sorted(folder.glob(f"model_{flanking_size}nt*.pt"))):
         return found[0]
     path = scratch / f"model_{flanking_size}nt.pt"
@@ -76,7 +76,7 @@ def weights_of(flanking_size: int, folder: Path | None, scratch: Path) -> Path:
 
 
 def measure(row: Row, options: argparse.Namespace, scratch: Path) -> dict:
-    """Both sides of a row, in turn."""
+    """Time both sides of a row, in turn."""
     architecture = ARCHITECTURES[row.flanking_size]
     task = {
         **asdict(row),
@@ -96,7 +96,7 @@ def measure(row: Row, options: argparse.Namespace, scratch: Path) -> dict:
     runs: dict[str, list[dict]] = {side: [] for side in sides}
     for _ in range(options.rounds):
         for side, command in sides.items():
-            # Ours as the command line starts itself; with --alike, theirs gets the same.
+            # Ours starts as the command line does; with --alike, theirs gets the same memory.
             asked = startup.huge_pages() if side == "ours" or options.alike else {}
             environment = {**os.environ, **asked}
             done = subprocess.run(
@@ -142,9 +142,9 @@ def main() -> None:
     parser.add_argument("--stock", type=Path, default=HERE.parent / ".venv-stock", help="environment of OpenSpliceAI")
     parser.add_argument("--data", type=Path, default=HERE.parent / "demo" / "fly" / "dataset_train.h5")
     parser.add_argument("--weights", type=Path, help="folder of model_{80,400,2000,10000}nt*.pt; else random weights")
-    parser.add_argument("--recipe", default="openspliceai", help="ours")
+    parser.add_argument("--recipe", default="openspliceai", help="recipe of ours")
     parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
-    parser.add_argument("--alike", action="store_true", help="OpenSpliceAI's memory in huge pages too")
+    parser.add_argument("--alike", action="store_true", help="give OpenSpliceAI huge pages too")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--rows", help="row numbers from 0, comma-separated; else all")

@@ -1,9 +1,9 @@
 """Compile the training and evaluation steps for TPUs on a machine that has none, and check what comes out.
 
 `libtpu`'s ahead-of-time compiler builds the very steps that `--parallel jit` runs, for four chips of a topology, at the
-documented batch on every chip. Of each compiled program this prints, and checks: that there is one; that what it keeps
-in a chip's memory fits; how often and with how many bytes a step the chips talk to each other; the FLOPs and bytes of
-memory traffic a window. A failed check is one line on stderr and exit status 1.
+documented batch on every chip. For each it checks that there is a compiled program, that it fits in a chip's
+memory, and that the chips exchange data no more often and in no more bytes per step than the step asks for. It prints
+these, and the FLOPs and bytes of memory traffic per window. A failed check is one line on stderr and exit status 1.
 """
 
 import os
@@ -48,7 +48,7 @@ PRECISIONS = ("float32", "bfloat16")
 STEPS = ("train", "evaluate")
 
 EXCHANGES_A_LAYER = 2
-"""A BatchNorm's: its statistics are gathered on the way forward, its sums go together on the way back."""
+"""For a BatchNorm: its statistics are gathered in the forward pass, its sums together in the backward pass."""
 EXCHANGES_A_STEP = 2
 """The rest: the count of labelled positions, and all gradients with the loss."""
 
@@ -70,7 +70,7 @@ class Collectives:
 
 
 def count_collectives(hlo: str) -> dict[str, Collectives]:
-    """The collective operations in a compiled program's text, by name.
+    """Return the collective operations in a compiled program's text, by name.
 
     The text is one device's program. Each operation counts once: our steps hold no loop.
     """
@@ -80,7 +80,7 @@ def count_collectives(hlo: str) -> dict[str, Collectives]:
             int(bits or 8) * int(np.prod([int(n) for n in dimensions.split(",") if n], dtype=int)) // 8
             for _, bits, dimensions in _ARRAY.findall(shape)
         ]
-        # An asynchronous one's shape holds its operand beside its result; only all-reduce's is the result alone.
+        # The shape of an asynchronous operation holds operand and result; only that of all-reduce is the result alone.
         of_name = found.setdefault(name, Collectives())
         of_name.number += 1
         of_name.bytes += sizes[1] if started and name != "all-reduce" else sum(sizes)
@@ -88,7 +88,7 @@ def count_collectives(hlo: str) -> dict[str, Collectives]:
 
 
 def estimated_cycles(hlo: str) -> int:
-    """The sum of the TPU compiler's own estimates, operation by operation."""
+    """Return the sum of the TPU compiler's own estimates, operation by operation."""
     return sum(map(int, re.findall(r'"estimated_cycles":"(\d+)"', hlo[hlo.index("\nENTRY") :])))
 
 
@@ -99,11 +99,11 @@ class Case:
     Attributes:
         topology: As libtpu names it, such as "v5e:2x2".
         precision: "float32" or "bfloat16".
-        flanking_size: Of the architecture.
+        flanking_size: The architecture's flanking size.
         step: "train" or "evaluate".
         unfreeze: How many of the last units train; None: everything.
-        windows: On each chip.
-        level: XLA's optimization level; "UNKNOWN", JAX's default, is what every run of the program has.
+        windows: The number of windows on each chip.
+        level: XLA's optimization level; "UNKNOWN", JAX's default, is what every run uses.
     """
 
     topology: str
@@ -122,7 +122,7 @@ class Case:
 
 @dataclass
 class Finding:
-    """What a compiled program holds; bytes, FLOPs and cycles are one chip's, a step."""
+    """Facts about a compiled program; bytes, FLOPs and cycles are per chip and step."""
 
     case: Case
     chips: int
@@ -138,7 +138,7 @@ class Finding:
 
 
 def shapes_of(case: Case, chips: int) -> tuple[Any, Batch]:
-    """The training state and a global batch, without a number in them."""
+    """Return the shapes of the training state and of a global batch."""
     architecture, length, windows = ARCHITECTURES[case.flanking_size], WINDOW + case.flanking_size, case.windows * chips
 
     def state() -> Any:
@@ -150,9 +150,9 @@ def shapes_of(case: Case, chips: int) -> tuple[Any, Batch]:
 
 
 def allowed(case: Case, params: dict[str, Any], chips: int) -> Collectives:
-    """What a step asks for in so many words; a compiler may gather by an all-reduce."""
+    """Return the exchanges that a step asks for; the compiler may gather by an all-reduce."""
     if case.step == "evaluate":
-        # Every process makes the metrics of the whole batch, from its probabilities and losses.
+        # Every process computes the metrics of the whole batch, from its probabilities and losses.
         gathered = case.windows * chips * WINDOW * (len(CLASSES) + 1) * 4
         return Collectives(2, gathered)
     architecture = ARCHITECTURES[case.flanking_size]
@@ -165,7 +165,7 @@ def allowed(case: Case, params: dict[str, Any], chips: int) -> Collectives:
 
 
 def problems(found: Finding, most: Collectives) -> Iterator[str]:
-    """What is wrong with a compiled program, a line each."""
+    """Yield what is wrong with a compiled program, one line each."""
     room = chip_of(found.case.topology).memory
     if found.memory > room:
         yield f"needs {found.memory / 1e9:.2f} GB of the chip's {room / 1e9:.0f}"
@@ -173,11 +173,11 @@ def problems(found: Finding, most: Collectives) -> Iterator[str]:
     size = sum(seen.bytes for seen in found.collectives.values())
     if number > most.number or size > most.bytes:
         names = ", ".join(f"{seen.number} {name}" for name, seen in found.collectives.items())
-        yield f"{names} of {size} bytes a step; at most {most.number} of {most.bytes} bytes are asked for"
+        yield f"{names} of {size} bytes per step; at most {most.number} of {most.bytes} bytes are asked for"
 
 
 def compile_here(case: Case) -> Finding:
-    """Compile a case and look at it."""
+    """Compile a case and return what is found."""
     jax.config.update("jax_optimization_level", case.level)
     devices = topologies.get_topology_desc(platform="tpu", topology_name=case.topology).devices
     found = Finding(case, len(devices))
@@ -195,7 +195,7 @@ def compile_here(case: Case) -> Finding:
     found.compile_seconds = round(time.perf_counter() - start, 1)
     memory, cost, hlo = compiled.memory_analysis(), compiled.cost_analysis(), compiled.as_text()
     found.arguments, found.temporaries = memory.argument_size_in_bytes, memory.temp_size_in_bytes
-    # The new state takes the old one's place; what else a step puts out, and its code, lie there as well.
+    # The new state replaces the old one in memory; the step's other output and its code come on top.
     others = memory.output_size_in_bytes - memory.alias_size_in_bytes + memory.generated_code_size_in_bytes
     found.memory = found.arguments + found.temporaries + others
     found.collectives, found.cycles = count_collectives(hlo), estimated_cycles(hlo)
@@ -205,7 +205,7 @@ def compile_here(case: Case) -> Finding:
 
 
 def check(case: Case) -> dict[str, Any]:
-    """The finding, as a dictionary, from a process of its own: a fault of its own makes the compiler abort."""
+    """Return the finding as a dictionary, from a process of its own, since the compiler aborts on its own faults."""
     command = [sys.executable, __file__, "--case", json.dumps(asdict(case))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 0:
@@ -222,7 +222,7 @@ HEADER = (
 
 
 def row(found: dict[str, Any]) -> str:
-    """A line of the table."""
+    """Return a line of the table."""
     case = Case(**found["case"])
     talk = ", ".join(f"{n['number']} {name} {n['bytes'] / 1e3:.1f}" for name, n in found["collectives"].items()) or "-"
     trained = "-" if case.step == "evaluate" else "all" if case.unfreeze is None else f"last {case.unfreeze}"
@@ -243,7 +243,7 @@ def main() -> None:
     parser.add_argument("--topologies", nargs="+", choices=TOPOLOGIES, default=TOPOLOGIES[:2], help="of four chips")
     parser.add_argument("--steps", nargs="+", choices=STEPS, default=STEPS)
     parser.add_argument("--unfreeze", type=int, help="units that train; default: everything, which is the heaviest")
-    parser.add_argument("--windows", type=int, help="windows a chip; default: the architecture's documented batch")
+    parser.add_argument("--windows", type=int, help="windows per chip; default: the architecture's documented batch")
     parser.add_argument(
         "--level",
         default="UNKNOWN",

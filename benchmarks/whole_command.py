@@ -1,4 +1,4 @@
-"""A whole command in a process of its own, timed; run.py and predict.py compare such."""
+"""Time a whole command in a process of its own, for run.py and predict.py."""
 
 import os
 import subprocess
@@ -9,12 +9,12 @@ from pathlib import Path
 
 
 def program(side: str, stock: Path) -> Path:
-    """The command line of "ours" or "theirs", whose environment is `stock`."""
+    """Return the program of "ours" or "theirs"; `stock` is the environment of theirs."""
     return Path(sys.executable).parent / "spliceai-jax" if side == "ours" else stock / "bin" / "openspliceai"
 
 
 def timed(command: Sequence[object], log: Path) -> dict[str, float]:
-    """Wall and processor seconds, and the peak memory of the process; a command that fails ends the benchmark."""
+    """Return wall and CPU seconds and the peak memory of a command; one that fails ends the benchmark."""
     words = [str(word) for word in command]
     start = time.perf_counter()
     with open(log, "w") as file:

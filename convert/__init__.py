@@ -1,4 +1,4 @@
-"""OpenSpliceAI's `.pt` files to and from the network's variables: the only room that knows torch."""
+"""OpenSpliceAI's `.pt` files to and from the network's variables: the only package that imports torch."""
 
 from spliceai_jax.convert.pt import flanking_size_of, pt_bytes, read_pt
 from spliceai_jax.convert.table import Tensor, tensor_table

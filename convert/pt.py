@@ -21,7 +21,7 @@ from spliceai_jax.network.model import Variables
 _LISTED_PROBLEMS = 12
 
 _BEGINNINGS = (b"PK", b"\x80")
-"""Of a zip archive, and of a pickle of any protocol, which torch wrote before it wrote these."""
+"""The first bytes of a zip archive, and of a pickle, which older versions of torch wrote."""
 
 
 def _load(path: Path) -> Any:
@@ -114,7 +114,7 @@ def read_pt(path: str | Path, flanking_size: int | None = None, finite: bool = T
     Arguments:
         path: The file.
         flanking_size: What the caller expects (80, 400, 2000 or 10000), or None to take what the file holds.
-        finite: Refuse values that are infinite or not a number.
+        finite: Whether to refuse values that are infinite or not a number.
 
     Returns:
         The flanking size that the weights fit, and the variables, numpy arrays in float32 (counts in int32).
@@ -133,7 +133,7 @@ def read_pt(path: str | Path, flanking_size: int | None = None, finite: bool = T
         raise WeightsError(
             f"{path}: these weights have a flanking size of {fits}, not {flanking_size}; give `flanking_size={fits}`"
         )
-    # Weights that fit no table are held against the one they come nearest to.
+    # Weights that fit no table are compared with the closest one.
     size = fits or flanking_size or min(tables, key=lambda known: len(_problems(state, tables[known])))
     if problems := _problems(state, tables[size], finite):
         raise WeightsError(f"{path}: not the weights of OpenSpliceAI's {size}-nt model: {_listed(problems)}")
@@ -146,7 +146,7 @@ def read_pt(path: str | Path, flanking_size: int | None = None, finite: bool = T
 
 
 def flanking_size_of(variables: Variables, source: Path) -> int:
-    """The flanking size of variables that did not come from a `.pt` file.
+    """Return the flanking size of variables that did not come from a `.pt` file.
 
     Raises:
         WeightsError: They are not those of any architecture.
@@ -159,7 +159,7 @@ def flanking_size_of(variables: Variables, source: Path) -> int:
 
 
 def pt_bytes(flanking_size: int, variables: Variables) -> bytes:
-    """The `.pt` file of variables: keys, order, shapes and types as OpenSpliceAI writes them.
+    """Return variables as the bytes of a `.pt` file: keys, order, shapes and types as OpenSpliceAI writes them.
 
     The same variables always give the same bytes.
     """
@@ -172,6 +172,6 @@ def pt_bytes(flanking_size: int, variables: Variables) -> bytes:
         state[tensor.key] = torch.from_numpy(
             np.array(value, dtype=np.int64 if tensor.is_count else np.float32, order="C")
         )
-    buffer = io.BytesIO()  # torch.save names the archive after the file; from a buffer the name is always the same
+    buffer = io.BytesIO()  # torch.save names the archive after the file; with a buffer the name is always the same
     torch.save(state, buffer)
     return buffer.getvalue()

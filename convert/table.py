@@ -15,8 +15,8 @@ class Tensor:
         key: Its key in the state dict.
         shape: Its shape there.
         path: Where it lies in the variables: collection, submodules, name.
-        is_kernel: It is a convolution's weight: (out, in, width) in PyTorch, (width, in, out) in Flax.
-        is_count: It is int64 (all others are float32).
+        is_kernel: Whether it is a convolution's weight: (out, in, width) in PyTorch, (width, in, out) in Flax.
+        is_count: Whether it is a count, int64; all others are float32.
     """
 
     key: str
@@ -45,7 +45,7 @@ def _batchnorm(key: str, path: tuple[str, ...]) -> list[Tensor]:
 
 
 def tensor_table(architecture: Architecture) -> list[Tensor]:
-    """Every tensor of an architecture's `.pt` file, in the file's order."""
+    """Return every tensor of an architecture's `.pt` file, in the file's order."""
     tensors = _convolution("initial_conv", ("initial_conv",), 1, len(BASES) - 1, CHANNELS)
     tensors += _convolution("initial_skip.conv", ("initial_skip", "conv"), 1, CHANNELS, CHANNELS)
     for number in range(max(architecture.skips) + 1):

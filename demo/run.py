@@ -1,4 +1,4 @@
-"""The demo: fine-tune a model of the worm on 47 genes of the fly, and look at what that changed."""
+"""The demo: fine-tune a model of the worm on 47 genes of the fly, and compare the two models."""
 
 import shutil
 from pathlib import Path
@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 
 def main() -> None:
     output = HERE / "output"
-    shutil.rmtree(output, ignore_errors=True)  # the demo's own, of an earlier time
+    shutil.rmtree(output, ignore_errors=True)  # left by an earlier run of the demo
     print("A model that has only seen worms (400 nt of context) learns the splice sites of the fly from 47 genes.\n")
     settings = TransferSettings(
         train_dataset=HERE / "fly" / "dataset_train.h5",

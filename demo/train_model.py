@@ -4,8 +4,8 @@
 
 The folder holds dataset_{train,validation,test}.h5 of *C. elegans* in OpenSpliceAI's form (genes of the autosomes to
 train and validate on, of chromosome X to test on; from KorfLab/datacore, MIT licence). Two cycles of four epochs
-each, the second in smaller batches; `demo/worm_400nt.pt` is its best model. About 40 minutes on 2 cores; stopped, it
-goes on where it was.
+each, the second in smaller batches; `demo/worm_400nt.pt` is its best model. About 40 minutes on 2 cores; if stopped, it
+continues where it was.
 """
 
 import sys

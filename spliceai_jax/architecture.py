@@ -8,13 +8,13 @@ WINDOW = 5000
 """Positions of a window that carry labels (OpenSpliceAI's SL)."""
 
 CONTEXT = 10000
-"""Bases of context that a data set stores around a window, however many of them a model uses."""
+"""Bases of context that a data set stores around a window, both sides together, however few a model uses."""
 
 CHANNELS = 32
 UNITS_PER_SKIP = 4
 
 CLASSES = ("neither", "acceptor", "donor")
-"""A position's label, and the column of its score, is its class's index here."""
+"""The index of a class here is its label and the column of its scores."""
 
 PADDING = 3
 """The label of a position beyond the end of a gene, which belongs to no class."""
@@ -24,7 +24,7 @@ SITE_KINDS: tuple[SiteKind, ...] = ("donor", "acceptor")
 """The two kinds of splice site, in the order in which they are shown."""
 
 WIDTHS, DILATIONS = (11, 11, 21, 41), (1, 4, 10, 25)
-"""Kernel width and dilation of the units before the first skip, of those between the first and second skip, ..."""
+"""Kernel width and dilation of each group of units; a skip ends each group."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Architecture:
         flanking_size: Bases of context that the network sees around the positions it scores, both sides together.
         widths: Kernel width of each residual unit's two convolutions.
         dilations: Dilation of each residual unit's two convolutions.
-        batch_size: Windows in a training batch of OpenSpliceAI.
+        batch_size: OpenSpliceAI's training batch size, in windows.
     """
 
     flanking_size: int
@@ -63,14 +63,14 @@ class Architecture:
         return len(self.units) + len(self.skips)
 
     def reach(self, first_entry: int = 0) -> int:
-        """Bases on either side of a position that affect the output of the entries from `first_entry` on.
+        """Return how many bases on either side of a position affect its output in the entries from `first_entry` on.
 
         For all entries together this is `flanking_size // 2`.
         """
         return sum((width - 1) * dilation for number, (width, dilation) in self.units.items() if number >= first_entry)
 
     def gap(self, first_entry: int = 0) -> int:
-        """The largest reach, in bases on either side, of a single convolution in the entries from `first_entry` on."""
+        """Return the largest reach, in bases to either side, of a convolution in the entries from `first_entry` on."""
         sides = [
             (width - 1) * dilation // 2 for number, (width, dilation) in self.units.items() if number >= first_entry
         ]

@@ -1,4 +1,4 @@
-"""What a user sees of the work: facts, lines, and how far it is."""
+"""What a user sees of the work: facts, lines and progress."""
 
 import contextlib
 import time
@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 _SECONDS_BETWEEN_LINES = 30
-"""Between plain progress lines, where stderr is not a terminal."""
+"""The time between plain progress lines, where stderr is not a terminal."""
 
 Advance = Callable[[int], None]
-"""A progress callback: it is given the number of items done since the last call."""
+"""A progress callback: called with the number of items done since the last call."""
 
 
 def ignore(done: int) -> None:
@@ -19,7 +19,7 @@ def ignore(done: int) -> None:
 
 
 class Display:
-    """Shows nothing; a subclass shows what it likes."""
+    """A display that shows nothing; subclasses override what they show."""
 
     def line(self, text: str) -> None:
         """Show a line that the user should read."""
@@ -29,7 +29,7 @@ class Display:
 
     @contextlib.contextmanager
     def progress(self, title: str, total: int, unit: str = "windows") -> Iterator[Advance]:
-        """Show how far a piece of work is; yields the callback to call after every few items."""
+        """Show the progress of a piece of work; yields the callback that reports finished items."""
         yield ignore
 
 
@@ -50,7 +50,7 @@ class ConsoleDisplay(Display):
         print(self._wording(text), flush=True)
 
     def facts(self, facts: dict[str, str]) -> None:
-        """Print one fact a line."""
+        """Print one fact per line."""
         width = max(map(len, facts))
         for name, fact in facts.items():
             print(f"{name:>{width}}  {self._wording(fact)}")
@@ -58,7 +58,7 @@ class ConsoleDisplay(Display):
 
     @contextlib.contextmanager
     def progress(self, title: str, total: int, unit: str = "windows") -> Iterator[Advance]:
-        """Show a bar that disappears at the end; where stderr is no terminal, a plain line every half minute."""
+        """Show a bar that disappears at the end; where stderr is not a terminal, a plain line every half minute."""
         if not self._progress.is_terminal:
             yield self._plain(title, total, unit)
             return

@@ -12,13 +12,13 @@ BASES = "NACGT"
 """A base's code is its index here: 0 is N (or any unknown base), 1 to 4 are A, C, G and T."""
 
 UNKNOWN_LETTERS = b"NRYSWKMBDHVUX-*."
-"""Letters that are read as N: IUPAC's other codes, and what stands for a gap, a stop codon or a masked base."""
+"""Letters that are read as N: the other IUPAC codes, and the signs for a gap, a stop codon or a masked base."""
 
 NO_LETTER = 255
 """The code, in `LETTER_CODES`, of a byte that is not a letter of DNA."""
 
 LETTER_CODES = np.full(256, NO_LETTER, np.uint8)
-"""Byte -> code, in either case."""
+"""Byte -> code; upper and lower case alike."""
 
 for _letters, _code in [(UNKNOWN_LETTERS, 0), *((_base.encode(), _code) for _code, _base in enumerate(BASES))]:
     for _letter in _letters + _letters.lower():
@@ -46,5 +46,5 @@ def encode(sequences: Sequence[str]) -> UInt8[np.ndarray, "sequences length"]:
 
 
 def decode(codes: UInt8[np.ndarray, " length"]) -> str:
-    """Write codes as letters."""
+    """Return codes as a string of letters."""
     return "".join(BASES[code] for code in codes)

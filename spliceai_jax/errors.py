@@ -1,15 +1,15 @@
 """The errors that a user can cause, and the one kind of warning.
 
-Every message names the file or argument, what was found, what was expected and the way out. Arguments stand in
-backquotes under their Python names, as `learning_rate` or `recipe='best'`; the command line writes them as its flags
-(see `commands.flags`), prints the message as one line and exits with `exit_status`.
+Every message names the file or argument, what was found, what was expected and how to fix it. Arguments are
+written in backquotes under their Python names, as `learning_rate` or `recipe='best'`; the command line writes them as
+its flags (see `commands.flags`), prints the message as one line and exits with `exit_status`.
 """
 
 from collections.abc import Sequence
 
 
 class SpliceAIError(Exception):
-    """Something that the user can mend; the message says how."""
+    """An error that the user can fix; the message says how."""
 
     exit_status = 2
 
@@ -31,7 +31,7 @@ class WeightsError(SpliceAIError):
 
 
 class RunFolderError(SpliceAIError):
-    """The output folder cannot be used: not writable, too full, in use, or it holds another run."""
+    """The output folder cannot be used: it is not writable, too full, in use, or holds another run."""
 
 
 class ProcessesError(SpliceAIError):
@@ -42,8 +42,8 @@ class DivergedError(SpliceAIError):
     """The training loss became infinite or not a number."""
 
 
-class Interrupted(SpliceAIError):  # noqa: N818 - an order from outside, not a fault
-    """A signal asked the run to stop; everything needed to go on has been saved."""
+class Interrupted(SpliceAIError):  # noqa: N818 - a request to stop is not an error
+    """A signal asked the run to stop; everything needed to continue has been saved."""
 
     def __init__(self, message: str, signal_number: int) -> None:
         """Follow the shell's convention: a process ended by a signal has the exit status 128 + its number."""
@@ -52,7 +52,7 @@ class Interrupted(SpliceAIError):  # noqa: N818 - an order from outside, not a f
 
 
 class SpliceAIWarning(UserWarning):
-    """Something that does not stop the work but that the user should know; the command line prints it as a note."""
+    """Something the user should know that does not stop the work; the command line prints it as a note."""
 
 
 def check_choice(name: str, value: object, choices: Sequence[object]) -> None:

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, folders that can be written, and one process at a time in each."""
+"""Files written whole or not at all, folders checked for writing, and locked to one process at a time."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ from spliceai_jax.errors import RunFolderError, SpliceAIError
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
-    """Write beside the file and rename: a reader, or a run killed at any moment, sees the old file or the new one."""
+    """Write a file in one step: whenever the run is killed, a reader finds the old file or the new one, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode() if isinstance(content, str) else content
     partial = path.with_name(f".{path.name}.partial")
@@ -25,13 +25,13 @@ def write_whole(path: Path, content: bytes | str) -> None:
 
 
 def nearest_existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that exists."""
+    """Return the folder, or the nearest one above it that exists."""
     # Not Path.exists, which raises PermissionError on Python 3.11 below a folder that may not be entered.
     return next(path for path in (folder, *folder.parents) if os.path.exists(path))
 
 
 def check_writable(folder: Path) -> Path:
-    """Refuse a folder that results could not be written to; nothing that stays is written.
+    """Refuse a folder that cannot be written to; nothing is left behind.
 
     Returns:
         The folder, or, while it does not exist, the nearest one above it that does.
@@ -52,7 +52,7 @@ def check_writable(folder: Path) -> Path:
 
 @contextlib.contextmanager
 def held(folder: Path, busy: str) -> Iterator[None]:
-    """Make a folder and hold it against other processes while the block runs.
+    """Make a folder and lock it against other processes while the block runs.
 
     Raises:
         RunFolderError: Another process holds it; the message is the folder and `busy`.
@@ -71,7 +71,7 @@ def held(folder: Path, busy: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def unexpected_errors_logged(path: Path) -> Iterator[None]:
-    """Write the traceback of an exception that is no `SpliceAIError` to a file, and name the file in its notes."""
+    """Write the traceback of an exception that is not a `SpliceAIError` to a file, and name the file in its notes."""
     try:
         yield
     except SpliceAIError:

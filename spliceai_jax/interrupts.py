@@ -10,7 +10,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopRequest:
-    """Whether a signal has come.
+    """Whether a signal has been received.
 
     Attributes:
         received: The signal, or None.
@@ -21,7 +21,7 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_request() -> Iterator[StopRequest]:
-    """Watch for the signals while the block runs; outside the main thread, where Python cannot, never report one."""
+    """Watch for the signals while the block runs. Outside the main thread Python cannot, and none is reported."""
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
@@ -30,7 +30,7 @@ def stop_request() -> Iterator[StopRequest]:
 
     def restore() -> None:
         for number, handler in previous.items():
-            # None: it was not set from Python, as jax.distributed.initialize does.
+            # getsignal returns None for a handler not set from Python, such as that of jax.distributed.initialize.
             signal.signal(number, handler or signal.SIG_DFL)
 
     def handle(number: int, frame: FrameType | None) -> None:

@@ -1,7 +1,7 @@
 """Several processes that work on one run: how they find each other, and what they agree on.
 
-Each process has its own devices and reads all the data; a batch is cut over the devices of all of them. The first
-process, the leader, is the only one that writes files and prints. With a single process nothing here costs anything.
+Each process has its own devices and reads all the data; a batch is divided among the devices of all of them. The first
+process, the leader, is the only one that writes files and prints. With a single process none of this costs anything.
 """
 
 import contextlib
@@ -31,14 +31,14 @@ _SECONDS_TO_MEET = 50
 _SECONDS_TO_SEE_A_FILE = 20
 """Network file systems show a new file late."""
 _HEARTBEAT_SECONDS = 30
-"""JAX ends a process this long after another one fell silent, unless a collective has failed before."""
+"""JAX ends a process this long after another one falls silent, unless a collective fails first."""
 _SECONDS_TO_PART = 3
-"""The leader holds the connection that the others would miss while they print their last lines."""
+"""How long the leader, which holds the connection, waits at its end for the others to print their last lines."""
 _SECONDS_TO_END = 24 * 3600
-"""How long the other processes wait, at their end, for the leader: it scores the test set for the report meanwhile.
+"""How long the other processes wait at their end for the leader, which still scores the test set for the report.
 
-JAX's own limit, five minutes, would make them fail after a run that is whole. A leader that dies is noticed by its
-missing heartbeats all the same.
+JAX's default, five minutes, would make them fail after a complete run. A leader that dies is still noticed by its
+missing heartbeats.
 """
 
 _T = TypeVar("_T")
@@ -64,19 +64,19 @@ def leads() -> bool:
 
 
 def devices() -> list[jax.Device]:
-    """Return all devices, those of a process side by side."""
+    """Return all devices, grouped by process."""
     return sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
 
 
-# -- to meet and to part -------------------------------------------------------------------------------------
+# -- connecting and ending -------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def joined(cluster: Cluster) -> Iterator[None]:
-    """Meet the other processes, if there are any, and work with them in the block; only the leader shows warnings.
+    """Connect to the other processes, if there are any, while the block runs; only the leader shows warnings.
 
     Raises:
-        ProcessesError: There should be others and they cannot be met, or one was lost.
+        ProcessesError: The others cannot be reached, or one was lost.
     """
     if not jax.distributed.is_initialized():
         _join(cluster)
@@ -98,8 +98,8 @@ def joined(cluster: Cluster) -> Iterator[None]:
 
 
 def name() -> str:
-    """Return what messages of this process begin with: its number, or nothing where it is the only one."""
-    if not jax.distributed.is_initialized() or not several():  # counting processes would start the devices
+    """Return the prefix of this process's messages: its number, or nothing if it is the only one."""
+    if not jax.distributed.is_initialized() or not several():  # process_count would start the devices
         return ""
     return _named(jax.process_index(), jax.process_count())
 
@@ -140,7 +140,7 @@ def _join(cluster: Cluster) -> None:
         return
     # SIGTERM is ours to handle: every process saves before it ends.
     jax.config.update("jax_enable_preemption_service", False)
-    # JAX would wait without a word, then abort with a stack trace.
+    # JAX would wait silently, then abort with a stack trace.
     alarm = threading.Timer(_SECONDS_TO_MEET, _give_up, [where, arguments])
     alarm.daemon = True
     alarm.start()
@@ -173,15 +173,15 @@ def _give_up(where: str, arguments: dict[str, Any]) -> None:
 
 
 def _name_to_be(arguments: dict[str, Any]) -> str:
-    """Return what `name` will be when the processes have met; nothing where only JAX knows."""
+    """Return what `name` will return once the processes are connected; nothing if only JAX knows."""
     return _named(arguments["process_id"], arguments["num_processes"]) if arguments else ""
 
 
 def _detected_cluster() -> tuple[str, dict[str, Any]] | None:
-    """Return what started this process together with others, in words, and the arguments that JAX would get wrong."""
+    """Return where the processes of the cluster meet, in words, and the arguments that JAX would get wrong."""
     for method, words, count, rank in (
         ("ompi", "Open MPI's first host", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
-        # Of the step, not of the job: a batch script and an interactive shell are one task of a job of many.
+        # Tasks of the step, not of the job: a batch script or interactive shell is a single task in a job of many.
         ("slurm", "SLURM's first node", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
     ):
         if (tasks := int(os.environ.get(count, 1))) < 2:
@@ -201,11 +201,11 @@ def _detected_cluster() -> tuple[str, dict[str, Any]] | None:
     return None
 
 
-# -- to agree ------------------------------------------------------------------------------------------------
+# -- agreeing ------------------------------------------------------------------------------------------------
 
 
 def all_or_none(work: Callable[[], _T]) -> _T:
-    """Do something that may fail in any process: if it fails in one, no process goes on.
+    """Do work that may fail in any process and return its result; if it fails in one process, none goes on.
 
     Raises:
         ProcessesError: It failed in another process. In the one where it failed, its own error is raised.
@@ -228,7 +228,7 @@ def all_or_none(work: Callable[[], _T]) -> _T:
 
 
 def check_same(facts: dict[str, Any]) -> None:
-    """Refuse processes that would not do the same work.
+    """Refuse to go on if the processes were not given the same work.
 
     Raises:
         ProcessesError: A fact differs from the leader's; the message names all that do.
@@ -249,8 +249,8 @@ def check_shared(folder: Path) -> None:
     """Refuse a folder that is not the same one for all processes.
 
     Raises:
-        RunFolderError: A process does not see what the leader writes there.
-        ProcessesError: Another process does not.
+        RunFolderError: This process does not see what the leader writes there.
+        ProcessesError: Another process does not see it.
     """
     if not several():
         return
@@ -276,9 +276,9 @@ def check_shared(folder: Path) -> None:
 
 
 class Vote:
-    """Finds, at each call, the largest of the numbers that the processes give; all of them get the same answer.
+    """Finds, at each call, the largest number that any process gives; all of them get the same answer.
 
-    With several processes a call returns the answer to the call before, which has arrived by then, so that no device
+    With several processes a call returns the answer to the previous call, which has arrived by then, so that no device
     waits for it.
     """
 
@@ -290,7 +290,7 @@ class Vote:
         self._largest = jax.jit(jnp.max, out_shardings=NamedSharding(mesh, PartitionSpec()))
 
     def __call__(self, number: int) -> int:
-        """Give a number, 0 or more; after an answer above 0 the next one starts afresh."""
+        """Give a number, 0 or more, and return the answer; the call after an answer above 0 starts a new vote."""
         if not several():
             return number
         agreed, self._in_flight = 0 if self._in_flight is None else int(self._in_flight), None
@@ -301,7 +301,7 @@ class Vote:
 
 
 def _exchange(text: str) -> list[str]:
-    """Return the texts that all processes give, in their order."""
+    """Return the texts that all processes give, in the order of their numbers."""
     data = np.frombuffer(text.encode(), np.uint8)
     sizes = multihost_utils.process_allgather(np.int32(len(data)))
     rows = multihost_utils.process_allgather(np.pad(data, (0, int(sizes.max()) - len(data))))

@@ -1,4 +1,4 @@
-"""What the command line asks of the machine before it starts work; a caller of the Python API decides on his own."""
+"""Process-wide settings of the command line, made before it starts work; the Python API leaves them to its caller."""
 
 import hashlib
 import os
@@ -15,29 +15,29 @@ _SECONDS_WORTH_KEEPING = 0.5
 
 
 def huge_pages() -> dict[str, str]:
-    """What must stand in the environment of a process for its memory to come in huge pages; {}: nothing would help.
+    """Return the environment variables that give a process its memory in huge pages; {} if nothing would help.
 
-    A step's arrays are given back and asked for anew each time. On a CPU the faults of their 4-kilobyte pages take a
+    Every step frees its arrays and allocates them again. On a CPU the page faults of ordinary 4-kilobyte pages take a
     sixth of a training step.
     """
     library, version = platform.libc_ver()
     if library != "glibc" or tuple(map(int, version.split("."))) < (2, 35):
         return {}
     tunables = os.environ.get("GLIBC_TUNABLES", "")
-    # "always" needs no asking, with "never" there are none.
+    # "always" gives them unasked, and "never" not at all.
     if _TUNABLE in tunables or not _HUGE_PAGES.exists() or "[madvise]" not in _HUGE_PAGES.read_text():
         return {}
     return {"GLIBC_TUNABLES": ":".join(filter(None, (tunables, f"{_TUNABLE}=1")))}
 
 
 def restart_in_huge_pages() -> None:
-    """Start this program afresh in this process where that gets it huge pages: glibc reads its settings only then."""
+    """Restart this program in this process if that gives it huge pages: glibc reads its settings only at the start."""
     if asked := huge_pages():
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **asked})
 
 
 def keep_compiled_programs() -> None:
-    """Let later runs find what this one compiles, in the user's cache folder or JAX_COMPILATION_CACHE_DIR."""
+    """Cache compiled programs for later runs, in the user's cache folder or JAX_COMPILATION_CACHE_DIR."""
     import jax
 
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
@@ -48,7 +48,7 @@ def keep_compiled_programs() -> None:
 
 
 def _processor() -> str:
-    """Tells processors apart that do not run each other's programs: machines may share a home folder."""
+    """Return a name for this kind of processor: machines that share a home folder may not run each other's programs."""
     information = Path("/proc/cpuinfo")
     lines = information.read_text().splitlines() if information.exists() else []
     features = next((line for line in lines if line.lower().startswith(("flags", "features"))), platform.processor())

@@ -1,1 +1,1 @@
-"""The command line, one module a command: flags in, settings to the Python API, lines out."""
+"""The command line, one module per command: flags in, settings to the Python API, lines out."""

@@ -19,7 +19,7 @@ def add(commands: Commands) -> None:
 
 
 def run(arguments: Arguments, wording: Callable[[str], str]) -> None:
-    """Run it."""
+    """Run the command."""
     from spliceai_jax.network.pretrained import convert_weights
 
     model = convert_weights(**arguments)

@@ -25,7 +25,7 @@ def add(commands: Commands) -> None:
 
 
 def run(arguments: Arguments, wording: Callable[[str], str]) -> None:
-    """Run it."""
+    """Run the command."""
     from spliceai_jax.display import ConsoleDisplay
     from spliceai_jax.evaluation.evaluate import evaluate
     from spliceai_jax.evaluation.metrics import table

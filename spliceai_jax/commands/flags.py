@@ -11,11 +11,10 @@ AddFlag = Callable[..., argparse.Action]
 """`add_argument` of a parser or of a group of flags."""
 
 Arguments = dict[str, Any]
-"""The values of a command's flags by the names of the settings that they give."""
+"""The values of a command's flags, by the names of the settings."""
 
 Run = Callable[[Arguments, Callable[[str], str]], None]
 """Runs a command with its arguments; the second argument turns names of arguments in a text into flags."""
-
 
 Commands = argparse._SubParsersAction
 """What `add_subparsers` returns, which a command adds its parser to."""
@@ -34,7 +33,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_command(commands: Commands, name: str, run: Run, summary: str, example: str) -> Parser:
-    """Add a command.
+    """Add a command and return its parser.
 
     Arguments:
         commands: Where the command is added.
@@ -48,7 +47,7 @@ def add_command(commands: Commands, name: str, run: Run, summary: str, example: 
         help=summary,
         description=summary,
         epilog=f"example: {example}",
-        argument_default=argparse.SUPPRESS,  # what is not given is left to the settings' own defaults
+        argument_default=argparse.SUPPRESS,  # flags not given are left to the settings' own defaults
     )
     parser.set_defaults(run=run, parser=parser)
     add_debug(parser.add_argument)

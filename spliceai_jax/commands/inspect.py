@@ -13,7 +13,7 @@ def add(commands: Commands) -> None:
         commands,
         "inspect",
         run,
-        "say what a .pt file is: its size, its card, which released model",
+        "describe a .pt file: its size, its card, which released model it is",
         "spliceai-jax inspect model_best.pt",
     )
     parser.add_argument("path", metavar="FILE.pt", help="weights")
@@ -21,7 +21,7 @@ def add(commands: Commands) -> None:
 
 
 def run(arguments: Arguments, wording: Callable[[str], str]) -> None:
-    """Run it."""
+    """Run the command."""
     from spliceai_jax.runs.card import inspect_pt
 
     as_json = arguments.pop("json")

@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""The `spliceai-jax` command: its parser, and errors, warnings and signals as lines and exit statuses."""
+"""The `spliceai-jax` command: its parser, and errors, warnings and signals turned into lines and exit statuses."""
 
 import argparse
 import os
@@ -106,7 +106,7 @@ def _shown(wording: Callable[[str], str], debug: bool, plain: Callable[..., None
 
 
 def _processes() -> Any:
-    """Return the module about several processes if there can be any; it imports jax, which not all commands do."""
+    """Return the module `processes` if there can be several; it imports jax, which not all commands do."""
     if "jax" not in sys.modules:
         return None
     from spliceai_jax import processes
@@ -115,8 +115,8 @@ def _processes() -> Any:
 
 
 def program() -> int:
-    """Run the `spliceai-jax` command."""
-    if "_ARGCOMPLETE" in os.environ:  # the shell asks how the words so far may go on
+    """Run the `spliceai-jax` command and return its exit status."""
+    if "_ARGCOMPLETE" in os.environ:  # the shell asks for completions
         import argcomplete
 
         argcomplete.autocomplete(make_parser())

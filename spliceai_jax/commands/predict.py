@@ -53,13 +53,13 @@ def add(commands: Commands) -> None:
     add_flag(
         "--bigwig",
         action="store_true",
-        help="write bigWig tracks too, one for each kind of site and strand (needs pyBigWig)",
+        help="also write bigWig tracks, one for each kind of site and strand (needs pyBigWig)",
     )
     add_compilation_cache(add_flag)
 
 
 def run(arguments: Arguments, wording: Callable[[str], str]) -> None:
-    """Run it."""
+    """Run the command."""
     from spliceai_jax.display import ConsoleDisplay
     from spliceai_jax.scoring.predict import predict
 

@@ -18,7 +18,7 @@ def add(commands: Commands) -> None:
 
 
 def run(arguments: Arguments, wording: Callable[[str], str]) -> None:
-    """Run it."""
+    """Run the command."""
     import jax
 
     from spliceai_jax.report.writing import write_report

@@ -46,7 +46,7 @@ def _add_files(add_flag: AddFlag) -> None:
     add_flag("--output-dir", "-o", required=True, metavar="DIR", help="folder that the run's own folder is made in")
     add_flag("--project-name", "-p", required=True, metavar="NAME", help="part of that folder's name")
     add_flag(
-        "--exp-num", "-e", type=int, metavar="N", help="a number that is part of that folder's name too (default: 0)"
+        "--exp-num", "-e", type=int, metavar="N", help="a number that is also part of that folder's name (default: 0)"
     )
     add_flag(
         "--resume",
@@ -54,7 +54,7 @@ def _add_files(add_flag: AddFlag) -> None:
         help="continue the run in the output folder; start it where there is none",
     )
     add_flag(
-        "--tensorboard", action="store_true", help="write TensorBoard events too (needs spliceai-jax[tensorboard])"
+        "--tensorboard", action="store_true", help="also write TensorBoard events (needs spliceai-jax[tensorboard])"
     )
 
 
@@ -73,7 +73,7 @@ def _add_training(add_flag: AddFlag) -> None:
         "--learning-rate",
         type=float,
         metavar="RATE",
-        help="where the schedule starts, or its peak (default: the recipe's)",
+        help="the rate that the schedule starts from; OneCycleLR: its peak (default: the recipe's)",
     )
     add_flag("--scheduler", "-s", choices=SCHEDULERS, help="learning-rate schedule (default: the recipe's)")
     add_flag("--weight-decay", type=float, metavar="W", help="AdamW's weight decay (default: the recipe's)")
@@ -81,7 +81,7 @@ def _add_training(add_flag: AddFlag) -> None:
         "--batch-size",
         type=int,
         metavar="N",
-        help="windows a batch, over all devices (default: the recipe's)",
+        help="windows per batch, over all devices (default: the recipe's)",
     )
     add_flag(
         "--epochs",
@@ -103,7 +103,7 @@ def _add_training(add_flag: AddFlag) -> None:
         metavar="N",
         help="epochs to wait for a better validation loss (default: the recipe's)",
     )
-    add_flag("--random-seed", "-r", type=int, metavar="N", help="seed of everything random (default: 42)")
+    add_flag("--random-seed", "-r", type=int, metavar="N", help="random seed (default: 42)")
 
 
 def _add_computing(add_flag: AddFlag) -> None:
@@ -127,25 +127,25 @@ def _add_processes(add_flag: AddFlag) -> None:
     add_flag(
         "--coordinator",
         metavar="HOST:PORT",
-        help="where the processes of a run on several hosts meet, on the host of process 0 (default: known on TPU pods "
-        "and under SLURM and Open MPI)",
+        help="where the processes of a run on several hosts meet, on the host of process 0 (default: detected on TPU "
+        "pods and under SLURM and Open MPI)",
     )
     add_flag("--num-processes", type=int, metavar="N", help="the number of processes; 1: this one works alone")
     add_flag("--process-id", type=int, metavar="I", help="the number of this process, 0 to N-1")
 
 
 def _recipes() -> str:
-    """Describe the recipes."""
+    """Return the recipes in words."""
     return "; ".join(
         f"{name}: {recipe.epochs} epochs, {recipe.loss}, {recipe.rates}, "
-        f"{'all weights' if recipe.unfreeze_all else f'last {recipe.unfreeze}'}"
+        f"{'all weights' if recipe.unfreeze_all else f'unfreeze {recipe.unfreeze}'}"
         f"{', with the faults of that release' if recipe.frozen_batchnorm == 'batch' else ''}"
         for name, recipe in RECIPES.items()
     )
 
 
 def run(arguments: Arguments, wording: Callable[[str], str]) -> None:
-    """Run it."""
+    """Run the command."""
     from spliceai_jax.display import ConsoleDisplay
     from spliceai_jax.fine_tuning.run import transfer
 

@@ -1,1 +1,1 @@
-"""What is read from disk, HDF5 data sets, genomes and annotations, and how it is cut into batches."""
+"""HDF5 data sets, genomes and annotations read from disk, and data sets cut into batches."""

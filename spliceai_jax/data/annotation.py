@@ -15,7 +15,7 @@ class Gene:
     """A gene of an annotation.
 
     Attributes:
-        name: Its ID, else its Name.
+        name: Its ID, or else its Name, or else "unknown_gene".
         sequence: The name of the sequence that it lies on.
         start: Its first base there, counted from 0.
         end: The base after its last.
@@ -42,7 +42,7 @@ def read_genes(path: str | Path) -> list[Gene]:
                 break
             if line.startswith(b"#") or not line.strip():
                 continue
-            # Most lines are of other types; the rest of these lines is not looked at.
+            # Most lines are of other types; leaving them undecoded saves time.
             if line.count(b"\t") == 8 and line.split(b"\t", 3)[2] != b"gene":
                 continue
             columns = line.decode("utf-8", "surrogateescape").rstrip("\r\n").split("\t")

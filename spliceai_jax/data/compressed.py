@@ -13,7 +13,7 @@ from spliceai_jax.errors import SequenceError
 
 @contextmanager
 def opened(path: Path, kind: str) -> Iterator[IO[bytes]]:
-    """Open a file and unpack it if its first bytes say gzip.
+    """Open a file, and decompress it if its first bytes are those of gzip.
 
     Arguments:
         path: The file.

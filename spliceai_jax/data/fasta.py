@@ -1,7 +1,7 @@
 """Genomes from FASTA files, checked as they are read.
 
-A genome is read once, from beginning to end, and kept on disk, a byte a base, in a file without a name. Any stretch of
-it is then at hand whatever the form of the FASTA file, memory does not grow with it, and no index is written beside it.
+A genome is read once, from beginning to end, and kept on disk in an unnamed file, one byte per base. So any stretch of
+it can be read whatever the layout of the FASTA file, memory use does not grow with it, and no index file is needed.
 """
 
 import os
@@ -32,15 +32,15 @@ class Genome:
     """
 
     def __init__(self, path: str | Path, scratch: Path) -> None:
-        """Read the whole file. Memory: a constant, and about 200 bytes a sequence.
+        """Read the whole file. Memory: a constant plus about 200 bytes per sequence.
 
         Arguments:
             path: The FASTA file; pipes are read too.
-            scratch: The folder to put the unnamed file in; it takes a byte a base.
+            scratch: The folder to put the unnamed file in; it takes one byte per base.
 
         Raises:
             SequenceError: The file is missing, damaged or not FASTA, or it holds no bases, two sequences of the same
-                name, a sequence without a name, or letters that are not DNA's; the message names the line.
+                name, a sequence without a name, or letters that are not DNA; the message names the line.
             RunFolderError: There is no room in `scratch`.
         """
         self.source = Path(path)
@@ -106,7 +106,7 @@ class Genome:
     def _begin(self, header: bytes, line: int) -> str:
         words = header.decode("utf-8", "surrogateescape").split(maxsplit=1)
         if not words:
-            raise SequenceError(f"{self.source}: line {line}: a sequence without a name; expected one behind the >")
+            raise SequenceError(f"{self.source}: line {line}: a sequence without a name; expected one after the >")
         name = words[0]
         if name in self.lengths:
             raise SequenceError(
@@ -138,6 +138,6 @@ class Genome:
             self._file.flush()
         except OSError as error:
             raise RunFolderError(
-                f"`output_dir`: cannot keep the bases of {self.source} there, a byte each ({error.strerror}); make "
+                f"`output_dir`: cannot keep the bases of {self.source} there, one byte each ({error.strerror}); make "
                 "room or give another folder"
             ) from error

@@ -1,6 +1,6 @@
 """OpenSpliceAI's HDF5 data sets, read and checked.
 
-A file holds two datasets a shard: `Xi`, one-hot bases (n, 15000, 4), and `Yi`, one-hot labels (1, n, 5000, 3).
+A file holds two datasets per shard: `Xi`, one-hot bases (n, 15000, 4), and `Yi`, one-hot labels (1, n, 5000, 3).
 """
 
 import contextlib
@@ -24,12 +24,12 @@ from spliceai_jax.errors import DatasetError
 def read_windows(path: str | Path, flanking_size: int, display: Display | None = None) -> Windows:
     """Read and check a whole data set.
 
-    Memory: 10 kB + `flanking_size` bytes a window, and a constant.
+    Memory: 10 kB + `flanking_size` bytes per window, and a constant.
 
     Arguments:
         path: The HDF5 file.
         flanking_size: Bases of context to keep, both sides together.
-        display: Shows how far it is; None: nothing is shown.
+        display: Shows the progress; None shows nothing.
 
     Raises:
         DatasetError: See `check_form`; or a shard holds values that are not one-hot, or the set is empty or lacks a
@@ -129,10 +129,10 @@ def _read(file: h5py.File, path: Path, sizes: list[int], flanking_size: int, dis
 
 
 def _codes(one_hot: Shaped[np.ndarray, "*shape k"], name: str, path: Path) -> UInt8[np.ndarray, "*shape"]:
-    """Turn one-hot vectors into numbers: 0 where all are zero, else 1 + the place of the one."""
-    # Wider types are looked at before they are cut to a byte, in which -1 is 255.
+    """Turn one-hot vectors into numbers: 0 where all are zero, else 1 + the index of the one."""
+    # Clipped before it is cast to a byte, in which 256 would be 0; -1 becomes 255, which is refused as well.
     small: Any = one_hot.view(np.uint8) if one_hot.itemsize == 1 else np.clip(one_hot, -1, 2).astype(np.uint8)
-    # Products with vectors: numpy is slow at summing over short last axes.
+    # Products with vectors, since numpy is slow at summing over short last axes.
     if one_hot.size and (small.max() > 1 or (small @ np.ones(small.shape[-1], np.uint8)).max() > 1):
         raise DatasetError(
             f"{path}: {name} holds values that are not one-hot; expected a single 1 at each position, or none"

@@ -8,18 +8,18 @@ To be *scored*, windows are cut at their last labelled position and laid side by
     row 0   [context|window 3, labelled part|context][context|window 0|context]......
     row 1   [context|window 7, labelled part                          |context]......
 
-For *training*, BatchNorm's statistics must be over all positions of all windows, padding included. But beyond the last
-known base, as far as the network sees, the activations of every window are those of an empty window (all N) at the same
-position. So one empty window stands for all of them: each of its positions has as its multiplicity the number of
-windows that were cut before it.
+For *training*, BatchNorm's statistics must be over all positions of all windows, padding included. But where the
+network no longer sees a known base of the window, the activations are those of an empty window (all N) at the same
+position. So one empty window stands for all of them: the multiplicity of each of its positions is the number of windows
+that were cut before it.
 
     row 0   [window 3, cut where it becomes like an empty one]  gap  [window 0, cut]........
     row 1   [window 7, whole                                                       ]
     row 2   [the empty window, whole: multiplicity 0 0 0 0 0 1 1 1 2 2 2 2 2 2 2 2 ]
 
-Each piece extends past the positions that count in it, for as far as these see. In the gap, which is as wide as the
-widest convolution reaches, `inside` is False: the network puts zeros there before each convolution, as it does beyond
-the end of a row.
+Each piece also contains the bases that its last counted positions see. In the gap, which is as wide as the widest
+convolution reaches, `inside` is False: the network puts zeros there before each convolution, as it does beyond the
+end of a row.
 
 Either way the result is that of whole windows, to float rounding.
 """
@@ -38,10 +38,10 @@ BLANK = -1
 """Stands for the empty window where a window's number is expected."""
 
 _SORTED_TOGETHER = 4096
-"""Windows that are packed together, so that neighbours in their file stay near each other."""
+"""The number of windows packed together, limited so that neighbours in their file stay near each other."""
 
 _SHAPES = 18
-"""The most numbers of rows that training batches of a run may have; the step is compiled for each that occurs."""
+"""How many different numbers of rows a run's training batches may have; the step is compiled for each of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,7 @@ class Layout:
 
     Attributes:
         rows: Rows of the batch; some may be empty.
-        columns: Bases of a whole window, 5000 + flanking_size.
+        columns: Bases of a row, as many as a whole window has: 5000 + flanking_size.
         windows: The window of each piece, as a position in the set, or BLANK.
         row: The row that each piece lies in.
         start: The column of its first base.
@@ -76,7 +76,7 @@ class Layout:
     def unpack(
         self, scored: Shaped[np.ndarray, "rows positions *rest"]
     ) -> Shaped[np.ndarray, "pieces positions *rest"]:
-        """Sort what was computed for each labelled position of the rows by piece; what a piece lacks is 0."""
+        """Return the results for the labelled positions of the rows, sorted by piece; 0 beyond the end of a piece."""
         found = np.zeros((len(self.windows), *scored.shape[1:]), scored.dtype)
         context = self.columns - WINDOW
         for piece, (_, row, start, size) in enumerate(self.pieces):
@@ -85,14 +85,14 @@ class Layout:
 
 
 def whole_windows(windows: Int[np.ndarray, " windows"], rows: int, columns: int) -> Layout:
-    """Give every window a row of its own; the rows left over count nowhere."""
+    """Return a layout with a row for every window; the rows left over count for nothing."""
     number = np.arange(len(windows))
     multiplicity = (np.arange(rows) < len(windows)).astype(np.float32)[:, None]
     return Layout(rows, columns, windows, number, np.zeros_like(number), np.full_like(number, columns), multiplicity)
 
 
 def for_scoring(lengths: Int[np.ndarray, " windows"], flanking_size: int, rows: int) -> Iterator[Layout]:
-    """Lay out all windows of a set to be scored.
+    """Yield the layouts in which all windows of a set are scored.
 
     Arguments:
         lengths: The number of positions of each window up to its last labelled one.
@@ -105,19 +105,19 @@ def for_scoring(lengths: Int[np.ndarray, " windows"], flanking_size: int, rows: 
 def piece_sizes(
     extents: Int[np.ndarray, " windows"], architecture: Architecture, first_entry: int
 ) -> Int[np.ndarray, " windows"]:
-    """How many bases of each window must be computed if an empty window stands for the rest.
+    """Return how many bases of each window must be computed if an empty window stands for the rest.
 
     Arguments:
         extents: The number of bases of each window, context included, up to its last known or labelled one.
         architecture: The network's size.
-        first_entry: The first entry of the network that is computed; its input is at hand.
+        first_entry: The entry of the network that computation starts from.
     """
     needed = extents + architecture.reach() + architecture.reach(first_entry)
     return np.minimum(needed, WINDOW + architecture.flanking_size)
 
 
 def for_activations(extents: Int[np.ndarray, " windows"], architecture: Architecture, rows: int) -> Iterator[Layout]:
-    """Lay out all windows of a set, and an empty one, so that their activations are those of whole windows.
+    """Yield layouts of all windows of a set, and an empty one, with the same activations as whole windows.
 
     Arguments:
         extents: See `piece_sizes`.
@@ -138,12 +138,12 @@ def for_training(
     architecture: Architecture,
     first_entry: int,
 ) -> Layout:
-    """Lay out a training batch, with an empty window for what was cut off; whole windows where that saves nothing.
+    """Return the layout of a training batch, with an empty window for what is cut off, unless cutting saves no rows.
 
     Arguments:
         windows: The windows in the batch, as positions in the set.
-        extents: See `piece_sizes`; those of all windows of the set. Their mean decides how many rows a batch has at
-            least: a program is compiled for each number of rows, so there should be few of them.
+        extents: See `piece_sizes`; for all windows of the set. Their mean sets the least number of rows of a batch, so
+            that few numbers of rows occur: a program is compiled for each.
         batch_size: The number of windows in a full batch.
         architecture: The network's size.
         first_entry: See `piece_sizes`.
@@ -184,7 +184,7 @@ Row = list[tuple[int, int]]
 
 
 def _fill_rows(sizes: Int[np.ndarray, " pieces"], columns: int, gap: int) -> list[Row]:
-    """Fill one row after the other, always with the longest piece that still fits."""
+    """Fill one row after another, always with the longest piece that still fits."""
     order = np.argsort(sizes, kind="stable").tolist()
     left: Any = sizes[order].tolist()
     rows: list[Row] = []
@@ -221,7 +221,7 @@ def _layout(
 
 
 def _covered(layout: Layout, sizes: Int[np.ndarray, " pieces"]) -> Bool[np.ndarray, "rows columns"]:
-    """Mark the given number of columns from the start of each piece on."""
+    """Return a mask of the given number of columns from the start of each piece on."""
     covered = np.zeros((layout.rows, layout.columns), bool)
     for row, start, size in zip(layout.row, layout.start, sizes, strict=True):
         covered[row, start : start + size] = True

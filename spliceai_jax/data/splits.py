@@ -13,7 +13,7 @@ SHARDS_TO_SPLIT_BY = 10
 
 
 def gene_starts(windows: Windows) -> Int[np.ndarray, " genes"]:
-    """Find the positions in a set, taken in the file's order, at which a gene begins, as far as the file shows.
+    """Return the positions in a set, which is in the file's order, at which a gene begins, as far as the file shows.
 
     A window continues the gene of the window before it if both are of one shard, the window before has no padding at
     its end, and the bases that both windows hold (as many as the flanking size) are the same.

@@ -1,4 +1,4 @@
-"""The windows of a data set in memory, a byte a base and a byte a label, and the batches they are laid out in."""
+"""The windows of a data set in memory, one byte per base and per label, and the batches made from them."""
 
 import hashlib
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from spliceai_jax.encoding import BASES
 from spliceai_jax.errors import DatasetError
 
 WINDOWS_AT_ONCE = 64
-"""Windows that are decoded or searched together: one-hot they take eight times the room that they take in memory."""
+"""The number of windows decoded or searched together, which limits the memory for their one-hot form."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +27,8 @@ class Windows:
     Attributes:
         source: The file they came from.
         bases: The bases of every window in the file, as codes (see `encoding`).
-        labels: The labels of the same: an index in CLASSES, or PADDING beyond the end of a gene.
-        shards: The number of the shard that holds each.
+        labels: The labels of every window in the file: an index in CLASSES, or PADDING beyond the end of a gene.
+        shards: The number of the shard that holds each window of the file.
         index: The rows of these arrays that belong to this set, in its order; subsets share the arrays.
     """
 
@@ -88,7 +88,7 @@ class Windows:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the shard sizes, bases and labels, however the file stores them."""
+        """SHA-256 of the shard numbers, the bases kept and the labels, however the file stores them."""
         digest = hashlib.sha256(self.shards[self.index].astype("<i8").tobytes())
         for rows in self._slices():
             digest.update(self.bases[rows].tobytes())
@@ -126,20 +126,20 @@ class Windows:
 
     @property
     def first_entry(self) -> int:
-        """The entry of the network that the batches are the input of; 0 for bases."""
+        """The entry of the network that takes the batches as its input; 0 for bases."""
         return 0
 
     def training_batch(self, positions: Int[np.ndarray, " some"], batch_size: int, architecture: Architecture) -> Batch:
-        """Lay out the windows at these positions of the set as a training batch; see `packing.for_training`."""
+        """Return the windows at these positions of the set as a training batch; see `packing.for_training`."""
         return self.batch(packing.for_training(positions, self.extents, batch_size, architecture, self.first_entry))
 
     def scoring_batches(self, rows: int) -> Iterator[PackedBatch]:
-        """Lay out the whole set, to be scored, in batches of this many rows; see `packing.for_scoring`."""
+        """Yield the whole set, to be scored, in batches of this many rows; see `packing.for_scoring`."""
         for layout in packing.for_scoring(self.lengths, self.flanking_size, rows):
             yield PackedBatch(self.batch(layout), layout, self.labels_at(layout.windows))
 
     def batch(self, layout: Layout) -> Batch:
-        """Fill a layout with this set's windows."""
+        """Return a batch of this set's windows, laid out as given."""
         labels = np.full((layout.rows, WINDOW), PADDING, np.uint8)
         for window, row, start, _ in layout.pieces:
             if window != BLANK:
@@ -156,7 +156,7 @@ class Windows:
 
 
 def check_sites(windows: Windows, name: str) -> None:
-    """Refuse a set that nothing can be learned from or measured on.
+    """Refuse a set that is of no use for training or evaluation.
 
     Raises:
         DatasetError: It is empty or lacks one of the classes altogether; the message begins with `name`.

@@ -1,1 +1,1 @@
-"""What a model is worth: metrics over any number of positions, and the pass over a data set that fills them."""
+"""Metrics of a model over any number of positions, and the pass over a data set that computes them."""

@@ -26,7 +26,7 @@ Scores = tuple[Float[np.ndarray, "windows positions 3"], Float[np.ndarray, "wind
 def score_windows(
     engine: Engine, models: Sequence[Variables], windows: Windows, rows: int
 ) -> Iterator[tuple[PackedBatch, list[Scores]]]:
-    """Send all windows through models.
+    """Score all windows with several models.
 
     Arguments:
         engine: Runs the network.
@@ -54,7 +54,7 @@ def evaluate_windows(
         engine: Runs the network.
         variables: Placed on the engine's devices.
         windows: The windows to evaluate on.
-        batch_size: The number of windows that each logged mean loss is over, and of rows in a batch.
+        batch_size: The number of rows in a batch, and of windows in each logged mean loss.
         after_batch: Called with the number of windows done in each batch.
 
     Returns:
@@ -73,7 +73,7 @@ def evaluate_windows(
             raise DivergedError(f"{windows.source}: the model's loss here is {total}; its weights are unusable")
         gathered.add(probabilities, packed.labels, losses[positions])
         after_batch(len(positions))
-    # Windows are scored in another order than that of the file, which the logs have.
+    # The logs follow the file's order, in which the windows are not scored.
     batches = np.arange(0, len(windows), batch_size)
     means = np.add.reduceat(losses, batches) / np.maximum(np.add.reduceat(labelled, batches), 1)
     return gathered.result(), means.tolist()
@@ -85,13 +85,13 @@ def evaluate(
     flanking_size: int | None = None,
     display: Display | None = None,
 ) -> Metrics:
-    """Score a model on a data set, with the cross-entropy loss, on every device.
+    """Return the metrics and cross-entropy loss of a model on a data set, computed on all devices.
 
     Arguments:
         model: A `.pt` file, or a model in memory.
         dataset: The HDF5 file.
         flanking_size: The flanking size that the model must have; None accepts any.
-        display: Shows how far it is; None: nothing is shown.
+        display: Shows the progress; None shows nothing.
 
     Raises:
         WeightsError: See `Pretrained.from_pt`.

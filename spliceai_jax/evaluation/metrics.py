@@ -13,10 +13,10 @@ TOP_LENGTHS = (0.5, 1, 2, 4)
 """Multiples of the number of true sites at which top-k accuracy is taken."""
 
 EXACT_NEGATIVES = 2**22
-"""Highest-scoring negatives of a class that are kept one by one; lower ones are counted in bins 1 part in 4096 wide."""
+"""How many of the highest-scoring negatives of a class are kept; lower ones are counted in bins 1 part in 4096 wide."""
 
 _DROPPED_BITS = 11
-"""Of a float32's 23 bits of mantissa, those that the scores in a bin may differ in."""
+"""The number of low bits, of a float32's 23-bit mantissa, in which the scores in a bin may differ."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Measure:
     Attributes:
         name: Its name, for people.
         key: Its name, for programs: TensorBoard's tag, for example.
-        of: Takes it from the metrics.
+        of: Returns it, given the metrics of that kind of site.
         log_file: The name of its log file in OpenSpliceAI, after `donor_` or `acceptor_`.
     """
 
@@ -76,15 +76,15 @@ MEASURES = (
     Measure("recall", "recall", lambda site: site.recall, "recall"),
     Measure("F1", "f1", lambda site: site.f1, "f1"),
 )
-"""All of them, in the order in which they are shown. The first two are shown where there is room for two."""
+"""All of them, in the order in which they are shown. The first two are shown where there is only room for two."""
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """What an evaluation finds.
+    """The result of an evaluation.
 
     Attributes:
-        loss: The mean over the labelled positions.
+        loss: The mean loss over the labelled positions.
         mean_recall: The mean of the three classes' recalls, classes without a position left out; OpenSpliceAI's logs
             call it accuracy.
         donor: The metrics of the donors.
@@ -109,7 +109,7 @@ class Metrics:
 
 
 def table(metrics: Metrics) -> str:
-    """Write metrics as a table for people."""
+    """Return metrics as a table of text."""
     lines = [f"{metrics.windows} windows, loss {metrics.loss:.6f}"]
     lines.append("  ".join([" " * 8, *(f"{measure.name:>9}" for measure in MEASURES), f"{'sites':>7}"]))
     for kind in SITE_KINDS:
@@ -150,7 +150,7 @@ class _Scores:
         self,
     ) -> tuple[Float32[np.ndarray, " values"], Int[np.ndarray, " values"], Int[np.ndarray, " values"]]:
         """Return the distinct scores of positives, ascending, and for each the number of positives with this score and
-        of negatives with this or a higher one, short of the next.
+        of negatives that score at least as high, but below the next one.
         """
         positives = np.concatenate(self._positives)
         values, sites = np.unique(positives, return_counts=True)
@@ -191,7 +191,7 @@ class _Scores:
             called = min(max(int(length * k), 1), merged.size)
             threshold = merged[called - 1]
             above, at = (positives > threshold).sum(), (negatives >= threshold).sum()
-            # Among equal scores negatives come first: a model that scores all alike finds nothing.
+            # Among equal scores negatives come first: a model that gives all the same score finds nothing.
             hits = max(above, min(called - at, (positives >= threshold).sum()))
             accuracies.append(float(hits / (min(called, k) + 1e-10)))
             thresholds.append(float(threshold))
@@ -199,7 +199,7 @@ class _Scores:
 
 
 class MetricsAccumulator:
-    """Gathers an evaluation batch by batch."""
+    """Computes the metrics of an evaluation, batch by batch."""
 
     def __init__(self) -> None:
         """Start empty."""
@@ -217,9 +217,9 @@ class MetricsAccumulator:
         """Add windows; padding is left out.
 
         Arguments:
-            probabilities: The model's.
+            probabilities: The model's output.
             labels: The labels.
-            losses: The sum over each window's labelled positions.
+            losses: The sum of the losses at each window's labelled positions.
         """
         self._windows += len(labels)
         self._loss += float(losses.sum(dtype=np.float64))

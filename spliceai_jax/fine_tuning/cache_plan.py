@@ -14,8 +14,8 @@ from spliceai_jax.training.activation_cache import bytes_needed
 from spliceai_jax.training.trainable import Trainable
 
 _LIMIT_ON_CPU = 20.0
-"""Gigabytes. On other devices there is no cache unless asked for: it has not been measured there that reading the
-activations back is faster than computing them."""
+"""In gigabytes. On other devices there is no cache unless asked for: reading the activations back has not been shown to
+be faster there than computing them."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class CachePlan:
 
     Attributes:
         wanted: Whether they are.
-        words: The same for the user, with the reason.
-        bytes: The room on disk that they take.
+        words: The same in words, with the reason.
+        bytes: The bytes on disk that they take.
     """
 
     wanted: bool
@@ -43,19 +43,19 @@ def plan_cache(
 ) -> CachePlan:
     """Decide whether to cache activations.
 
-    A run that caches them ends equal to one that does not to float rounding, but not to the bit. So what a run began
-    with is kept to when it is continued, unless the caller gives `activation_cache`.
+    A run that caches them gives the result of one that does not to float rounding, but not to the bit. So a continued
+    run does what it began with, unless the caller gives `activation_cache`.
 
     Arguments:
         settings: Its `activation_cache` is the limit.
         architecture: The network's size.
         trainable: What trains.
         sets: All windows.
-        free: Bytes on disk that the run does not need otherwise.
-        begun_with: What the run that is continued did; None: it is new, or that is not known.
+        free: Bytes on disk that the run does not need for anything else.
+        begun_with: Whether the continued run caches activations; None: the run is new, or this is not known.
 
     Raises:
-        RunFolderError: The run that is continued caches its activations and there is no room for them any more.
+        RunFolderError: The continued run caches its activations, and there is no longer room for them.
     """
     if not trainable.first_entry:
         return CachePlan(False, "none: all of the network's output changes as it trains")

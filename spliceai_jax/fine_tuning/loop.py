@@ -1,4 +1,4 @@
-"""The training loop: epochs of steps, each followed by an evaluation, interrupted and continued at any batch."""
+"""The training loop: epochs of steps, each followed by an evaluation; it can be stopped and continued at any batch."""
 
 import math
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ class TrainingLoop:
     def __init__(
         self, plan: Plan, trainer: Trainer, writer: RunWriter, vote: StopVote, loop: LoopState, display: Display
     ) -> None:
-        """Begin nothing yet; `trainer` holds the state that `loop` belongs to."""
+        """Start nothing yet; the state in `trainer` must be the one that `loop` describes."""
         self._plan, self._trainer, self._writer = plan, trainer, writer
         self._vote, self._loop, self._display = vote, loop, display
 
@@ -70,7 +70,7 @@ class TrainingLoop:
                     self._stop_if(decisions[0])
 
     def _dispatched(self, decisions: list[Decision]) -> Iterator[Step]:
-        """Dispatch steps until the epoch's end, or until a decision other than to go on, which is put in the list."""
+        """Dispatch steps until the epoch's end, or until a decision other than to go on, which is added to the list."""
         for step in self._trainer.steps(self._loop.epoch, self._loop.batch):
             self._loop.batch += 1
             yield step
@@ -89,7 +89,7 @@ class TrainingLoop:
     def _finish_epoch(self) -> None:
         loop, history = self._loop, self._loop.history
         variables = self._trainer.variables
-        # The last step's loss says nothing about the weights that it left.
+        # The last step's loss was computed before its update of the weights.
         if not all(np.isfinite(value).all() for value in jax.tree.leaves(variables)):
             self._diverged("weights became infinite or not a number")
         title = f"epoch {loop.epoch}"
@@ -109,16 +109,16 @@ class TrainingLoop:
             self._stop_if(decision)
 
     def _evaluate(self, title: str, split: Split) -> SplitRecord:
-        """Evaluate the network on a split; of the training set, on some of the windows that the epoch trained on."""
+        """Evaluate the network on a split; for the training set, on some of the windows that the epoch trained on."""
         trainer = self._trainer
         windows = trainer.just_trained(self._loop.epoch) if split == "train" else trainer.sets[split]
         with self._display.progress(f"{title}, {split}", len(windows)) as advance:
             return trainer.evaluate(windows, self._stopping(advance))
 
     def _stopping(self, advance: Advance) -> Advance:
-        """Extend a progress callback: between batches, stop if asked to.
+        """Return a progress callback that also stops the run, between batches, if asked to.
 
-        What was computed of the split, or of the activation cache, is computed again when the run is continued.
+        An interrupted evaluation or activation cache is started again when the run is continued.
         """
 
         def after_batch(done: int) -> None:

@@ -1,4 +1,4 @@
-"""What a run comes to: the row of an epoch, and the comparison with the untouched model."""
+"""The outcome of a run: the table of epochs, and the comparison with the untouched model."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ _HEADER = (
 
 @dataclass(frozen=True)
 class TransferResult:
-    """What a run leaves.
+    """The result of a run.
 
     Attributes:
         best_model: The `.pt` file of the epoch with the lowest validation loss.

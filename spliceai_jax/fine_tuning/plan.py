@@ -1,4 +1,4 @@
-"""What a run will do: every input is read and everything that can be wrong is found before anything is written."""
+"""What a run will do: all input is read, and everything that can be wrong is found, before anything is written."""
 
 import hashlib
 import importlib.util
@@ -152,14 +152,14 @@ class Plan:
 
 
 def make_plan(settings: TransferSettings, display: Display) -> Plan:
-    """Read and check everything.
+    """Read and check all input, and return the plan of the run.
 
     Arguments:
         settings: What the caller asked for.
-        display: Shows how far reading is.
+        display: Shows the progress of reading.
 
     Raises:
-        SpliceAIError: Of the kind that fits; the message names what was wrong and the way out.
+        SpliceAIError: One of its subclasses; the message says what was wrong and how to fix it.
     """
     _check_environment(settings)
     recipe = settings.effective_recipe
@@ -211,7 +211,7 @@ def _begun_with(folder: RunFolder) -> bool | None:
     """Return whether the run in the folder caches activations; None where that is not known."""
     try:
         record = read_record(folder.record)
-    except RunFolderError:  # it is set aside, with a warning, when this session is added to it
+    except RunFolderError:  # adding this session will set the record aside, with a warning
         return None
     return record.sessions[-1].activation_cache if record and record.sessions else None
 

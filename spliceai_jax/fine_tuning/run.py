@@ -35,10 +35,10 @@ def transfer(settings: TransferSettings, display: Display | None = None) -> Tran
 
     Arguments:
         settings: What to do.
-        display: Shows how it goes; None: nothing is shown.
+        display: Shows the progress; None shows nothing.
 
     Raises:
-        SpliceAIError: Of the kind that fits; the message names what was wrong and the way out.
+        SpliceAIError: One of its subclasses; the message says what was wrong and how to fix it.
         Interrupted: SIGTERM or SIGINT came; everything needed to continue with `resume=True` was saved.
     """
     cluster = Cluster(settings.coordinator, settings.num_processes, settings.process_id)
@@ -66,7 +66,7 @@ def transfer(settings: TransferSettings, display: Display | None = None) -> Tran
 
 @contextlib.contextmanager
 def _folder_taken(plan: Plan, display: Display) -> Iterator[None]:
-    """Hold the run's folder; every process must see the same one, and it must hold this run or none."""
+    """Lock the run's folder; every process must see the same one, and it must hold this run or none."""
     identity = plan.identity()
     processes.check_same(identity.to_json())
     with contextlib.ExitStack() as held:
@@ -84,7 +84,7 @@ def _folder_taken(plan: Plan, display: Display) -> Iterator[None]:
 
 
 def _restored(plan: Plan, checkpoints: Checkpoints) -> tuple[TrainState, LoopState]:
-    """Return what the latest checkpoint holds, or where there is none, the state before the first step."""
+    """Return what the latest checkpoint holds, or if there is none, the state before the first step."""
     start = initial_state(plan)
     state, loop = processes.all_or_none(lambda: checkpoints.restore(start)) or (start, LoopState())
     processes.check_same({"epoch": loop.epoch, "batch": loop.batch})
@@ -92,7 +92,7 @@ def _restored(plan: Plan, checkpoints: Checkpoints) -> tuple[TrainState, LoopSta
 
 
 def _begin_session(plan: Plan, display: Display) -> Record:
-    """Record that this process works on the run."""
+    """Add this process to the record of the run, and return the record."""
     record = add_session(plan.folder, plan.record())
     if len({session.activation_cache for session in record.sessions}) > 1:
         display.line(
@@ -109,11 +109,11 @@ def _scalars(plan: Plan) -> Scalars | None:
 
 
 def _report(plan: Plan, trainer: Trainer, stop: StopRequest, display: Display) -> None:
-    """Make the report, unless it is there. The run is whole before: what fails here is a warning."""
+    """Make the report unless it is up to date. The run is already complete, so a failure here is only a warning."""
     if not processes.leads():
         return
     engine = trainer.engine
-    if processes.several():  # the others take no part in it
+    if processes.several():  # the others take no part in the report
         engine = Engine(plan.architecture, plan.recipe, plan.settings.precision, jax.local_devices())
     again = f"the run is finished and its models whole; make the report by `spliceai-jax report {plan.folder.root}`"
     test = trainer.sets["test"]
@@ -132,7 +132,7 @@ def _report(plan: Plan, trainer: Trainer, stop: StopRequest, display: Display) -
             page = write_report(run, scoring)
     except Interrupted:
         raise
-    except Exception as error:  # a page is not worth a run's exit status
+    except Exception as error:  # a missing report must not fail a complete run
         warnings.warn(f"the report could not be made ({error}); {again}", SpliceAIWarning, stacklevel=2)
     else:
         display.line(f"report: {page}")

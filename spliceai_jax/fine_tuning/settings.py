@@ -1,4 +1,4 @@
-"""What a caller asks of `transfer`, checked when it is made."""
+"""The settings of `transfer`, checked when they are made."""
 
 import math
 import shlex
@@ -24,7 +24,7 @@ class TransferSettings:
             OpenSpliceAI's naming where it exists, else a tenth of the training file.
         output_dir: Folder that the run's own folder is made in.
         project_name: Part of that folder's name.
-        exp_num: A number that is part of that folder's name too.
+        exp_num: A number that is also part of that folder's name.
         random_seed: Seed of the shuffling and of the split.
         flanking_size: The flanking size that the weights must have; None accepts any.
         recipe: A name in `RECIPES`; the settings below override its fields where they are not None.
@@ -36,7 +36,7 @@ class TransferSettings:
         activation_cache: The most room on disk, in gigabytes (10^9 bytes), for the activation cache, which holds the
             output of the frozen part of the network for every window, so that it is computed only once; 0: compute it
             every time. None: what the run began with, else 20 on CPUs and 0 elsewhere, where reading it back has not
-            been measured to be faster than computing it.
+            been shown to be faster than computing it.
         coordinator: HOST:PORT where the processes of a run meet, on the host of process 0; None: found where JAX knows
             the cluster, which it does on TPU pods and under SLURM and Open MPI.
         num_processes: The number of processes; needs `coordinator` and `process_id`, except for 1, with which this
@@ -129,11 +129,11 @@ class TransferSettings:
             field.name: value for field in fields(Recipe) if (value := getattr(self, field.name, None)) is not None
         }
         if self.unfreeze is not None:
-            overrides.setdefault("unfreeze_all", False)  # a number of last units means that not all are wanted
+            overrides.setdefault("unfreeze_all", False)  # a given number of units overrides a recipe that trains all
         return replace(RECIPES[self.recipe], **overrides)
 
     def command(self) -> str:
-        """Return the command line that asks for the same."""
+        """Return the equivalent command line."""
         words = ["spliceai-jax", "transfer"]
         for field in fields(self):
             value, flag = getattr(self, field.name), f"--{field.name.replace('_', '-')}"

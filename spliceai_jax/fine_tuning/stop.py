@@ -43,10 +43,10 @@ class StopVote:
         self._last_save = time.monotonic()
 
     def __call__(self, may_save: bool = False) -> Decision:
-        """Vote.
+        """Vote, and return what all processes do next.
 
         Arguments:
-            may_save: Whether to ask for a checkpoint when the last one is too long ago.
+            may_save: Whether to ask for a checkpoint when the last one was too long ago.
         """
         # The processes agree on the largest number: a save is 1, and a stop 2 + the signal's number.
         if self._request.received:

@@ -69,7 +69,7 @@ class Trainer:
         return self.engine.fetch(self._state.variables)
 
     def cache_activations(self, folder: Path, after_batch: Advance) -> None:
-        """Compute the frozen part's output for all windows; from here on batches consist of it."""
+        """Compute the frozen part's output for all windows; from then on batches consist of it."""
         plan = self._plan
         for name, windows in self.sets.items():
             self.sets[name] = cache_activations(
@@ -84,7 +84,7 @@ class Trainer:
             )
 
     def steps(self, epoch: int, first_batch: int) -> Iterator[Step]:
-        """Dispatch the training steps of an epoch from a batch on, one each time an item is taken."""
+        """Yield the training steps of an epoch from a batch on; each is dispatched when it is taken."""
         plan, recipe = self._plan, self._plan.recipe
         batches = plan.batches(epoch)
         rate_of = schedule(recipe.scheduler, recipe.timing, recipe.learning_rate, recipe.epochs, len(batches))
@@ -95,11 +95,11 @@ class Trainer:
             yield Step(len(positions), rate, loss)
 
     def just_trained(self, epoch: int) -> Windows:
-        """Return at most 1000 of the windows that an epoch trains on, the first ones."""
+        """Return the first windows, at most 1000, that an epoch trains on."""
         return self.sets["train"].subset(np.concatenate(self._plan.batches(epoch))[:TRAIN_WINDOWS_EVALUATED])
 
     def evaluate(self, windows: Windows, after_batch: Advance) -> SplitRecord:
-        """Evaluate the network as it stands."""
+        """Evaluate the network with its present weights."""
         return SplitRecord(
             *evaluate_windows(self.engine, self._state.variables, windows, self._plan.batch_size, after_batch)
         )

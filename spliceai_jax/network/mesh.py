@@ -1,4 +1,4 @@
-"""Devices in a row: arrays are the same on all of them, or cut along their first axis."""
+"""A row of devices: arrays are the same on all of them, or cut along their first axis."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,7 +13,7 @@ from spliceai_jax.network.operations import compiler_options
 T = TypeVar("T")
 
 AXIS = "devices"
-"""The name of the mapped axis, to sum over."""
+"""The name of the mapped axis, for sums over the devices."""
 
 SAME, CUT = PartitionSpec(), PartitionSpec(AXIS)
 """The same on every device; cut along the first axis."""
@@ -47,14 +47,14 @@ class DeviceRow:
         gathered: bool = False,
         donate_argnums: Sequence[int] = (),
     ) -> Callable[..., T]:
-        """Compile a function of one device's share so that it runs on all devices; sums over them are its own matter.
+        """Return a function of one device's share, compiled for all devices; it must sum over them itself.
 
         Arguments:
             step: The function; it may sum over AXIS.
             inputs: SAME or CUT for each argument.
             outputs: SAME or CUT.
-            gathered: Hand the result's parts to every device.
-            donate_argnums: Arguments that are consumed.
+            gathered: Gather the result on every device.
+            donate_argnums: The numbers of the arguments that the call consumes.
         """
         # The check cannot follow a gradient through a sum over devices that we write ourselves.
         mapped = jax.shard_map(step, mesh=self._mesh, in_specs=inputs, out_specs=outputs, check_vma=False)
@@ -68,7 +68,7 @@ class DeviceRow:
         )
 
     def send(self, tree: T) -> T:
-        """Cut a batch, of which every process holds all rows, over the devices."""
+        """Distribute over the devices the rows of a batch, all of which every process holds."""
         here = [i for i, device in enumerate(self.devices) if device.process_index == jax.process_index()]
 
         def share(array: np.ndarray) -> jax.Array:

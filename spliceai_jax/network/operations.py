@@ -19,10 +19,10 @@ EPSILON = 1e-5
 SLOPE = 0.1
 
 WIDE = 41
-"""The number of taps from which a convolution is faster in the frequency domain, on a CPU: see benchmarks/README.md."""
+"""From this number of taps on a convolution is faster in the frequency domain, on a CPU: see benchmarks/README.md."""
 
 _TPU_OPTIONS = {"xla_tpu_run_space_to_batch": False, "xla_tpu_run_space_to_batch_on_new_platforms": False}
-"""With fewer than 8 windows a chip this pass of libtpu 0.0.42 ends the process (space_to_batch_converter.cc, "Check
+"""With fewer than 8 windows per chip this pass of libtpu 0.0.42 ends the process (space_to_batch_converter.cc, "Check
 failed: std::abs(halo_size - low_padding)") on the training step of 2000 and 10000 nt. It takes both options to turn it
 off."""
 
@@ -67,7 +67,7 @@ def batchnorm_leaky_relu(
         x: The activations.
         weight: BatchNorm's scale.
         bias: BatchNorm's shift.
-        multiplicity: How often each position enters the statistics, or each row's positions.
+        multiplicity: How often each position, or each position of a row, enters the statistics.
         axis_name: The mapped axis that the batch is cut along, or None.
 
     Returns:
@@ -81,7 +81,7 @@ def _forward(x, weight, bias, multiplicity, axis_name):  # type: ignore[no-untyp
     wide, times = _widen(x), multiplicity[..., None]
     # Two passes: E[x^2] - E[x]^2 loses digits where the mean is large beside the deviation.
     count = multiplicity.sum() * (x.shape[1] // multiplicity.shape[1])
-    mean = (wide * times).sum((0, 1)) / jnp.maximum(count, 1)  # a device may hold nothing but rows that fill up
+    mean = (wide * times).sum((0, 1)) / jnp.maximum(count, 1)  # a device may hold only rows that fill up the batch
     squares = (jnp.square(wide - mean) * times).sum((0, 1))
     count, mean, squares = _combined(count, mean, squares, axis_name)
     inverse = jax.lax.rsqrt(squares / count + EPSILON)
@@ -140,7 +140,7 @@ def dilated_convolution(
 
 
 def _by_frequencies(x: Array, kernel: Array, dilation: int) -> Array:
-    """Convolve by the convolution theorem: each phase of the dilation is an undilated sequence of its own."""
+    """Convolve in the frequency domain: each phase of the dilation is an undilated sequence of its own."""
     (windows, length, channels), (width, _, features) = x.shape, kernel.shape
     steps = -(-length // dilation)
     size = next_fast_len(steps + width - 1, real=True)

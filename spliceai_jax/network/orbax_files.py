@@ -7,7 +7,7 @@ import orbax.checkpoint as ocp
 
 from spliceai_jax.network.model import Variables
 
-logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax reports at length, and raises what fails as well
+logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs at length, and raises its errors anyway
 
 
 def save_variables(path: Path, variables: Variables) -> None:
@@ -17,6 +17,6 @@ def save_variables(path: Path, variables: Variables) -> None:
 
 
 def load_variables(path: Path) -> Variables:
-    """Read a checkpoint directory; orbax raises what it finds wrong."""
+    """Return the variables in a checkpoint directory; the errors are those that orbax raises."""
     with ocp.StandardCheckpointer() as checkpointer:
         return checkpointer.restore(path.absolute())

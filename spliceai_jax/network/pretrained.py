@@ -37,7 +37,7 @@ class Pretrained:
 
     @classmethod
     def from_pt(cls, path: str | Path, flanking_size: int | None = None) -> "Pretrained":
-        """Load a `.pt` file of OpenSpliceAI or of `to_pt`.
+        """Load a `.pt` file written by OpenSpliceAI or by `to_pt`.
 
         Arguments:
             path: The file.
@@ -63,7 +63,7 @@ class Pretrained:
 
     @classmethod
     def from_orbax(cls, path: str | Path) -> "Pretrained":
-        """Load a checkpoint directory of `to_orbax`.
+        """Load a checkpoint directory written by `to_orbax`.
 
         Raises:
             WeightsError: The directory is not such a checkpoint.
@@ -97,8 +97,8 @@ class Pretrained:
             i + flanking_size / 2.
 
         Raises:
-            ValueError: The strings differ in length, the array is not two-dimensional or holds other codes, or there
-                is nothing but context.
+            ValueError: The strings differ in length, the array is not two-dimensional or holds other codes, or the
+                sequences are no longer than the context.
         """
         codes = encode(bases) if not isinstance(bases, np.ndarray) else bases
         if codes.ndim != 2 or codes.dtype.kind not in "iu":

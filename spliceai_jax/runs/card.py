@@ -61,15 +61,15 @@ class ModelCard(Session):
 
     Attributes:
         sha256: SHA-256 of the model's `.pt` file.
-        flanking_size: The network's.
+        flanking_size: The network's flanking size.
         epoch: The epoch that it is the result of, counted from 0.
         parent: The weights that the run started from.
         datasets: The three data sets.
         recipe: The recipe, with the caller's overrides.
-        random_seed: The run's.
+        random_seed: The run's random seed.
         precision: The type that convolutions compute in.
         before: The untouched model's metrics on "validation" and "test".
-        after: This model's.
+        after: This model's metrics on the same splits.
     """
 
     sha256: str
@@ -129,18 +129,18 @@ def render_card(content: bytes, identity: RunIdentity, record: Record, history: 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What can be said of a `.pt` file.
+    """Facts about a `.pt` file.
 
     Attributes:
         file: Its path.
         sha256: SHA-256 of the file.
         weights_sha256: SHA-256 of the bytes that `Pretrained.to_pt` gives these weights.
         flanking_size: 80, 400, 2000 or 10000.
-        parameters: The number of trainable numbers.
+        parameters: The number of trainable values.
         not_finite: The tensors that hold an infinite value or one that is not a number.
         released_as: The names of OpenSpliceAI's released models that this file is.
         card: The card beside it, if it is this file's.
-        card_problem: Why there is a card beside it but not in `card`.
+        card_problem: Why a card beside it is not in `card`; None if there is no such card.
     """
 
     file: str
@@ -168,7 +168,7 @@ class Inspection:
 
 
 def inspect_pt(path: str | Path) -> Inspection:
-    """Look at a `.pt` file and the card beside it.
+    """Return facts about a `.pt` file and the card beside it.
 
     Raises:
         WeightsError: The file is missing or damaged, carries code, or its tensors are not those of the network.

@@ -13,7 +13,7 @@ from spliceai_jax.runs import stored
 from spliceai_jax.runs.history import LoopState
 from spliceai_jax.training.step import TrainState
 
-logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax reports at length, and raises what fails as well
+logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs at length, and raises its errors anyway
 
 _STATE, _LOOP = "state", "progress"
 """The names of the two items of a checkpoint."""
@@ -75,7 +75,7 @@ def read_loop_state(folder: Path) -> LoopState | None:
         try:
             restored = manager.restore(serial, args=ocp.args.Composite(**{_LOOP: ocp.args.JsonRestore()}))
             return stored.convert(restored[_LOOP], LoopState)
-        except Exception as error:  # as above
+        except Exception as error:  # orbax raises whatever its storage layers do
             raise RunFolderError(f"{folder / str(serial)}: this checkpoint cannot be read ({error!s:.200})") from error
 
 

@@ -1,4 +1,4 @@
-"""A run's folder on disk: OpenSpliceAI's layout, held by one process at a time, every file written whole."""
+"""A run's folder on disk: OpenSpliceAI's layout, locked by one process at a time, every file written whole."""
 
 import contextlib
 import shutil
@@ -29,7 +29,7 @@ class RunFolder:
 
     @property
     def identity_file(self) -> Path:
-        """What decides the run's result."""
+        """The file of what decides the run's result."""
         return self.root / "run.json"
 
     @property
@@ -39,12 +39,12 @@ class RunFolder:
 
     @property
     def history(self) -> Path:
-        """What was measured so far."""
+        """The file of what was measured so far."""
         return self.root / "history.json"
 
     @property
     def error_log(self) -> Path:
-        """The traceback of an unexpected error."""
+        """The file of an unexpected error's traceback."""
         return self.root / "error.log"
 
     @property
@@ -59,7 +59,7 @@ class RunFolder:
 
     @property
     def record(self) -> Path:
-        """Facts about the run that do not decide its result."""
+        """The file of facts about the run that do not decide its result."""
         return self.root / "record.json"
 
     @property
@@ -69,12 +69,12 @@ class RunFolder:
 
     @property
     def figures(self) -> Path:
-        """The page's figures as files."""
+        """The folder of the page's figures."""
         return self.root / "report"
 
     @property
     def tensorboard(self) -> Path:
-        """The folder of TensorBoard's events."""
+        """The folder of TensorBoard events."""
         return self.root / "tensorboard"
 
     def epoch_model(self, epoch: int) -> Path:
@@ -86,7 +86,7 @@ class RunFolder:
         return self.root / "LOG" / name
 
     def check(self, resume: bool) -> None:
-        """Refuse early what would fail later; nothing that stays is written.
+        """Refuse early a folder that would fail later; nothing is left behind.
 
         Raises:
             RunFolderError: The folder holds a run and `resume` is not set, or it holds something else, or it cannot
@@ -109,7 +109,7 @@ class RunFolder:
 
     @property
     def bytes_free(self) -> int:
-        """The free room on the disk that the folder is, or would be, on."""
+        """The bytes free on the disk that the folder is, or will be, on."""
         return shutil.disk_usage(files.nearest_existing(self.root)).free
 
     def _check_contents(self, resume: bool) -> None:
@@ -127,7 +127,7 @@ class RunFolder:
 
     @contextlib.contextmanager
     def held(self, resume: bool) -> Iterator[None]:
-        """Make the folder and hold it against other processes.
+        """Make the folder and lock it against other processes.
 
         Raises:
             RunFolderError: Another process holds it, or has made a run in it meanwhile.
@@ -185,26 +185,26 @@ class RunFolder:
 
 
 class FollowedFolder(RunFolder):
-    """The folder as a process sees it that does not lead: it reads checkpoints there, and the leader does the rest."""
+    """The folder for processes other than the leader: they read checkpoints there, and the leader does the rest."""
 
     def check(self, resume: bool) -> None:
-        """Left to the leader."""
+        """Do nothing: the leader does it."""
 
     def check_room(self, bytes_needed: int) -> None:
-        """Left to the leader."""
+        """Do nothing: the leader does it."""
 
     @contextlib.contextmanager
     def held(self, resume: bool) -> Iterator[None]:
-        """Left to the leader."""
+        """Do nothing: the leader does it."""
         yield
 
     def claim(self, wanted: RunIdentity) -> bool:
-        """Left to the leader."""
+        """Do nothing: the leader does it."""
         return True
 
     def write(self, path: Path, content: bytes | str) -> None:
-        """Left to the leader."""
+        """Do nothing: the leader does it."""
 
     def set_aside(self, path: Path) -> Path:
-        """Left to the leader."""
+        """Do nothing: the leader does it."""
         return path

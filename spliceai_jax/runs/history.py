@@ -14,7 +14,7 @@ class SplitRecord:
     """One evaluation of a split.
 
     Attributes:
-        metrics: Those of the whole split.
+        metrics: The metrics over all batches.
         batch_losses: The mean loss of each batch.
     """
 
@@ -85,7 +85,7 @@ class LoopState:
 
     Attributes:
         epoch: The epoch under way, counted from 0.
-        batch: Its next batch, counted from 0; after its last batch, when only the evaluation is left, their number.
+        batch: Its next batch, counted from 0; the number of batches when only the evaluation is left.
         history: What was measured so far.
     """
 

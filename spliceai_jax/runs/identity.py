@@ -8,18 +8,18 @@ from spliceai_jax.training.recipes import Precision, Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class RunIdentity:
-    """What decides the result of a run, as it lies in the run's `run.json`.
+    """What decides the result of a run, as written to the run's `run.json`.
 
     Attributes:
         recipe: The recipe's name.
-        choices: What the recipe came to, with the caller's overrides and with the batch size in windows.
-        flanking_size: The network's.
-        random_seed: Of the shuffling and of the split.
+        choices: The recipe with the caller's overrides and the batch size used, never None.
+        flanking_size: The network's flanking size.
+        random_seed: The seed of the shuffling and of the split.
         precision: The type that convolutions compute in.
         pretrained_model: The fingerprint of the weights that the run starts from: see `Pretrained.fingerprint`.
         train_dataset: The fingerprint of the training windows: see `Windows.fingerprint`.
-        validation_dataset: That of the validation windows.
-        test_dataset: That of the test windows.
+        validation_dataset: The fingerprint of the validation windows.
+        test_dataset: The fingerprint of the test windows.
     """
 
     recipe: str
@@ -45,11 +45,11 @@ class RunIdentity:
         return {"recipe": content.pop("recipe"), **choices, **content}
 
     def differences(self, recorded: "RunIdentity") -> list[str]:
-        """Say in words what differs from the identity that was recorded; the recipe's name comes first."""
+        """Return in words what differs from the identity that was recorded; the recipe's name comes first."""
         before, now = recorded.to_json(), self.to_json()
         return [f"{name} was {before[name]!r} and is now {now[name]!r}" for name in now if before[name] != now[name]]
 
 
 def from_json(content: Json) -> Json:
-    """Arrange the content of `run.json` as the fields of `RunIdentity`."""
+    """Return the content of `run.json` arranged as the fields of `RunIdentity`."""
     return {**content, "choices": content}

@@ -10,7 +10,7 @@ _FOLDERS: dict[str, Split] = {"TRAIN": "train", "VAL": "validation", "TEST": "te
 
 
 def render_logs(history: History) -> dict[str, str]:
-    """Return every log file, `TRAIN/loss_batch.txt` and so on, with its whole content: one number a line."""
+    """Return every log file, `TRAIN/loss_batch.txt` and so on, with its whole content: one number per line."""
     files = {}
     for folder, split in _FOLDERS.items():
         records = [epoch.split(split) for epoch in history.epochs]

@@ -17,7 +17,7 @@ class Run:
     """A run as its folder shows it.
 
     Attributes:
-        folder: Where it lies.
+        folder: The run's folder.
         identity: What decides its result.
         record: Facts about it; None where there are none, or where they cannot be read.
         history: What was measured, as of the latest checkpoint; empty before the first.
@@ -30,7 +30,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether all epochs are done."""
+        """Whether all epochs are done, or the run stopped early."""
         return self.history.finished(self.identity.choices)
 
     @property
@@ -44,7 +44,7 @@ class Run:
 
 
 def read_run(root: str | Path) -> Run:
-    """Read a run's folder.
+    """Read a run from its folder.
 
     Raises:
         RunFolderError: It holds no run, or one of its files is damaged.
@@ -64,7 +64,7 @@ def _read_history(folder: RunFolder) -> History:
         return stored.read(folder.history, LoopState).history
     except FileNotFoundError:
         pass
-    # A run of spliceai-jax 0.1.0 has its history in its checkpoints alone.
+    # A run of spliceai-jax 0.1.0 has its history in its checkpoints only.
     from spliceai_jax.runs.checkpoints import read_loop_state  # orbax takes a second to import
 
     loop = read_loop_state(folder.checkpoints)

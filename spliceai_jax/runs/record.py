@@ -1,6 +1,6 @@
 """Facts about a run that do not decide its result: files, devices, versions, the command.
 
-They lie in the run's folder as `record.json`. `--resume` compares none of them.
+They are in `record.json` in the run's folder. `resume` does not compare them.
 """
 
 import platform
@@ -80,8 +80,8 @@ class Session:
     """A process that worked on a run: the one that began it, or one that continued it.
 
     Attributes:
-        started: When, in ISO 8601 with the offset from UTC.
-        command: The command line that asks for what was asked.
+        started: The time it began, in ISO 8601 with the offset from UTC.
+        command: The command line equivalent to its settings.
         directory: The working directory, which relative paths in the command start from.
         devices: What it computed on, in words.
         versions: Package -> version.
@@ -125,12 +125,12 @@ def versions() -> dict[str, str]:
 
 
 def now() -> str:
-    """Return the time, as sessions record it."""
+    """Return the present time in the form that sessions record."""
     return datetime.now(UTC).astimezone().isoformat(timespec="seconds")
 
 
 def rename_of_0_1(data: Json) -> Json:
-    """Give a session's fields of spliceai-jax 0.1.0 their present names."""
+    """Return a session's fields, with those of spliceai-jax 0.1.0 under their present names."""
     if "trunk_kept" in data:
         data = {**data, "activation_cache": data["trunk_kept"]}
     return data

@@ -13,7 +13,7 @@ class Scalars:
     """TensorBoard events that follow from the history.
 
     A run that is continued begins a new file with all points so far, and the earlier files are deleted. So no point is
-    there twice, wherever the process that wrote them was killed.
+    there twice, whenever the process that wrote them was killed.
     """
 
     def __init__(self, folder: Path, batches_per_epoch: int) -> None:

@@ -62,6 +62,6 @@ class RunWriter:
         self._folder.write(self._folder.epoch_model(loop.epoch), content)
         if loop.history.best_epoch == loop.epoch:
             self._folder.write(self._folder.best_model, content)
-            # The card names the file it describes: between the two writes it can be seen not to be the new one's.
+            # The card holds its model's SHA-256: between the two writes the old card does not pass for the new one's.
             card = render_card(content, self._identity, self._record, loop.history)
             self._folder.write(self._folder.best_card, card)

@@ -1,7 +1,7 @@
 """The activation cache: the output of the frozen part of the network for every window, computed once and kept on disk.
 
-Where frozen BatchNorm uses its running statistics, what the frozen units hand to the first one that trains is a fixed
-function of a window. Training and evaluation then start from there, and end where they would have, to float rounding.
+Where frozen BatchNorm uses its running statistics, the output of the frozen units is a fixed function of a window.
+Training and evaluation then start from it, and their results are the same to float rounding.
 """
 
 import os
@@ -27,9 +27,9 @@ _BYTES_A_POSITION = 4 * CHANNELS
 
 
 def bytes_needed(sets: Sequence[Windows], architecture: Architecture, first_entry: int) -> int:
-    """Compute the room on disk for the activations that are the input of the entries from `first_entry` on.
+    """Return the bytes on disk that the input of the network from `first_entry` on takes.
 
-    That is float32 in 32 channels, for each window the input of the next unit and the skip sum. Activations that are
+    For each window that is the next unit's input and the skip sum, float32 in 32 channels. Positions that are like
     those of an empty window, and sums that no label needs, are left out.
     """
     return sum(
@@ -47,13 +47,13 @@ class CachedWindows(Windows):
     """Windows whose batches consist of activations from the cache.
 
     Attributes:
-        file: The cache, a file without a name that vanishes with the process. Where memory allows the system keeps it
-            there.
+        file: The cache, an unnamed file that is gone when the process ends. The system keeps it in memory if there is
+            room.
         offsets: Where in the file the activations of each row of `bases` begin: the next unit's input, then the skip
             sum.
-        sizes: Of each row of `bases`, the number of positions whose input is in the file; the skip sum is there for
+        sizes: For each row of `bases`, the number of positions whose input is in the file; the skip sum is there for
             all positions up to the last labelled one.
-        empty: That input for an empty window; positions beyond `sizes` have the same.
+        empty: The next unit's input for an empty window, which positions beyond `sizes` share.
         next_entry: The entry of the network to continue with.
     """
 
@@ -65,7 +65,7 @@ class CachedWindows(Windows):
 
     @property
     def first_entry(self) -> int:
-        """The entry of the network that the batches are the input of."""
+        """The entry of the network that takes the batches as its input."""
         return self.next_entry
 
     def _inputs(self, layout: Layout) -> Activations:
@@ -136,11 +136,11 @@ def cache_activations(
 
 
 def _write(file: IO[bytes], part: Float32[np.ndarray, "positions 32"], folder: Path) -> None:
-    if not part.size:  # a window without a label has no skip sum, and memoryview cannot cast what is empty
+    if not part.size:  # a window without a label has no skip sum, and memoryview cannot cast an empty array
         return
     rest = np.ascontiguousarray(part).data.cast("B")
     try:
-        while rest:  # a full disk takes a part first, then says why it takes no more
+        while rest:  # a full disk first writes a part, and fails at the next call
             rest = rest[file.write(rest) :]
     except OSError as error:
         raise RunFolderError(

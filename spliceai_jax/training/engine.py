@@ -1,7 +1,7 @@
-"""The pure steps on every device, by `jit` over a row of devices or by `pmap`.
+"""The pure steps run on all devices, by `jit` over a row of devices or by `pmap`.
 
-Either way a step's code is that of one device, with its sums over the devices written out (`axis_name`): the devices
-exchange what the model asks for, and nothing that a compiler infers. The result is that of a single device.
+Either way a step is written for one device, with its sums over the devices explicit (`axis_name`): the devices exchange
+what the model asks for, and nothing that a compiler infers. The result is the same as on a single device.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,7 +38,7 @@ BatchStep = Callable[[Variables, Batch], T]
 class Engine:
     """One program over all devices: the state is on each of them, batches are cut along their rows.
 
-    Every process hands over all rows of a batch.
+    Every process passes all rows of a batch.
     """
 
     def __init__(
@@ -54,15 +54,15 @@ class Engine:
             architecture: The network's size.
             recipe: What trains and how.
             precision: The type that convolutions compute in.
-            devices: The devices to run on, those of a process side by side; None: all.
+            devices: The devices to run on, grouped by process; None: all.
         """
         self._row = DeviceRow(processes.devices() if devices is None else devices)
-        # XLA does not drop a sum over a single device.
+        # XLA would not drop a sum over a single device.
         axis_name = AXIS if len(self._row) > 1 else None
         model = SpliceAI(architecture, jnp.bfloat16 if precision == "bfloat16" else None, axis_name)
         self._train = self._compiled_train(make_train_step(model, recipe))
         evaluate = make_eval_step(model, named_loss(recipe.loss, recipe.focal_alpha))
-        # Every process computes the metrics of the whole batch, so what comes out is gathered on all devices.
+        # Every process computes the metrics of the whole batch, so the output is gathered on all devices.
         self._evaluate = self._compiled(evaluate, gathered=True)
         self._activations = cache(lambda end: self._compiled(make_activations_step(model, end)))
 
@@ -71,24 +71,24 @@ class Engine:
         return jax.device_put(tree, self._row.same)
 
     def fetch(self, tree: T) -> T:
-        """Copy placed arrays back, as numpy."""
+        """Return placed arrays as numpy arrays."""
         return jax.device_get(tree)
 
     def train(self, state: TrainState, batch: Batch, learning_rate: Rate) -> tuple[TrainState, Float[Array, ""]]:
-        """Dispatch a training step: the new state (the old one is consumed) and the loss."""
+        """Dispatch a training step and return the new state and the loss; the old state is consumed."""
         return self._train(state, self._send(batch), learning_rate)
 
     def evaluate(
         self, variables: Variables, batch: Batch
     ) -> tuple[Float[Array, "rows positions 3"], Float[Array, "rows positions"]]:
-        """Dispatch an evaluation step: probabilities and each position's loss, for every process.
+        """Dispatch an evaluation step and return the probabilities and each position's loss, on every process.
 
-        After the batch's rows there may be more, which filled it up.
+        Rows that fill up the batch may follow its own.
         """
         return self._evaluate(variables, self._send(batch))
 
     def activations(self, variables: Variables, batch: Batch, end: int) -> Activations:
-        """Compute what the network's entries before `end` make of a batch of bases, as numpy arrays."""
+        """Return the output of the network's entries before `end` for a batch of bases, as numpy arrays."""
         return jax.device_get(self._activations(end)(variables, self._send(batch)))
 
     def lower_train(self, state: TrainState, batch: Batch) -> Lowered:
@@ -96,7 +96,7 @@ class Engine:
         return cast(Wrapped, self._train).lower(state, batch, jax.ShapeDtypeStruct((), jnp.float32))
 
     def lower_evaluate(self, variables: Variables, batch: Batch) -> Lowered:
-        """Lower the evaluation step likewise."""
+        """Lower the evaluation step for arguments of these shapes; nothing is run."""
         return cast(Wrapped, self._evaluate).lower(variables, batch)
 
     def _compiled_train(self, step: TrainStep) -> TrainStep:
@@ -135,4 +135,4 @@ class PmapEngine(Engine):
 
 
 ENGINES: dict[Parallel, type[Engine]] = {"jit": Engine, "pmap": PmapEngine}
-"""How several devices are used -> the class that does it."""
+"""The setting `parallel` -> the engine that it selects."""

@@ -26,14 +26,15 @@ def _log_likelihood(
 def cross_entropy_loss(
     probabilities: Float[Array, "*shape 3"], labels: UInt8[Array, "*shape"]
 ) -> Float[Array, "*shape"]:
-    """-log(p + 1e-10) of the true class; 0 at padding."""
+    """Return -log(p + 1e-10) of the true class; 0 at padding."""
     return -_log_likelihood(probabilities, labels).sum(-1)
 
 
 def focal_loss(alpha: float) -> Loss:
-    """Focal loss (Lin et al. 2017) with gamma 2: -alpha (1 - p)^2 log(p + 1e-10) of the true class; 0 at padding.
+    """Return the focal loss (Lin et al. 2017) with gamma 2.
 
-    alpha is a factor common to all classes. OpenSpliceAI 0.0.7 ignores it, which is alpha = 1; ours is 0.25.
+    It is -alpha (1 - p)^2 log(p + 1e-10) of the true class; 0 at padding. alpha is a factor common to all classes.
+    OpenSpliceAI 0.0.7 ignores it, as if it were 1; ours is 0.25.
     """
 
     def loss(probabilities: Float[Array, "*shape 3"], labels: UInt8[Array, "*shape"]) -> Float[Array, "*shape"]:

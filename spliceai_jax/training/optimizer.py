@@ -6,7 +6,7 @@ from spliceai_jax.training.trainable import FROZEN, TRAINABLE, Trainable
 
 
 def make_optimizer(trainable: Trainable, weight_decay: float) -> optax.GradientTransformation:
-    """AdamW with PyTorch's constants; frozen parameters get updates of zero and take up no memory for moments.
+    """Return AdamW with PyTorch's constants; frozen parameters get zero updates and take up no memory for moments.
 
     The learning rate is a value in the state: set it before each step with `optax.tree.set(state, learning_rate=...)`.
     """

@@ -14,14 +14,14 @@ Parallel = Literal["jit", "pmap"]
 class Recipe:
     """Every choice of a training run that is not a file name.
 
-    Runs of earlier versions are read with the defaults of the fields that they lack: the default of a new field is what
-    earlier versions did.
+    Runs of earlier versions are read with the defaults of the fields that they lack: the default of a new field must be
+    what earlier versions did.
 
     Attributes:
         unfreeze: The number of residual units, counted from the last, that train.
         unfreeze_all: All parameters train.
         head_trains: `final_conv` trains along with the last units.
-        frozen_batchnorm: BatchNorm of frozen units uses its running statistics, or the batch's (and tracks them).
+        frozen_batchnorm: Whether frozen units' BatchNorm uses its running statistics or the batch's (and tracks them).
         loss: The loss of training and evaluation.
         focal_alpha: The factor of the focal loss.
         padding_counts: Positions beyond the end of a gene count in the mean of the training loss.
@@ -60,7 +60,7 @@ class Recipe:
 
 
 RECIPES = {
-    # OpenSpliceAI's documented behaviour, with the faults of its release mended.
+    # OpenSpliceAI's documented behaviour, with the faults of its release fixed.
     "openspliceai": Recipe(),
     # The training arithmetic of the release, to understand published runs.
     "openspliceai-0.0.7": Recipe(

@@ -29,7 +29,7 @@ def _one_cycle(rate: float, steps: int, batch: int) -> float:
     first = rate * WARM_UP_FROM
     if batch <= peak:
         return _cosine(first, rate, batch / peak if peak > 0 else 1.0)
-    # Where the run is so short that the peak falls on or before batch 0 PyTorch divides by zero or less.
+    # In a run so short that the peak falls on or before batch 0, PyTorch divides by zero or a negative number.
     peak = max(peak, 0.0)
     return _cosine(rate, first * ANNEAL_TO, (batch - peak) / max(steps - 1 - peak, 1))
 
@@ -37,17 +37,17 @@ def _one_cycle(rate: float, steps: int, batch: int) -> float:
 def schedule(
     scheduler: Scheduler, timing: Timing, rate: float, epochs: int, batches_per_epoch: int
 ) -> Callable[[int], float]:
-    """The learning rate of every batch of a run.
+    """Return the learning rate of every batch of a run, as a function.
 
     Arguments:
         scheduler: MultiStepLR halves at the starts of the last four epochs. CosineAnnealingWarmRestarts falls to a
-            tenth over five epochs and starts again. OneCycleLR rises for 30 % of the run and falls to nothing.
+            tenth over five epochs and starts again. OneCycleLR rises for 30 % of the run and falls to almost zero.
         timing: "exact": MultiStepLR steps at epoch ends, the cosine follows the true progress. "batch_late":
             OpenSpliceAI 0.0.7, which steps both after batch k with k / batches_per_epoch, so that batch k runs at
             the rate of batch k - 1; MultiStepLR then counts negative milestones too, but not at batch 0.
         rate: The rate that the schedule starts from (OneCycleLR: its peak).
         epochs: Epochs planned.
-        batches_per_epoch: Batches an epoch.
+        batches_per_epoch: The number of batches in an epoch.
 
     Returns:
         A function from the batch's number, counted from 0 over the whole run, to its rate. Formulas: PyTorch's

@@ -33,7 +33,7 @@ class TrainState:
 
     @property
     def variables(self) -> Variables:
-        """What the network is evaluated with."""
+        """The variables to evaluate the network with."""
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 

@@ -1,4 +1,4 @@
-"""What trains is data: a table of patterns says of every parameter whether it trains, and all else follows from it."""
+"""What trains, as data: a table of patterns decides which parameters train, and everything else follows from it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from spliceai_jax.training.recipes import Recipe
 TRAINABLE, FROZEN = "trainable", "frozen"
 
 Rules = tuple[tuple[str, bool], ...]
-"""(pattern, trains), as in the shell. The first pattern that matches a parameter's name decides whether it trains.
+"""(pattern, trains), with shell patterns. The first one that matches a parameter's name decides whether it trains.
 
 A name is the parameter's place in the variables: `residual_units_7/conv1/kernel`, `residual_units_7/batchnorm1/weight`,
 `residual_units_4/conv/bias` (a skip), `initial_conv/kernel`, `initial_skip/conv/bias`, `final_conv/kernel`.
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 def recipe_rules(architecture: Architecture, recipe: Recipe) -> Rules:
-    """Write a recipe's choice of what trains as rules."""
+    """Return a recipe's choice of what trains, as rules."""
     if recipe.unfreeze_all:
         return (("*", True),)
     units = sorted(architecture.units)
@@ -56,12 +56,12 @@ class Trainable:
 
     @classmethod
     def of(cls, architecture: Architecture, recipe: Recipe) -> "Trainable":
-        """Return what trains by a recipe."""
+        """Return what a recipe trains."""
         return cls.by_rules(architecture, recipe_rules(architecture, recipe), recipe.frozen_batchnorm == "batch")
 
     @classmethod
     def by_rules(cls, architecture: Architecture, rules: Rules, all_on_batch_statistics: bool = False) -> "Trainable":
-        """Apply rules to every parameter of a network.
+        """Return which parameters of a network rules train.
 
         Raises:
             ValueError: A parameter matches no pattern, or a pattern matches no parameter.
@@ -105,7 +105,7 @@ class Trainable:
 
     @cached_property
     def training_units(self) -> frozenset[int]:
-        """The residual units whose BatchNorm is in training mode, since it trains, as entry numbers."""
+        """The residual units whose BatchNorm is in training mode, as entry numbers."""
         units = self.architecture.units
         if self.all_on_batch_statistics:
             return frozenset(units)
@@ -128,7 +128,7 @@ class Trainable:
 
     @property
     def words(self) -> str:
-        """What trains, for the user."""
+        """What trains, in words."""
         if all(self.trains.values()):
             return "everything"
         whole = [number for number in self.architecture.units if all(self._within(f"{entry_name(number)}/"))]
