@@ -48,7 +48,7 @@ def tensor_table(architecture: Architecture) -> list[Tensor]:
     """Return every tensor of an architecture's `.pt` file, in the file's order."""
     tensors = _convolution("initial_conv", ("initial_conv",), 1, len(BASES) - 1, CHANNELS)
     tensors += _convolution("initial_skip.conv", ("initial_skip", "conv"), 1, CHANNELS, CHANNELS)
-    for number in range(max(architecture.skips) + 1):
+    for number in range(architecture.entries):
         key, name = f"residual_units.{number}", entry_name(number)
         if number in architecture.units:
             width = architecture.units[number][0]

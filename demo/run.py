@@ -1,10 +1,13 @@
 """The demo: fine-tune a model of the worm on 47 genes of the fly, and compare the two models."""
 
 import shutil
+import sys
 from pathlib import Path
 
 from spliceai_jax import TransferSettings, transfer
+from spliceai_jax.architecture import SITE_KINDS
 from spliceai_jax.display import ConsoleDisplay
+from spliceai_jax.errors import Interrupted
 
 HERE = Path(__file__).parent
 
@@ -21,12 +24,18 @@ def main() -> None:
         project_name="fly",
         recipe="best",
     )
-    history = transfer(settings, ConsoleDisplay()).history
+    try:
+        history = transfer(settings, ConsoleDisplay()).history
+    except Interrupted:
+        sys.exit("The demo was stopped; it begins anew when it is started again.")
     before, after = history.untouched["test"].metrics, history.epochs[history.best_epoch].test.metrics
     print("\nOn 29 genes of another chromosome arm, AUPRC (top-k accuracy):")
-    for kind in ("donor", "acceptor"):
-        was, now = getattr(before, kind), getattr(after, kind)
-        print(f"{kind:>9}  {was.auprc:.3f} ({was.top_k[1]:.3f}) before, {now.auprc:.3f} ({now.top_k[1]:.3f}) after")
+    for kind in SITE_KINDS:
+        was, now = before.site(kind), after.site(kind)
+        print(
+            f"{kind:>9}  {was.auprc:.3f} ({was.top_k_accuracy:.3f}) before, "
+            f"{now.auprc:.3f} ({now.top_k_accuracy:.3f}) after"
+        )
 
 
 if __name__ == "__main__":

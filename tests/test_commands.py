@@ -62,6 +62,13 @@ def test_an_unexpected_error_leaves_its_traceback(small_data, small_model, tmp_p
     assert "in broken" in log.read_text()
 
 
+def test_an_unknown_flag_points_to_the_commands_help(capsys) -> None:
+    with pytest.raises(SystemExit):
+        main(["report", "folder", "--nonesuch"])
+    line = "spliceai-jax: unrecognized arguments: --nonesuch; see spliceai-jax report --help\n"
+    assert capsys.readouterr().err == line
+
+
 def test_help_does_not_wait_for_jax() -> None:
     code = (
         "import sys; from spliceai_jax.commands.main import make_parser; make_parser().format_help(); "

@@ -59,7 +59,10 @@ def make_parser() -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status: 0, 2 for an error, 128 + n when stopped by signal n."""
-    arguments = vars(make_parser().parse_args(argv))
+    parsed, unknown = make_parser().parse_known_args(argv)
+    if unknown:  # reported by the command's own parser, which names its --help
+        parsed.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    arguments = vars(parsed)
     arguments.pop("command")
     run, parser, debug = arguments.pop("run"), arguments.pop("parser"), arguments.pop("debug", False)
     if arguments.pop("compilation_cache", False):

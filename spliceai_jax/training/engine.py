@@ -96,7 +96,7 @@ class Engine:
         return cast(Wrapped, self._train).lower(state, batch, jax.ShapeDtypeStruct((), jnp.float32))
 
     def lower_evaluate(self, variables: Variables, batch: Batch) -> Lowered:
-        """Lower the evaluation step for arguments of these shapes; nothing is run."""
+        """Lower the evaluation step for arguments of these shapes; nothing is run. (By `jit` only.)"""
         return cast(Wrapped, self._evaluate).lower(variables, batch)
 
     def _compiled_train(self, step: TrainStep) -> TrainStep:
