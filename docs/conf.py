@@ -18,7 +18,7 @@ napoleon_use_rtype = False
 
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!spliceai_jax\.).*"),  # types of other packages have no page here
-    (r"py:class", r"spliceai_jax\..*\.(Inputs|Tree)"),  # variables of types have none either
+    (r"py:class", r"spliceai_jax\..*\.T"),  # variables of types have none either
 ]
 
 # The public names are imported when they are first used. Here all of them are imported, under their public names.
