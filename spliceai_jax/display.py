@@ -51,10 +51,7 @@ class ConsoleDisplay(Display):
 
     def facts(self, facts: dict[str, str]) -> None:
         """Print one fact per line."""
-        width = max(map(len, facts))
-        for name, fact in facts.items():
-            print(f"{name:>{width}}  {self._wording(fact)}")
-        print(flush=True)
+        print(f"{aligned({name: self._wording(fact) for name, fact in facts.items()})}\n", flush=True)
 
     @contextlib.contextmanager
     def progress(self, title: str, total: int, unit: str = "windows") -> Iterator[Advance]:
@@ -97,6 +94,12 @@ class ConsoleDisplay(Display):
                 )
 
         return advance
+
+
+def aligned(facts: dict[str, str]) -> str:
+    """Return names and values as text, one fact per line."""
+    width = max(map(len, facts))
+    return "\n".join(f"{name:>{width}}  {fact}" for name, fact in facts.items())
 
 
 def _rate(done: int, start: float, unit: str) -> str:

@@ -62,6 +62,11 @@ def test_an_unexpected_error_leaves_its_traceback(small_data, small_model, tmp_p
     assert "in broken" in log.read_text()
 
 
+def test_a_file_in_place_of_a_runs_folder(small_model, capsys) -> None:
+    assert main(["report", str(small_model)]) == 2
+    assert "give the folder that a run of `spliceai-jax transfer` made" in capsys.readouterr().err
+
+
 def test_an_unknown_flag_points_to_the_commands_help(capsys) -> None:
     with pytest.raises(SystemExit):
         main(["report", "folder", "--nonesuch"])
@@ -69,19 +74,15 @@ def test_an_unknown_flag_points_to_the_commands_help(capsys) -> None:
     assert capsys.readouterr().err == line
 
 
-def test_help_does_not_wait_for_jax() -> None:
-    code = (
-        "import sys; from spliceai_jax.commands.main import make_parser; make_parser().format_help(); "
-        "print(sorted({'jax', 'torch', 'numpy', 'flax'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
-
-
-def test_reading_data_needs_neither_torch_nor_the_training_libraries() -> None:
-    code = (
-        "import sys, spliceai_jax.data.hdf5, spliceai_jax.data.fasta; "
-        "print(sorted({'torch', 'flax', 'optax', 'orbax', 'sklearn'} & set(sys.modules)))"
-    )
+@pytest.mark.parametrize(
+    ("code", "heavy"),
+    [
+        ("from spliceai_jax.commands.main import make_parser; make_parser().format_help()", "jax torch numpy flax"),
+        ("import spliceai_jax.data.hdf5, spliceai_jax.data.fasta", "torch flax optax orbax sklearn"),
+    ],
+    ids=["--help", "reading data"],
+)
+def test_what_does_not_wait_for_heavy_libraries(code, heavy) -> None:
+    code = f"import sys; {code}; print(sorted(set({heavy!r}.split()) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

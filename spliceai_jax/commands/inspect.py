@@ -22,14 +22,9 @@ def add(commands: Commands) -> None:
 
 def run(arguments: Arguments, wording: Callable[[str], str]) -> None:
     """Run the command."""
+    from spliceai_jax.display import aligned
     from spliceai_jax.runs.card import inspect_pt
 
     as_json = arguments.pop("json")
     found = inspect_pt(**arguments)
-    if as_json:
-        print(json.dumps(asdict(found), indent=2))
-        return
-    facts = found.facts()
-    width = max(map(len, facts))
-    for name, fact in facts.items():
-        print(f"{name:>{width}}  {fact}")
+    print(json.dumps(asdict(found), indent=2) if as_json else aligned(found.facts()))

@@ -223,7 +223,7 @@ def _read_datasets(
     sibling = train_path.with_name(train_path.name.replace("train", "validation"))
     validation_path: Path | None
     if settings.validation_dataset is not None:
-        validation_path, origin = Path(settings.validation_dataset), "`validation_dataset`"
+        validation_path, origin = Path(settings.validation_dataset), "--validation-dataset"
     elif sibling != train_path and os.path.exists(sibling):
         validation_path, origin = sibling, "found beside the training file, by its name"
     else:

@@ -54,12 +54,12 @@ def read(path: Path, kind: type[T], upgrade: Upgrade = lambda data: data) -> T:
     """Read a file that must be there; see `parse`.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError, NotADirectoryError: There is no such file.
         RunFolderError: It cannot be read, or is damaged.
     """
     try:
         return parse(path.read_text(), kind, upgrade)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise
     except OSError as error:
         raise RunFolderError(f"{path}: cannot be read ({error.strerror}); make it readable") from error
