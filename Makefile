@@ -4,8 +4,9 @@ SET_UP := .venv/.set-up
 STOCK := .venv-stock/.complete
 TPU := .venv-tpu/.complete
 DOCS := .venv/.docs
+MINIMAP2 := .minimap2/minimap2
 
-.PHONY: setup demo test test-fast lint types docs bench-steps bench-run bench-predict tpu-check
+.PHONY: setup demo test test-fast lint types docs bench-steps bench-run bench-predict bench-data bench-align tpu-check
 
 setup: $(SET_UP)
 
@@ -60,6 +61,20 @@ bench-run: $(SET_UP) $(STOCK)
 
 bench-predict: $(SET_UP) $(STOCK)
 	$(BIN)/python benchmarks/predict.py $(ARGS)
+
+bench-data: $(SET_UP) $(STOCK)
+	$(BIN)/python benchmarks/data.py $(ARGS)
+
+# minimap2 2.31, for its option --spsc: the source of the Python package mappy holds the whole program.
+$(MINIMAP2): constraints.txt
+	rm -rf .minimap2
+	$(BIN)/pip download --quiet --no-deps --no-binary mappy -d .minimap2 mappy==2.31
+	tar xzf .minimap2/mappy-2.31.tar.gz -C .minimap2
+	$(MAKE) --silent -C .minimap2/mappy-2.31 minimap2 CFLAGS='-O2 -w'
+	mv .minimap2/mappy-2.31/minimap2 $(MINIMAP2)
+
+bench-align: $(SET_UP) $(MINIMAP2)
+	$(BIN)/python benchmarks/align.py $(ARGS)
 
 # The TPU compiler, in an environment of its own: where libtpu is installed every start of JAX prints its complaints.
 $(TPU): pyproject.toml constraints.txt

@@ -1,4 +1,4 @@
-"""Time a whole command in a process of its own, for run.py and predict.py."""
+"""Time a whole command in a process of its own, for run.py, predict.py and data.py."""
 
 import os
 import subprocess

@@ -3,7 +3,6 @@
 import io
 import os
 import pickle
-import warnings
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -13,10 +12,12 @@ import numpy as np
 import torch
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from spliceai_jax.architecture import ARCHITECTURES
+from spliceai_jax.architecture import ARCHITECTURES, CLASSES
+from spliceai_jax.convert.calibrated import FORMAT_VERSION, stand_ins, unwrap
 from spliceai_jax.convert.table import Tensor, tensor_table
-from spliceai_jax.errors import SpliceAIWarning, WeightsError
+from spliceai_jax.errors import WeightsError
 from spliceai_jax.network.model import Variables
+from spliceai_jax.network.temperature import Temperature, check_temperature
 
 _LISTED_PROBLEMS = 12
 
@@ -42,7 +43,8 @@ def _load(path: Path) -> Any:
                 if (damaged := archive.testzip()) is not None:
                     raise WeightsError(f"{path}: damaged; {damaged} in it does not match its checksum; copy it again")
         # weights_only: a .pt is a pickle and can carry code; this loader runs none.
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with stand_ins():
+            return torch.load(path, map_location="cpu", weights_only=True)
     except WeightsError:
         raise
     except pickle.UnpicklingError as error:
@@ -57,14 +59,6 @@ def _load(path: Path) -> Any:
 
 
 def _state_dict(content: Any, path: Path) -> dict[str, torch.Tensor]:
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        if "temperature" in content:
-            warnings.warn(
-                f"{path}: a calibrated model; its temperature is not applied, the scores are the uncalibrated ones",
-                SpliceAIWarning,
-                stacklevel=4,
-            )
-        content = content["state_dict"]
     if not isinstance(content, dict) or not content:
         raise WeightsError(f"{path}: holds a {type(content).__name__}, expected a state dict of tensors")
     state = {}
@@ -109,7 +103,17 @@ def _listed(problems: list[str]) -> str:
 
 
 def read_pt(path: str | Path, flanking_size: int | None = None, finite: bool = True) -> tuple[int, Variables]:
+    """Read the weights of a `.pt` file; see `read_calibrated_pt`, without the temperature."""
+    size, variables, _ = read_calibrated_pt(path, flanking_size, finite)
+    return size, variables
+
+
+def read_calibrated_pt(
+    path: str | Path, flanking_size: int | None = None, finite: bool = True
+) -> tuple[int, Variables, Temperature | None]:
     """Read a `.pt` file: a state dict, plain, under `module.` prefixes, or under the key `state_dict`.
+
+    The file may be of a calibrated model: our dictionary, or the object that OpenSpliceAI's `calibrate` saves.
 
     Arguments:
         path: The file.
@@ -117,21 +121,29 @@ def read_pt(path: str | Path, flanking_size: int | None = None, finite: bool = T
         finite: Whether to refuse values that are infinite or not a number.
 
     Returns:
-        The flanking size that the weights fit, and the variables, numpy arrays in float32 (counts in int32).
+        The flanking size that the weights fit, the variables, numpy arrays in float32 (counts in int32), and the
+        temperature, None where the file holds none.
 
     Raises:
         WeightsError: The file is missing, damaged, carries code, or any tensor is missing, unexpected, misshapen,
-            of a wrong type or not finite (all are listed), or the weights are of another flanking size.
+            of a wrong type or not finite (all are listed), the weights are of another flanking size, or the
+            temperature is not three numbers within reason.
     """
     path = Path(path)
     if flanking_size is not None and flanking_size not in ARCHITECTURES:
         raise WeightsError(f"flanking size {flanking_size} is none of {', '.join(map(str, ARCHITECTURES))}")
-    state = _state_dict(_load(path), path)
+    content, temperature, claimed = unwrap(_load(path), path)
+    state = _state_dict(content, path)
     tables = {size: tensor_table(architecture) for size, architecture in ARCHITECTURES.items()}
     fits = next((size for size, tensors in tables.items() if _shapes_fit(state, tensors)), None)
     if fits is not None and flanking_size not in (None, fits):
         raise WeightsError(
             f"{path}: these weights have a flanking size of {fits}, not {flanking_size}; give `flanking_size={fits}`"
+        )
+    if claimed is not None and fits is not None and claimed != fits:
+        raise WeightsError(
+            f"{path}: a calibrated model that claims a flanking size of {claimed!r:.40}, but its weights have one of "
+            f"{fits}; calibrate the model again"
         )
     # Weights that fit no table are compared with the closest one.
     size = fits or flanking_size or min(tables, key=lambda known: len(_problems(state, tables[known])))
@@ -142,7 +154,7 @@ def read_pt(path: str | Path, flanking_size: int | None = None, finite: bool = T
         # tensor.numpy() shares the tensor's memory; np.array copies.
         value = np.array(state[tensor.key].numpy(), dtype=np.int32 if tensor.is_count else np.float32)
         flat[tensor.path] = np.ascontiguousarray(value.transpose(2, 1, 0)) if tensor.is_kernel else value
-    return size, unflatten_dict(flat)
+    return size, unflatten_dict(flat), temperature
 
 
 def flanking_size_of(variables: Variables, source: Path) -> int:
@@ -163,6 +175,44 @@ def pt_bytes(flanking_size: int, variables: Variables) -> bytes:
 
     The same variables always give the same bytes.
     """
+    return _saved(_tensors(flanking_size, variables))
+
+
+def calibrated_pt_bytes(flanking_size: int, variables: Variables, temperature: Temperature) -> bytes:
+    """Return variables and their temperature as the bytes of a `.pt` file, a dictionary."""
+    return _saved(
+        {
+            "format_version": FORMAT_VERSION,
+            "flanking_size": flanking_size,
+            "class_names": list(CLASSES),
+            "temperature": _float32(temperature),
+            "state_dict": _tensors(flanking_size, variables),
+        }
+    )
+
+
+def temperature_pt_bytes(temperature: Temperature) -> bytes:
+    """Return a temperature as the bytes of OpenSpliceAI's `temperature.pt`: a float32 tensor of three."""
+    return _saved(_float32(temperature))
+
+
+def read_temperature_pt(path: str | Path) -> Temperature:
+    """Read OpenSpliceAI's `temperature.pt`.
+
+    Raises:
+        WeightsError: The file is missing or damaged, or holds something else.
+    """
+    found = _load(Path(path))
+    if not isinstance(found, torch.Tensor) or found.is_meta or found.layout is not torch.strided:
+        raise WeightsError(f"{path}: holds a {type(found).__name__}, expected a tensor of three temperatures")
+    return check_temperature(found.detach().flatten().tolist(), str(path))
+
+
+def _float32(temperature: Temperature) -> torch.Tensor:
+    return torch.tensor(temperature, dtype=torch.float32)
+
+
+def _tensors(flanking_size: int, variables: Variables) -> OrderedDict[str, torch.Tensor]:
     flat = flatten_dict(variables)
     state: OrderedDict[str, torch.Tensor] = OrderedDict()
     for tensor in tensor_table(ARCHITECTURES[flanking_size]):
@@ -172,6 +222,10 @@ def pt_bytes(flanking_size: int, variables: Variables) -> bytes:
         state[tensor.key] = torch.from_numpy(
             np.array(value, dtype=np.int64 if tensor.is_count else np.float32, order="C")
         )
+    return state
+
+
+def _saved(content: Any) -> bytes:
     buffer = io.BytesIO()  # torch.save names the archive after the file; with a buffer the name is always the same
-    torch.save(state, buffer)
+    torch.save(content, buffer)
     return buffer.getvalue()

@@ -24,6 +24,8 @@ for _letters, _code in [(UNKNOWN_LETTERS, 0), *((_base.encode(), _code) for _cod
     for _letter in _letters + _letters.lower():
         LETTER_CODES[_letter] = _code
 
+_LETTERS = np.frombuffer(BASES.encode(), np.uint8)
+
 COMPLEMENT = np.array([0, 4, 3, 2, 1], np.uint8)
 """Code -> code of the base on the other strand."""
 
@@ -47,4 +49,4 @@ def encode(sequences: Sequence[str]) -> UInt8[np.ndarray, "sequences length"]:
 
 def decode(codes: UInt8[np.ndarray, " length"]) -> str:
     """Return codes as a string of letters."""
-    return "".join(BASES[code] for code in codes)
+    return _LETTERS.take(codes).tobytes().decode()

@@ -5,7 +5,9 @@ written in backquotes under their Python names, as `learning_rate` or `recipe='b
 its flags (see `commands.flags`), prints the message as one line and exits with `exit_status`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+
+_NAMES_SHOWN = 4
 
 
 class SpliceAIError(Exception):
@@ -23,7 +25,7 @@ class DatasetError(SpliceAIError):
 
 
 class SequenceError(SpliceAIError):
-    """A FASTA or GFF3 file is missing, damaged, or not what it should be."""
+    """A FASTA, GFF3 or GTF file is missing, damaged, or not what it should be."""
 
 
 class WeightsError(SpliceAIError):
@@ -64,3 +66,9 @@ def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
     if value not in choices:
         known = ", ".join(str(choice) for choice in choices if choice is not None)
         raise SettingsError(f"`{name}` is {value!r}; expected one of {known}")
+
+
+def some(names: Collection[str]) -> str:
+    """Return the first few of some names, in quotes, and how many more there are."""
+    shown = sorted(names)[:_NAMES_SHOWN]
+    return ", ".join(map(repr, shown)) + (f" and {len(names) - len(shown)} more" if len(names) > len(shown) else "")

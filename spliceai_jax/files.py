@@ -24,14 +24,31 @@ def write_whole(path: Path, content: bytes | str) -> None:
     os.replace(partial, path)
 
 
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Yield the name to write a file under; the file gets its own name when the block ends without an error."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        yield partial
+        with open(partial, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def nearest_existing(folder: Path) -> Path:
     """Return the folder, or the nearest one above it that exists."""
     # Not Path.exists, which raises PermissionError on Python 3.11 below a folder that may not be entered.
     return next(path for path in (folder, *folder.parents) if os.path.exists(path))
 
 
-def check_writable(folder: Path) -> Path:
+def check_writable(folder: Path, argument: str = "output_dir") -> Path:
     """Refuse a folder that cannot be written to; nothing is left behind.
+
+    Arguments:
+        folder: The folder.
+        argument: The argument that named it, for the message.
 
     Returns:
         The folder, or, while it does not exist, the nearest one above it that does.
@@ -45,7 +62,7 @@ def check_writable(folder: Path) -> Path:
             pass
     except OSError as error:
         raise RunFolderError(
-            f"`output_dir`: cannot write in {existing} ({error.strerror}); give a folder that can be written"
+            f"`{argument}`: cannot write in {existing} ({error.strerror}); give a folder that can be written"
         ) from error
     return existing
 

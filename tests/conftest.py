@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import h5py
+import hypothesis
 import jax
 import numpy as np
 import pytest
@@ -14,6 +15,10 @@ import pytest
 from spliceai_jax.architecture import ARCHITECTURES, CONTEXT, PADDING, WINDOW
 from spliceai_jax.network.model import SpliceAI
 from spliceai_jax.network.pretrained import Pretrained
+
+# How long an example takes depends on what else the machine does.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -160,7 +165,7 @@ def finished(
 @pytest.fixture
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """End runs in this process without their page, whose figures take seconds; for tests of something else."""
-    monkeypatch.setattr("spliceai_jax.fine_tuning.run.write_report", lambda run, scoring: run.folder.report)
+    monkeypatch.setattr("spliceai_jax.fine_tuning.ending.write_report", lambda run, scoring: run.folder.report)
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from torch_twin import Twin
 from spliceai_jax.architecture import ARCHITECTURES, PADDING
 from spliceai_jax.commands.main import main
 from spliceai_jax.convert import pt_bytes, read_pt, tensor_table
-from spliceai_jax.errors import SpliceAIWarning, WeightsError
+from spliceai_jax.errors import SettingsError, SpliceAIWarning, WeightsError
 from spliceai_jax.network.model import SpliceAI
 from spliceai_jax.network.pretrained import Pretrained
 from spliceai_jax.training.recipes import RECIPES, Recipe
@@ -194,19 +194,96 @@ def test_loads_what_pytorch_wrote_before_its_zip_files(state: State, small_model
     assert_same_variables(read_pt(tmp_path / "model.pt")[1], read_pt(small_model)[1])
 
 
-def test_a_calibrated_model_loads_with_a_warning(state: State, small_model: Path, tmp_path: Path) -> None:
-    artifact = {
+# -- calibrated models ---------------------------------------------------------------------------------------------
+
+
+def artifact(state: State, **changed: object) -> dict[str, object]:
+    """A calibrated model as we write it."""
+    names = ["neither", "acceptor", "donor"]
+    return {
         "format_version": 1,
         "flanking_size": 80,
-        "class_names": ["neither", "acceptor", "donor"],
+        "class_names": names,
         "temperature": torch.tensor([1.1, 1.2, 1.3]),
         "state_dict": state,
+        **changed,
     }
-    for temperature in (artifact["temperature"], [1.1, 1.2, 1.3]):
-        torch.save({**artifact, "temperature": temperature}, tmp_path / "model.pt")
-        with pytest.warns(SpliceAIWarning, match=r"model\.pt: a calibrated model; its temperature is not applied"):
-            _, variables = read_pt(tmp_path / "model.pt")
-        assert_same_variables(variables, read_pt(small_model)[1])
+
+
+def flat(state: State) -> dict[str, torch.Tensor]:
+    """The state dict of OpenSpliceAI's calibrated object."""
+    return {"temperature": torch.tensor([1.1, 1.2, 1.3]), **{f"model.{key}": value for key, value in state.items()}}
+
+
+CALIBRATED: dict[str, Callable[[State], object]] = {
+    "ours": artifact,
+    "a list": lambda state: artifact(state, temperature=[1.1, 1.2, 1.3]),
+    "names in capitals": lambda state: artifact(state, class_names=("Neither", "Acceptor", "Donor")),
+    "no more than it needs": lambda state: {"temperature": (1.1, 1.2, 1.3), "state_dict": state},
+    "a state dict": flat,
+}
+
+
+@pytest.mark.parametrize("form", CALIBRATED)
+def test_a_calibrated_model_loads_with_its_temperature(form, state, small_model, tmp_path) -> None:
+    torch.save(CALIBRATED[form](state), tmp_path / "model.pt")
+    said = r"model\.pt: a calibrated model; its temperature is applied: neither 1.1, acceptor 1.2, donor 1.3$"
+    with pytest.warns(SpliceAIWarning, match=said) as warned:
+        model = Pretrained.from_pt(tmp_path / "model.pt")
+    assert len(warned) == 1
+    np.testing.assert_allclose(model.temperature, [1.1, 1.2, 1.3], rtol=1e-6)
+    assert_same_variables(model.variables, read_pt(small_model)[1])
+    assert model.fingerprint == Pretrained.from_pt(small_model).fingerprint
+    with pytest.warns(SpliceAIWarning, match="its temperature is left out here"):
+        assert Pretrained.weights_of_pt(tmp_path / "model.pt").temperature is None
+
+
+def test_a_calibrated_model_survives(tmp_path, small_model) -> None:
+    model = Pretrained(80, read_pt(small_model)[1], (0.5, 0.75, 1.25))
+    model.to_calibrated_pt(tmp_path / "model.pt")
+    with pytest.warns(SpliceAIWarning):
+        again = Pretrained.from_pt(tmp_path / "model.pt")
+    assert again.temperature == model.temperature
+    assert_same_variables(again.variables, model.variables)
+    model.to_pt(tmp_path / "plain.pt")
+    assert (tmp_path / "plain.pt").read_bytes() == pt_bytes(80, model.variables)
+    with pytest.raises(SettingsError, match="no `temperature` to write"):
+        Pretrained.from_pt(small_model).to_calibrated_pt(tmp_path / "none.pt")
+    assert not (tmp_path / "none.pt").exists()
+
+
+BROKEN: dict[str, tuple[dict[str, object], str]] = {
+    "zero": ({"temperature": [1.0, 0.0, 1.0]}, "the temperature is [1.0, 0.0, 1.0]; expected three numbers from 0.01"),
+    "negative": ({"temperature": torch.tensor([1.0, -1.0, 1.0])}, "the temperature is [1.0, -1.0, 1.0]"),
+    "nan": ({"temperature": torch.tensor([1.0, 1.0, np.nan])}, "the temperature is [1.0, 1.0, nan]"),
+    "infinite": ({"temperature": [np.inf, 1.0, 1.0]}, "the temperature is [inf, 1.0, 1.0]"),
+    "two": ({"temperature": [1.0, 1.0]}, "the temperature is [1.0, 1.0]"),
+    "a matrix": ({"temperature": torch.ones(3, 3)}, "the temperature is [1.0"),
+    "words": ({"temperature": "warm"}, "the temperature is ['warm']"),
+    "words in a list": ({"temperature": ["1", "1", "1"]}, "the temperature is ['1', '1', '1']"),
+    "another size": ({"flanking_size": 400}, "claims a flanking size of 400, but its weights have one of 80"),
+    "another order": ({"class_names": ["neither", "donor", "acceptor"]}, "expected neither, acceptor, donor, in this"),
+    "no names": ({"class_names": 3}, "a calibrated model of the classes 3"),
+    "a later form": ({"format_version": 2}, "format version 2; this spliceai-jax knows 1"),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_broken_calibrated_model_is_one_line(fault, state, tmp_path, capsys) -> None:
+    changed, said = BROKEN[fault]
+    torch.save(artifact(state, **changed), tmp_path / "model.pt")
+    assert main(["inspect", str(tmp_path / "model.pt")]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    [line] = printed.err.splitlines()
+    assert line.startswith(f"spliceai-jax: {tmp_path / 'model.pt'}: ")
+    assert said in line
+
+
+def test_inspect_shows_the_temperature(state, tmp_path, capsys) -> None:
+    torch.save(artifact(state), tmp_path / "model.pt")
+    assert main(["inspect", str(tmp_path / "model.pt")]) == 0
+    assert "temperature  neither 1.1, acceptor 1.2, donor 1.3\n" in capsys.readouterr().out
 
 
 # -- refusals ----------------------------------------------------------------------------------------------------

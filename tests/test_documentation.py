@@ -26,14 +26,14 @@ from nbclient import NotebookClient
 
 import spliceai_jax
 from spliceai_jax import RECIPES
-from spliceai_jax.commands.main import main, make_parser
+from spliceai_jax.commands.main import COMMANDS, main, make_parser
 
 pytestmark = pytest.mark.slow
 
 PAGES = sorted(page for folder in (".", "docs", "demo", "benchmarks") for page in (ROOT / folder).glob("*.md"))
 FILES = ["-m", "model_400nt_rs10.pt", "-train", "dataset_train.h5", "-test", "dataset_test.h5", "-o", "o", "-p", "p"]
 """What `...` stands for."""
-OTHER_PROGRAMS = {"python", "python3", "gcsfuse", "eval", "git"}
+OTHER_PROGRAMS = {"python", "python3", "gcsfuse", "eval", "git", "minimap2", "miniprot"}
 
 
 def fences(page: Path) -> list[tuple[str, str]]:
@@ -121,14 +121,29 @@ def workplace(compiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         with h5py.File(ROOT / "demo" / "fly" / name) as whole, h5py.File(name, "w") as part:
             part["X0"], part["Y0"] = whole["X0"][:8], whole["Y0"][:, :8]
         (tmp_path / "demo" / "fly" / name).symlink_to(tmp_path / name)
+    train = ROOT / "demo" / "fly" / "dataset_train.h5"
+    with h5py.File(train) as whole, h5py.File("dataset_validation.h5", "w") as part:
+        part["X0"], part["Y0"] = whole["X0"][8:16], whole["Y0"][:, 8:16]
     for name in ("model_400nt_rs10.pt", "model_best.pt", "demo/worm_400nt.pt"):
         (tmp_path / name).symlink_to(ROOT / "demo" / "worm_400nt.pt")
-    with h5py.File("dataset_test.h5") as file:
-        bases = "".join("NACGT"[code] for code in file["X0"][0] @ [1, 2, 3, 4])
-    Path("genome.fa.gz").write_bytes(gzip.compress(f">chr1 of the fly\n{bases}\n".encode()))
-    gene = "chr1\tdemo\tgene\t5001\t10000\t.\t+\t.\tID=gene1\n"
-    Path("annotation.gff3.gz").write_bytes(gzip.compress(gene.encode()))
+    _write_genome()
+    (tmp_path / "demo" / "fly_genome").mkdir()
+    for name in ("genome.fa.gz", "annotation.gff3.gz"):
+        (tmp_path / "demo" / "fly_genome" / name).symlink_to(tmp_path / name)
     return tmp_path
+
+
+def _write_genome() -> None:
+    """Write the beginnings of two of the fly's chromosome arms, and the genes there."""
+    folder, names, length = ROOT / "demo" / "fly_genome", ("2L", "3L"), 90_000
+    records = gzip.decompress((folder / "genome.fa.gz").read_bytes()).decode().split(">")[1:]
+    sequences = {record.split()[0]: "".join(record.splitlines()[1:]) for record in records}
+    cut = "".join(f">{name} of the fly\n{sequences[name][:length]}\n" for name in names)
+    Path("genome.fa.gz").write_bytes(gzip.compress(cut.encode()))
+    lines = gzip.decompress((folder / "annotation.gff3.gz").read_bytes()).decode().splitlines(keepends=True)
+    columns = [line.split("\t") for line in lines if line.count("\t") == 8]
+    kept = ["\t".join(line) for line in columns if line[0] in names and int(line[4]) <= length]
+    Path("annotation.gff3.gz").write_bytes(gzip.compress("".join(kept).encode()))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -167,7 +182,9 @@ def test_the_notebook_runs(tmp_path: Path) -> None:
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 2
 
 
-@pytest.mark.parametrize("command", ["transfer", "predict", "evaluate", "convert", "inspect", "report"])
+@pytest.mark.parametrize(
+    "command", sorted(command.__name__.rpartition(".")[2].replace("_", "-") for command in COMMANDS)
+)
 def test_the_example_in_a_commands_help_is_valid(command: str, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit, match="0"):
         main([command, "--help"])

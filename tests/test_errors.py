@@ -447,12 +447,20 @@ def test_nothing_left_to_train(run: Transfer) -> None:
     assert "leaves nothing to train" in line
 
 
-@pytest.mark.parametrize("flag", ["-m", "-train", "-test", "-o", "-p"])
+@pytest.mark.parametrize("flag", ["-m", "-o", "-p"])
 def test_required_flags(run: Transfer, flag) -> None:
     argv = run.argv()
     at = argv.index(flag)
     del argv[at : at + 2]
     assert f"/{flag}" in run.refused_as(argv)
+
+
+@pytest.mark.parametrize(("flag", "left"), [("-train", "--test-dataset"), ("-test", "--train-dataset")])
+def test_one_data_set_of_two(run: Transfer, flag, left) -> None:
+    argv = run.argv()
+    at = argv.index(flag)
+    del argv[at : at + 2]
+    assert f"{left} given; expected either --genome-fasta and --annotation-gff, or" in run.refused_as(argv)
 
 
 @pytest.mark.parametrize("extra", [["--epoch", "3"], ["--learnig-rate", "1e-3"], ["stray"]])
@@ -790,7 +798,7 @@ def test_folders_that_may_not_be_entered(run: Transfer, monkeypatch) -> None:
 
 def test_all_files_are_looked_at_before_one_is_read(run: Transfer, monkeypatch) -> None:
     """Reading a large training set takes minutes."""
-    monkeypatch.setattr("spliceai_jax.fine_tuning.plan.read_windows", None)
+    monkeypatch.setattr("spliceai_jax.fine_tuning.data_sets.read_windows", None)
     run.test.unlink()
     assert run.refused().startswith(f"{run.test}: no such data set")
     write(run.validation, {"X0": one_hot()["X0"]})

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
 from spliceai_jax.architecture import PADDING
-from spliceai_jax.evaluation import metrics
+from spliceai_jax.evaluation import ranking
 from spliceai_jax.evaluation.metrics import Metrics, MetricsAccumulator, SiteMetrics
 from spliceai_jax.runs.history import Epoch, History, SplitRecord
 from spliceai_jax.runs.logs import render_logs
@@ -237,7 +237,7 @@ def test_bounded_memory(seed: int, kept: int, monkeypatch: pytest.MonkeyPatch) -
     probabilities, labels = many_negatives(seed)
     exact = accumulated(probabilities, labels, cuts=range(1, 24))
     assert_as_naive(exact, probabilities, labels)
-    monkeypatch.setattr(metrics, "EXACT_NEGATIVES", kept)
+    monkeypatch.setattr(ranking, "EXACT_NEGATIVES", kept)
     gathered = MetricsAccumulator()
     for window in range(24):
         gathered.add(probabilities[window : window + 1], labels[window : window + 1], np.zeros(1))
@@ -257,7 +257,7 @@ def test_bounded_memory(seed: int, kept: int, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("score", [0.0, 2.0**-130, 1e-7, 0.5, np.nextafter(np.float32(1), np.float32(0)), 1.0])
 def test_bounded_memory_at_the_ends_of_the_scale(score: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Scores that lie in the first and last classes of low negatives, together with the sites'."""
-    monkeypatch.setattr(metrics, "EXACT_NEGATIVES", 8)
+    monkeypatch.setattr(ranking, "EXACT_NEGATIVES", 8)
     probabilities = np.full((1, 100, 3), score, np.float32)
     labels = np.zeros((1, 100), np.uint8)
     labels[0, ::10] = 2

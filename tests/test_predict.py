@@ -383,7 +383,7 @@ def test_refusals(refused, tmp_path):
     assert "--annotation-file too" in refused("--gene-flank", 10)
     assert "no such file" in refused("-a", tmp_path / "none.gff3")
     assert "gene long ends at 802, but chr1 has 801" in refused("-a", far)
-    assert "'1' here, 'chr1' there" in refused("-a", other)
+    assert "'1' here, 'chr1', 'chr10'" in refused("-a", other)
     assert "no gene on that strand" in refused("-a", plus, "--strand", "-")
     assert "--strand" in refused("--strand", "x")
     assert "cannot write in" in refused(**{"-o": tmp_path / "file" / "x"})

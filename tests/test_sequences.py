@@ -1,4 +1,4 @@
-"""FASTA and GFF3 files: their forms, the letters, and everything that is refused."""
+"""FASTA files and the forms of annotations: the letters, compression, and everything of FASTA that is refused."""
 
 import gzip
 import io
@@ -138,35 +138,33 @@ chr3\tx\tgene\t2\t3\t.\t-\t.\tlocus=b
 >chr1
 """
 GENES = [
-    Gene("gene-one", "chr1", 9, 1500, "+"),
-    Gene("two", "chr2", 0, 1, "-"),
-    Gene("unknown_gene", "chr3", 1, 3, "-"),
+    Gene("gene-one", "chr1", 9, 1500, "+", "named"),
+    Gene("two", "chr2", 0, 1, "-", "two"),
+    Gene("unknown_gene", "chr3", 1, 3, "-", "unknown_gene"),
 ]
+GTF = """#!genome-build x
+chr1\tx\tgene\t10\t1500\t.\t+\t.\tgene_id "gene-one"; gene_name "named";
+chr1\tx\ttranscript\t10\t1500\t.\t+\t.\tgene_id "gene-one"; transcript_id "one.t";
+
+chr2\tx\texon\t1\t1\t.\t-\t.\tgene_id "two"; transcript_id "two.t";
+chr2\tx\tgene\t5\t9\t.\t.\t.\tgene_id "strandless";
+chr3\tx\tgene\t2\t3\t.\t-\t.\tlocus "b";
+"""
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["unix", "windows"])
 @pytest.mark.parametrize("packed", [bytes, gzip.compress, bgzip])
-def test_genes(tmp_path, packed):
+@pytest.mark.parametrize("content", [GFF3, GTF], ids=["gff3", "gtf"])
+def test_genes(tmp_path, content, packed, end):
     """Features of type gene that have a strand are found, and named as OpenSpliceAI names them."""
-    (tmp_path / "a.gff3").write_bytes(packed(GFF3.encode()))
-    assert read_genes(tmp_path / "a.gff3") == GENES
+    (tmp_path / "annotation").write_bytes(packed(content.replace("\n", end).encode()))
+    assert read_genes(tmp_path / "annotation", transcripts=False) == GENES
 
 
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        ("", "holds no feature of type gene"),
-        ("chr1\tx\tmRNA\t10\t15\t.\t+\t.\tID=a\n", "holds no feature of type gene"),
-        ("\nchr1 x gene 10 15 . + . ID=a\n", "line 2: 1 columns"),
-        ("chr1\tx\tgene\t10\t9\t.\t+\t.\tID=a\n", "line 1: a gene from '10' to '9'"),
-        ("chr1\tx\tgene\t0\t9\t.\t+\t.\tID=a\n", "line 1: a gene from '0' to '9'"),
-        ("chr1\tx\tgene\t1\tend\t.\t+\t.\tID=a\n", "line 1: a gene from '1' to 'end'"),
-        ('chr1\tx\tgene\t1\t9\t.\t+\t.\tgene_id "a"; gene_name "b"\n', "line 1: attributes of the form of GTF"),
-    ],
-)
-def test_refused_gff3(tmp_path, content, said):
-    (tmp_path / "a.gff3").write_text(content)
-    with pytest.raises(SequenceError, match=said):
-        read_genes(tmp_path / "a.gff3")
+def test_annotation_cut_short(tmp_path):
+    (tmp_path / "a.gtf.gz").write_bytes(gzip.compress(GTF.encode(), mtime=0)[:-9])
+    with pytest.raises(SequenceError, match="damaged or cut short"):
+        read_genes(tmp_path / "a.gtf.gz")
 
 
 def test_memory_holds_no_sequence(tmp_path):

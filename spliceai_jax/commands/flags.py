@@ -70,6 +70,16 @@ def add_flanking_size(add: AddFlag) -> None:
     )
 
 
+def add_calibrated(add: AddFlag) -> None:
+    """Add --calibrated."""
+    add(
+        "--calibrated",
+        action="store_true",
+        help="apply the temperature that lies beside each model, as transfer and calibrate write it; a model that "
+        "holds one itself needs no flag",
+    )
+
+
 def add_compilation_cache(add: AddFlag) -> None:
     """Add --compilation-cache."""
     add(
@@ -78,6 +88,11 @@ def add_compilation_cache(add: AddFlag) -> None:
         default=True,
         help="keep compiled programs for later runs in the user's cache folder",
     )
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Return the names in a list with commas between them."""
+    return tuple(name.strip() for name in text.split(","))
 
 
 def in_flags(parser: argparse.ArgumentParser) -> Callable[[str], str]:

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from spliceai_jax import startup
-from spliceai_jax.commands import convert, evaluate, inspect, predict, report, transfer
+from spliceai_jax.commands import calibrate, convert, create_data, evaluate, inspect, predict, report, transfer
 from spliceai_jax.commands.flags import Parser, add_debug, in_flags
 from spliceai_jax.errors import SpliceAIError, SpliceAIWarning
 
-COMMANDS = (transfer, predict, evaluate, convert, inspect, report)
+COMMANDS = (create_data, transfer, predict, evaluate, calibrate, convert, inspect, report)
 
 
 class _Versions(argparse.Action):
@@ -24,7 +24,7 @@ class _Versions(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
         import jax  # takes seconds
 
-        from spliceai_jax.runs.record import versions
+        from spliceai_jax.runs.versions import versions
 
         try:
             kinds = Counter(f"{device.platform} ({device.device_kind})" for device in jax.devices())

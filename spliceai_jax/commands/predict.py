@@ -3,7 +3,14 @@
 from collections.abc import Callable
 from typing import get_args
 
-from spliceai_jax.commands.flags import Arguments, Commands, add_command, add_compilation_cache, add_flanking_size
+from spliceai_jax.commands.flags import (
+    Arguments,
+    Commands,
+    add_calibrated,
+    add_command,
+    add_compilation_cache,
+    add_flanking_size,
+)
 from spliceai_jax.scoring.settings import PredictSettings, StrandChoice
 
 
@@ -55,6 +62,13 @@ def add(commands: Commands) -> None:
         action="store_true",
         help="also write bigWig tracks, one for each kind of site and strand (needs pyBigWig)",
     )
+    add_flag(
+        "--spsc",
+        metavar="FILE",
+        help="also write splice scores of both strands for the --spsc option of minimap2 and miniprot; gzip if FILE "
+        "ends in .gz",
+    )
+    add_calibrated(add_flag)
     add_compilation_cache(add_flag)
 
 

@@ -11,6 +11,7 @@ from spliceai_jax.commands.flags import (
     add_command,
     add_compilation_cache,
     add_flanking_size,
+    names,
 )
 from spliceai_jax.fine_tuning.settings import TransferSettings
 from spliceai_jax.training.recipes import RECIPES, LossName, Parallel, Precision
@@ -23,26 +24,58 @@ def add(commands: Commands) -> None:
         commands,
         "transfer",
         run,
-        "fine-tune a model on a data set and keep the best",
-        "spliceai-jax transfer -m model_400nt_rs10.pt -train dataset_train.h5 -test dataset_test.h5 -o out -p worm "
-        "--recipe best",
+        "fine-tune a model on a genome's genes, or on data sets, and keep the best",
+        "spliceai-jax transfer -m model_400nt_rs10.pt --genome-fasta fly.fa.gz --annotation-gff fly.gff3.gz -o out -p "
+        "fly --recipe best --predict",
     )
-    _add_files(parser.add_argument_group("files").add_argument)
+    _add_genome(parser.add_argument_group("data: a genome and its annotation").add_argument)
+    _add_datasets(parser.add_argument_group("or data sets").add_argument)
+    _add_files(parser.add_argument_group("model and results").add_argument)
     _add_training(parser.add_argument_group("what trains, and how").add_argument)
     _add_computing(parser.add_argument_group("how it is computed").add_argument)
     _add_processes(parser.add_argument_group("several processes").add_argument)
 
 
-def _add_files(add_flag: AddFlag) -> None:
-    add_flag("--pretrained-model", "-m", required=True, metavar="PT", help="weights to start from")
-    add_flag("--train-dataset", "-train", required=True, metavar="H5", help="data set to train on")
+def _add_genome(add_flag: AddFlag) -> None:
+    add_flag("--genome-fasta", metavar="FASTA", help="genome, plain or compressed by gzip or bgzip")
+    add_flag(
+        "--annotation-gff",
+        metavar="GFF",
+        help="its annotation, GFF3 or GTF; data sets are made from the two as create-data makes them by default, in "
+        "data_NAME in the output folder",
+    )
+    add_flag(
+        "--test-sequences",
+        type=names,
+        metavar="NAME,...",
+        help="the sequences whose genes are the test set (default: drawn)",
+    )
+    add_flag(
+        "--validation-sequences",
+        type=names,
+        metavar="NAME,...",
+        help="the sequences whose genes are the validation set (default: genes drawn from the training set)",
+    )
+    add_flag(
+        "--predict",
+        action="store_true",
+        help="at the end score the genome with the best model, both strands; scores of 0.1 and more are written",
+    )
+
+
+def _add_datasets(add_flag: AddFlag) -> None:
+    add_flag("--train-dataset", "-train", metavar="H5", help="data set to train on")
     add_flag(
         "--validation-dataset",
         metavar="H5",
         help="data set whose loss picks the best model (default: the training file's sibling with 'validation' for "
         "'train' in its name, else a tenth of the training file)",
     )
-    add_flag("--test-dataset", "-test", required=True, metavar="H5", help="data set to test on")
+    add_flag("--test-dataset", "-test", metavar="H5", help="data set to test on")
+
+
+def _add_files(add_flag: AddFlag) -> None:
+    add_flag("--pretrained-model", "-m", required=True, metavar="PT", help="weights to start from")
     add_flag("--output-dir", "-o", required=True, metavar="DIR", help="folder that the run's own folder is made in")
     add_flag("--project-name", "-p", required=True, metavar="NAME", help="part of that folder's name")
     add_flag(

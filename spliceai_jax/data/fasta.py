@@ -29,6 +29,7 @@ class Genome:
         source: The FASTA file.
         lengths: Name of each sequence (the first word of its header) -> its number of bases, sorted by name.
         known: The number of bases that are A, C, G or T.
+        soft_masked: The number of bases in lower case, which marks repeats.
     """
 
     def __init__(self, path: str | Path, scratch: Path) -> None:
@@ -46,6 +47,7 @@ class Genome:
         self.source = Path(path)
         self.lengths: dict[str, int] = {}
         self.known = 0
+        self.soft_masked = 0
         self._offsets: dict[str, int] = {}
         self._file = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - `close` closes it
         try:
@@ -72,7 +74,7 @@ class Genome:
         if first < last:
             stretch = os.pread(self._file.fileno(), last - first, self._offsets[name] + first)
             codes[first - start : last - start] = np.frombuffer(stretch, np.uint8)
-        return codes if strand == "+" else COMPLEMENT[codes[::-1]]
+        return codes if strand == "+" else COMPLEMENT.take(codes[::-1])
 
     def _read(self) -> None:
         name, line, header, at_line_start = None, 1, None, True
@@ -130,6 +132,7 @@ class Genome:
             )
         self.lengths[name] += len(codes)
         self.known += len(codes) - codes.count(0)
+        self.soft_masked += int(np.count_nonzero(np.frombuffer(letters, np.uint8) >= ord("a")))
         self._write(codes)
 
     def _write(self, codes: bytes) -> None:

@@ -1,5 +1,8 @@
 """The split of a training file into training and validation windows."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 from jaxtyping import Int
 
@@ -10,6 +13,12 @@ VALIDATION_SHARE = 0.1
 
 SHARDS_TO_SPLIT_BY = 10
 """With this many shards or more the split is by whole shards."""
+
+
+def validation_sibling(train: Path) -> Path | None:
+    """Return the file that OpenSpliceAI names the validation set of a training file, if there is one."""
+    sibling = train.with_name(train.name.replace("train", "validation"))
+    return sibling if sibling != train and os.path.exists(sibling) else None
 
 
 def gene_starts(windows: Windows) -> Int[np.ndarray, " genes"]:

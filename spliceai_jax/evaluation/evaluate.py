@@ -79,11 +79,28 @@ def evaluate_windows(
     return gathered.result(), means.tolist()
 
 
+def model_to_evaluate(model: str | Path | Pretrained, flanking_size: int | None, calibrated: bool) -> Pretrained:
+    """Return a model, read if it is a file, after a check that it is what `evaluate` was asked to evaluate.
+
+    Arguments and errors are those of `evaluate`.
+    """
+    pretrained = model if isinstance(model, Pretrained) else Pretrained.from_pt(model, flanking_size, calibrated)
+    if flanking_size not in (None, pretrained.flanking_size):
+        raise SettingsError(
+            f"`flanking_size` is {flanking_size}, but the model has a flanking size of {pretrained.flanking_size}; "
+            f"give `flanking_size={pretrained.flanking_size}`"
+        )
+    if calibrated and pretrained.temperature is None:
+        raise SettingsError("`calibrated`: this model in memory has no `temperature`; give one that has, or a file")
+    return pretrained
+
+
 def evaluate(
     model: str | Path | Pretrained,
     dataset: str | Path,
     flanking_size: int | None = None,
     display: Display | None = None,
+    calibrated: bool = False,
 ) -> Metrics:
     """Return the metrics and cross-entropy loss of a model on a data set, computed on all devices.
 
@@ -92,23 +109,20 @@ def evaluate(
         dataset: The HDF5 file.
         flanking_size: The flanking size that the model must have; None accepts any.
         display: Shows the progress; None shows nothing.
+        calibrated: Apply the temperature that lies beside the file: see `Pretrained.from_pt`. A model in memory must
+            have its own.
 
     Raises:
         WeightsError: See `Pretrained.from_pt`.
-        SettingsError: A model in memory has another flanking size.
+        SettingsError: A model in memory has another flanking size, or no temperature though `calibrated`.
         DatasetError: See `read_windows`.
     """
-    pretrained = model if isinstance(model, Pretrained) else Pretrained.from_pt(model, flanking_size)
-    if flanking_size not in (None, pretrained.flanking_size):
-        raise SettingsError(
-            f"`flanking_size` is {flanking_size}, but the model has a flanking size of {pretrained.flanking_size}; "
-            f"give `flanking_size={pretrained.flanking_size}`"
-        )
+    pretrained = model_to_evaluate(model, flanking_size, calibrated)
     architecture = ARCHITECTURES[pretrained.flanking_size]
     display = display or Display()
     windows = read_windows(dataset, architecture.flanking_size, display)
     engine = Engine(architecture, Recipe())
-    variables = engine.place(pretrained.variables)
+    variables = engine.place(pretrained.scoring_variables)
     with display.progress("evaluate", len(windows)) as advance:
         metrics, _ = evaluate_windows(engine, variables, windows, architecture.batch_size, advance)
     return metrics

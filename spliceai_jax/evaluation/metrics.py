@@ -4,19 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int, UInt8
-from sklearn.metrics import average_precision_score
+from jaxtyping import Float, Float32, UInt8
 
 from spliceai_jax.architecture import CLASSES, PADDING, SITE_KINDS, SiteKind
-
-TOP_LENGTHS = (0.5, 1, 2, 4)
-"""Multiples of the number of true sites at which top-k accuracy is taken."""
-
-EXACT_NEGATIVES = 2**22
-"""How many of the highest-scoring negatives of a class are kept; lower ones are counted in bins 1 part in 4096 wide."""
-
-_DROPPED_BITS = 11
-"""The number of low bits, of a float32's 23-bit mantissa, in which the scores in a bin may differ."""
+from spliceai_jax.evaluation.ranking import TOP_LENGTHS, Ranking
 
 
 @dataclass(frozen=True)
@@ -120,91 +111,13 @@ def table(metrics: Metrics) -> str:
     return "\n".join(lines)
 
 
-class _Scores:
-    """The scores of one class, gathered batch by batch.
-
-    Only the order of positives among negatives matters. All positives are kept, and the highest negatives. When there
-    are too many negatives, the lowest are counted in narrow bins. All scores in a bin are taken to be its upper edge,
-    so that a site among them is never ranked higher than it should be.
-    """
-
-    def __init__(self) -> None:
-        self._positives: list[np.ndarray] = []
-        self._negatives: list[np.ndarray] = []
-        self._held = 0
-        self._low = np.zeros(0x3F800000 // 2**_DROPPED_BITS + 2, np.int64)  # 0x3F800000 is 1.0
-
-    def add(self, scores: Float32[np.ndarray, " n"], is_site: Bool[np.ndarray, " n"]) -> None:
-        self._positives.append(scores[is_site])
-        self._negatives.append(scores[~is_site])
-        self._held += self._negatives[-1].size
-        if self._held > 2 * EXACT_NEGATIVES:
-            everything = np.concatenate(self._negatives)
-            everything.partition(everything.size - EXACT_NEGATIVES)
-            low, kept = np.split(everything, [everything.size - EXACT_NEGATIVES])
-            # A float in [0, 1] is ordered like the integer of the same bits.
-            self._low += np.bincount((low.view(np.int32) >> _DROPPED_BITS) + 1, minlength=self._low.size)
-            self._negatives, self._held = [kept.copy()], kept.size
-
-    def _ranked(
-        self,
-    ) -> tuple[Float32[np.ndarray, " values"], Int[np.ndarray, " values"], Int[np.ndarray, " values"]]:
-        """Return the distinct scores of positives, ascending, and for each the number of positives with this score and
-        of negatives that score at least as high, but below the next one.
-        """
-        positives = np.concatenate(self._positives)
-        values, sites = np.unique(positives, return_counts=True)
-        negatives = np.zeros(values.size + 1, np.int64)
-        for scores in self._negatives:
-            negatives += np.bincount(np.searchsorted(values, scores, "right"), minlength=negatives.size)
-        filled = np.flatnonzero(self._low)
-        edges = (filled << _DROPPED_BITS).astype(np.int32).view(np.float32)
-        np.add.at(negatives, np.searchsorted(values, edges, "right"), self._low[filled])
-        return values, sites, negatives[1:]  # negatives below every site change nothing
-
-    def auprc(self) -> float:
-        values, sites, negatives = self._ranked()
-        if not values.size:
-            return float("nan")
-        truth = np.repeat([1, 0], values.size)
-        return float(
-            average_precision_score(truth, np.tile(values, 2), sample_weight=np.concatenate([sites, negatives]))
-        )
-
-    def precision_recall(self) -> tuple[Float[np.ndarray, " values"], Float[np.ndarray, " values"]]:
-        _, sites, negatives = self._ranked()
-        true, false = sites[::-1].cumsum(), negatives[::-1].cumsum()
-        return true / max(int(sites.sum()), 1), true / np.maximum(true + false, 1)
-
-    def top_k(self) -> tuple[tuple[float, ...], tuple[float, ...], int]:
-        positives = np.sort(np.concatenate(self._positives))[::-1]
-        k = positives.size
-        if not k:
-            return (float("nan"),) * len(TOP_LENGTHS), (float("nan"),) * len(TOP_LENGTHS), 0
-        negatives = np.concatenate(self._negatives)
-        wanted = min(negatives.size, int(max(TOP_LENGTHS) * k))
-        if wanted < negatives.size:
-            negatives = np.partition(negatives, negatives.size - wanted)[negatives.size - wanted :]
-        merged = np.sort(np.concatenate([positives, negatives]))[::-1]
-        accuracies, thresholds = [], []
-        for length in TOP_LENGTHS:
-            called = min(max(int(length * k), 1), merged.size)
-            threshold = merged[called - 1]
-            above, at = (positives > threshold).sum(), (negatives >= threshold).sum()
-            # Among equal scores negatives come first: a model that gives all the same score finds nothing.
-            hits = max(above, min(called - at, (positives >= threshold).sum()))
-            accuracies.append(float(hits / (min(called, k) + 1e-10)))
-            thresholds.append(float(threshold))
-        return tuple(accuracies), tuple(thresholds), k
-
-
 class MetricsAccumulator:
     """Computes the metrics of an evaluation, batch by batch."""
 
     def __init__(self) -> None:
         """Start empty."""
         self._confusion = np.zeros((len(CLASSES), len(CLASSES)), np.int64)
-        self._scores = {CLASSES.index(kind): _Scores() for kind in SITE_KINDS}
+        self._scores = {CLASSES.index(kind): Ranking() for kind in SITE_KINDS}
         self._loss = 0.0
         self._windows = 0
 

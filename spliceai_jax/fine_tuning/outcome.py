@@ -26,6 +26,7 @@ class TransferResult:
         folder: The run's folder.
         worse_than_untouched: The splits ("validation", "test") on which the best model's mean of donor and acceptor
             AUPRC is below the untouched model's.
+        predictions: The folder of the best model's scores of the whole genome; None where they were not asked for.
     """
 
     best_model: Path
@@ -33,6 +34,7 @@ class TransferResult:
     history: History
     folder: Path
     worse_than_untouched: tuple[Split, ...]
+    predictions: Path | None = None
 
 
 def show_table_so_far(history: History, display: Display) -> None:

@@ -3,7 +3,6 @@
 import hashlib
 import importlib.util
 import os
-import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,18 +13,19 @@ from jaxtyping import Int
 
 from spliceai_jax import processes
 from spliceai_jax.architecture import ARCHITECTURES, Architecture
+from spliceai_jax.create_data.run import create_data
 from spliceai_jax.data.batches import epoch_batches
-from spliceai_jax.data.hdf5 import check_form, read_windows
-from spliceai_jax.data.splits import split_validation
 from spliceai_jax.data.windows import Windows
 from spliceai_jax.display import Display
-from spliceai_jax.errors import DatasetError, RunFolderError, SettingsError, SpliceAIWarning
+from spliceai_jax.errors import DatasetError, RunFolderError, SettingsError
 from spliceai_jax.fine_tuning.cache_plan import CachePlan, plan_cache
+from spliceai_jax.fine_tuning.data_sets import read_sets
 from spliceai_jax.fine_tuning.settings import TransferSettings
 from spliceai_jax.network.pretrained import Pretrained
 from spliceai_jax.runs.folder import FollowedFolder, RunFolder
 from spliceai_jax.runs.identity import RunIdentity
-from spliceai_jax.runs.record import DatasetRecord, Parent, Record, Session, now, read_record, versions
+from spliceai_jax.runs.record import DatasetRecord, Parent, Record, Session, now, read_record
+from spliceai_jax.runs.versions import versions
 from spliceai_jax.training.recipes import Recipe
 from spliceai_jax.training.trainable import Trainable
 
@@ -161,18 +161,9 @@ def make_plan(settings: TransferSettings, display: Display) -> Plan:
     Raises:
         SpliceAIError: One of its subclasses; the message says what was wrong and how to fix it.
     """
-    _check_environment(settings)
+    pretrained, folder = _start(settings)
     recipe = settings.effective_recipe
-    pretrained = Pretrained.from_pt(settings.pretrained_model, settings.flanking_size)
-    folder = (RunFolder if processes.leads() else FollowedFolder).named(
-        settings.output_dir,
-        settings.project_name,
-        pretrained.flanking_size,
-        settings.exp_num,
-        settings.random_seed,
-    )
-    folder.check(settings.resume)
-    train, validation, test, validation_from = _read_datasets(settings, pretrained.flanking_size, display)
+    train, validation, test, validation_from = read_sets(settings, pretrained.flanking_size, display)
     # The models of every epoch and the best one; two checkpoints, and a third one while it is written, each of the
     # weights and two moments; logs.
     needed = (recipe.epochs + 2 + 3 * 3) * len(pretrained.pt_bytes()) + 10_000_000
@@ -195,10 +186,46 @@ def make_plan(settings: TransferSettings, display: Display) -> Plan:
     return plan
 
 
+def make_data_sets(settings: TransferSettings, display: Display) -> None:
+    """Make the data sets of a run that is given a genome, when all that can be checked without them has been checked.
+
+    Arguments:
+        settings: What the caller asked for.
+        display: Shows the progress.
+
+    Raises:
+        SpliceAIError: See `create_data` and `make_plan`.
+    """
+    if data := settings.data_settings():
+        _start(settings)
+        if processes.leads():
+            create_data(data, display)
+
+
+def _start(settings: TransferSettings) -> tuple[Pretrained, RunFolder]:
+    """Return the model to start from and the run's folder."""
+    _check_environment(settings)
+    pretrained = Pretrained.weights_of_pt(settings.pretrained_model, settings.flanking_size)
+    folder = (RunFolder if processes.leads() else FollowedFolder).named(
+        settings.output_dir,
+        settings.project_name,
+        pretrained.flanking_size,
+        settings.exp_num,
+        settings.random_seed,
+    )
+    folder.check(settings.resume)
+    return pretrained, folder
+
+
 def _check_environment(settings: TransferSettings) -> None:
     if settings.parallel == "pmap" and processes.several():
         raise SettingsError(
             f"`parallel='pmap'` is for one process, but there are {jax.process_count()}; leave it at jit"
+        )
+    if settings.predict and processes.several():
+        raise SettingsError(
+            f"`predict` is for one process, but there are {jax.process_count()}; leave it out, and score the genome by "
+            "`spliceai-jax predict` afterwards"
         )
     if settings.tensorboard and importlib.util.find_spec("tensorboardX") is None:
         raise SettingsError(
@@ -214,42 +241,6 @@ def _begun_with(folder: RunFolder) -> bool | None:
     except RunFolderError:  # adding this session will set the record aside, with a warning
         return None
     return record.sessions[-1].activation_cache if record and record.sessions else None
-
-
-def _read_datasets(
-    settings: TransferSettings, flanking_size: int, display: Display
-) -> tuple[Windows, Windows, Windows, str]:
-    train_path, test_path = Path(settings.train_dataset), Path(settings.test_dataset)
-    sibling = train_path.with_name(train_path.name.replace("train", "validation"))
-    validation_path: Path | None
-    if settings.validation_dataset is not None:
-        validation_path, origin = Path(settings.validation_dataset), "--validation-dataset"
-    elif sibling != train_path and os.path.exists(sibling):
-        validation_path, origin = sibling, "found beside the training file, by its name"
-    else:
-        validation_path, origin = None, "a tenth of the training file"
-    others = {"test": test_path} | ({"validation": validation_path} if validation_path else {})
-    for path in (train_path, *others.values()):  # before the first one is read, which may take minutes
-        check_form(path)
-    train = read_windows(train_path, flanking_size, display)
-    read = {}
-    for name, path in others.items():
-        windows = read_windows(path, flanking_size, display)
-        if windows.fingerprint == train.fingerprint:
-            raise DatasetError(
-                f"{path}: the {name} set is the training set ({train_path}); its scores would mean nothing; "
-                f"give another `{name}_dataset`"
-            )
-        read[name] = windows
-    if validation_path is None:
-        train, read["validation"] = split_validation(train, settings.random_seed)
-    elif read["validation"].fingerprint == read["test"].fingerprint:
-        warnings.warn(
-            f"{test_path}: the test set is the validation set too, which picks the best model; its scores are too good",
-            SpliceAIWarning,
-            stacklevel=4,
-        )
-    return train, read["validation"], read["test"], origin
 
 
 def _described(windows: Windows) -> str:

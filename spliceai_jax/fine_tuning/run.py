@@ -1,30 +1,26 @@
 """Fine-tuning from end to end: train, evaluate, keep the best, never lose work."""
 
 import contextlib
-import warnings
 from collections.abc import Iterator
-
-import jax
+from dataclasses import replace
 
 from spliceai_jax import files, processes
 from spliceai_jax.display import Display
-from spliceai_jax.errors import Interrupted, SpliceAIWarning
+from spliceai_jax.fine_tuning.ending import finish
+from spliceai_jax.fine_tuning.genome import predict_genome
 from spliceai_jax.fine_tuning.loop import TrainingLoop
 from spliceai_jax.fine_tuning.outcome import TransferResult, conclude, show_table_so_far
-from spliceai_jax.fine_tuning.plan import Plan, make_plan
+from spliceai_jax.fine_tuning.plan import Plan, make_data_sets, make_plan
 from spliceai_jax.fine_tuning.settings import TransferSettings
 from spliceai_jax.fine_tuning.stop import StopVote
 from spliceai_jax.fine_tuning.trainer import Trainer, initial_state
-from spliceai_jax.interrupts import StopRequest, stop_request
+from spliceai_jax.interrupts import stop_request
 from spliceai_jax.processes import Cluster
-from spliceai_jax.report.writing import Scoring, is_current, write_report
 from spliceai_jax.runs.checkpoints import Checkpoints
 from spliceai_jax.runs.history import LoopState
-from spliceai_jax.runs.read import read_run
 from spliceai_jax.runs.record import Record, add_session
 from spliceai_jax.runs.tensorboard import Scalars
 from spliceai_jax.runs.writer import RunWriter
-from spliceai_jax.training.engine import Engine
 from spliceai_jax.training.step import TrainState
 
 
@@ -44,6 +40,7 @@ def transfer(settings: TransferSettings, display: Display | None = None) -> Tran
     cluster = Cluster(settings.coordinator, settings.num_processes, settings.process_id)
     with processes.joined(cluster), contextlib.ExitStack() as stack:
         shown = display if display and processes.leads() else Display()
+        processes.all_or_none(lambda: make_data_sets(settings, shown))
         plan = processes.all_or_none(lambda: make_plan(settings, shown))
         stack.enter_context(_folder_taken(plan, shown))
         stack.enter_context(files.unexpected_errors_logged(plan.folder.error_log))
@@ -60,8 +57,10 @@ def transfer(settings: TransferSettings, display: Display | None = None) -> Tran
             writer = RunWriter(plan.folder, plan.identity(), _begin_session(plan, shown), checkpoints, _scalars(plan))
             TrainingLoop(plan, trainer, writer, StopVote(stop), loop, shown).to_the_end()
         result = conclude(loop.history, plan.folder, settings.recipe, shown)
-        _report(plan, trainer, stop, shown)
-        return result
+        if not processes.leads():  # the others take no part in what follows
+            return result
+        finish(plan, trainer, stop, shown)
+        return replace(result, predictions=predict_genome(plan, shown))
 
 
 @contextlib.contextmanager
@@ -106,33 +105,3 @@ def _scalars(plan: Plan) -> Scalars | None:
     if not plan.settings.tensorboard or not processes.leads():
         return None
     return Scalars(plan.folder.tensorboard, len(plan.batches(0)))
-
-
-def _report(plan: Plan, trainer: Trainer, stop: StopRequest, display: Display) -> None:
-    """Make the report unless it is up to date. The run is already complete, so a failure here is only a warning."""
-    if not processes.leads():
-        return
-    engine = trainer.engine
-    if processes.several():  # the others take no part in the report
-        engine = Engine(plan.architecture, plan.recipe, plan.settings.precision, jax.local_devices())
-    again = f"the run is finished and its models whole; make the report by `spliceai-jax report {plan.folder.root}`"
-    test = trainer.sets["test"]
-
-    def after_batch(done: int) -> None:
-        advance(done)
-        if stopped_by := stop.received:
-            raise Interrupted(f"stopped by {stopped_by.name} before the report was made; {again}", stopped_by)
-
-    try:
-        if is_current(run := read_run(plan.folder.root)):
-            display.line(f"report: {plan.folder.report}")
-            return
-        with display.progress("report", len(test)) as advance:
-            scoring = Scoring(engine, plan.pretrained.variables, test, plan.batch_size, after_batch)
-            page = write_report(run, scoring)
-    except Interrupted:
-        raise
-    except Exception as error:  # a missing report must not fail a complete run
-        warnings.warn(f"the report could not be made ({error}); {again}", SpliceAIWarning, stacklevel=2)
-    else:
-        display.line(f"report: {page}")

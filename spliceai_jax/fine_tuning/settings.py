@@ -1,13 +1,15 @@
 """The settings of `transfer`, checked when they are made."""
 
 import math
-import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
 from spliceai_jax.architecture import ARCHITECTURES
+from spliceai_jax.create_data.settings import CreateDataSettings
 from spliceai_jax.errors import SettingsError, check_choice
+from spliceai_jax.runs.command import equivalent_command
 from spliceai_jax.training.recipes import RECIPES, LossName, Parallel, Precision, Recipe
 from spliceai_jax.training.schedules import SCHEDULERS, Scheduler
 
@@ -16,10 +18,20 @@ from spliceai_jax.training.schedules import SCHEDULERS, Scheduler
 class TransferSettings:
     """Settings of a fine-tuning run; the flags of `spliceai-jax transfer` under the same names.
 
+    The data are either a genome and its annotation, or data sets.
+
     Attributes:
+        pretrained_model: `.pt` file to start from.
+        genome_fasta: FASTA file of the genome. The data sets are made from it by `create_data` with its defaults, in
+            `data_{project_name}` in the output folder, once.
+        annotation_gff: Its annotation, GFF3 or GTF.
+        test_sequences: Names of the sequences of the genome whose genes are the test set; None: they are drawn.
+        validation_sequences: Names of the sequences whose genes are the validation set; None: genes of the remaining
+            sequences are drawn.
+        predict: Score the genome with the best model at the end, both strands, and write what scores 0.1 or more to
+            `predictions` in the run's folder.
         train_dataset: HDF5 file to train on.
         test_dataset: HDF5 file to test on after each epoch.
-        pretrained_model: `.pt` file to start from.
         validation_dataset: HDF5 file whose loss picks the best model; None for the training file's sibling by
             OpenSpliceAI's naming where it exists, else a tenth of the training file.
         output_dir: Folder that the run's own folder is made in.
@@ -48,9 +60,14 @@ class TransferSettings:
         SettingsError: A value is out of range.
     """
 
-    train_dataset: str | Path
-    test_dataset: str | Path
     pretrained_model: str | Path
+    genome_fasta: str | Path | None = None
+    annotation_gff: str | Path | None = None
+    test_sequences: Sequence[str] | None = None
+    validation_sequences: Sequence[str] | None = None
+    predict: bool = False
+    train_dataset: str | Path | None = None
+    test_dataset: str | Path | None = None
     validation_dataset: str | Path | None = None
     output_dir: str | Path = "."
     project_name: str = "transfer"
@@ -103,10 +120,41 @@ class TransferSettings:
             check_choice(name, getattr(self, name), choices)
         if not 0 < len(self.project_name.encode()) <= 200 or set(self.project_name) & set("/\\\0"):
             raise SettingsError(f"`project_name` is {self.project_name!r}; expected at most 200 letters, no slashes")
+        self._check_data()
         self._check_processes()
         effective = self.effective_recipe
         if not (effective.unfreeze or effective.unfreeze_all or effective.head_trains):
             raise SettingsError(f"`unfreeze=0` with `recipe={self.recipe!r}` leaves nothing to train; give 1 or more")
+
+    def _check_data(self) -> None:
+        files = ("genome_fasta", "annotation_gff", "train_dataset", "test_dataset")
+        given = tuple(name for name in files if getattr(self, name) is not None)
+        if given not in (files[:2], files[2:]):
+            raise SettingsError(
+                f"{' and '.join(f'`{name}`' for name in given) or 'no data'} given; expected either `genome_fasta` and "
+                "`annotation_gff`, or `train_dataset` and `test_dataset`"
+            )
+        if given == files[:2]:
+            if self.validation_dataset is not None:
+                raise SettingsError(
+                    "`validation_dataset` goes with `train_dataset`; with a genome give `validation_sequences`"
+                )
+            self.data_settings()  # raises what is wrong with the sequences
+        for name in ("test_sequences", "validation_sequences", "predict"):
+            if getattr(self, name) and given != files[:2]:
+                raise SettingsError(f"`{name}` needs `genome_fasta` and `annotation_gff`; give them, or leave it out")
+
+    def data_settings(self) -> CreateDataSettings | None:
+        """Return how the data sets are made; None if they are given."""
+        if self.genome_fasta is None or self.annotation_gff is None:
+            return None
+        return CreateDataSettings(
+            genome_fasta=self.genome_fasta,
+            annotation_gff=self.annotation_gff,
+            output_dir=Path(self.output_dir) / f"data_{self.project_name}",
+            test_sequences=self.test_sequences,
+            validation_sequences=self.validation_sequences,
+        )
 
     def _check_processes(self) -> None:
         together = (self.coordinator, self.num_processes, self.process_id)
@@ -134,13 +182,4 @@ class TransferSettings:
 
     def command(self) -> str:
         """Return the equivalent command line."""
-        words = ["spliceai-jax", "transfer"]
-        for field in fields(self):
-            value, flag = getattr(self, field.name), f"--{field.name.replace('_', '-')}"
-            if value == field.default and field.name not in ("output_dir", "project_name"):
-                continue
-            if isinstance(value, bool):
-                words.append(flag if value else flag.replace("--", "--no-", 1))
-            else:
-                words += [flag, str(value)]
-        return shlex.join(words)
+        return equivalent_command("transfer", self, always=("output_dir", "project_name"))

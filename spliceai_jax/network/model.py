@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Integer
 from spliceai_jax.architecture import CHANNELS, CLASSES, Architecture
 from spliceai_jax.encoding import BASES
 from spliceai_jax.network.operations import EPSILON, batchnorm_leaky_relu, dilated_convolution, leaky_relu
+from spliceai_jax.network.temperature import COLLECTION
 
 MOMENTUM = 0.1
 """Weight of the newest batch in the running statistics (PyTorch's convention)."""
@@ -23,7 +24,7 @@ Tree = dict[str, Any]
 """Nested dictionaries of arrays, one level for each submodule."""
 
 Variables = dict[str, Tree]
-"""`{"params": ..., "batch_stats": ...}`."""
+"""`{"params": ..., "batch_stats": ...}`, and of a calibrated model `"calibration": {"temperature": ...}`."""
 
 
 def entry_name(number: int) -> str:
@@ -179,14 +180,28 @@ class SpliceAI(nn.Module):
                 row is shared, or every scored position sees its own window only.
 
         Returns:
-            Probabilities of neither, acceptor and donor, float32 or wider.
+            Probabilities of neither, acceptor and donor, float32 or wider; calibrated ones where the variables hold a
+            temperature.
         """
+        logits = self.logits(inputs, multiplicity, training_units, inside)
+        if self.has_variable(COLLECTION, "temperature"):
+            logits = logits / self.get_variable(COLLECTION, "temperature")
+        return jax.nn.softmax(logits)
+
+    def logits(
+        self,
+        inputs: Integer[Array | np.ndarray, "rows columns"] | Activations,
+        multiplicity: Float[Array, "rows columns_or_1"] | None = None,
+        training_units: frozenset[int] = frozenset(),
+        inside: Bool[Array, "rows columns"] | None = None,
+    ) -> Float[Array, "rows positions 3"]:
+        """Return what the softmax takes, before any temperature, float32 or wider; for the arguments see `__call__`."""
         first = inputs if isinstance(inputs, Activations) else self._first(inputs)
         if multiplicity is None:
             multiplicity = jnp.ones((first.x.shape[0], 1))
         last = self._continue(first, len(self.residual_units), multiplicity, training_units, inside)
         logits = self.final_conv(jnp.asarray(last.skip_sum))
-        return jax.nn.softmax(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)))
+        return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
 
     def activations(
         self,

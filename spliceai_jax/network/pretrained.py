@@ -2,6 +2,7 @@
 
 import hashlib
 import tempfile
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -15,9 +16,10 @@ from jaxtyping import Float32, Integer
 from spliceai_jax import convert
 from spliceai_jax.architecture import ARCHITECTURES, CLASSES
 from spliceai_jax.encoding import BASES, encode
-from spliceai_jax.errors import SpliceAIError, WeightsError
+from spliceai_jax.errors import SettingsError, SpliceAIError, SpliceAIWarning, WeightsError
 from spliceai_jax.files import write_whole
 from spliceai_jax.network.model import SpliceAI, Variables
+from spliceai_jax.network.temperature import COLLECTION, Temperature, in_words, read_temperature
 
 _BASES_AT_ONCE = 200_000
 """Bases that `Pretrained.predict` sends through the network together: about 0.5 GB of activations."""
@@ -25,32 +27,78 @@ _BASES_AT_ONCE = 200_000
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A network's weights and its size.
+    """A network's weights, its size, and its temperature if it is calibrated.
 
     Attributes:
         flanking_size: 80, 400, 2000 or 10000.
         variables: `{"params": ..., "batch_stats": ...}`, for `SpliceAI(ARCHITECTURES[flanking_size]).apply`.
+        temperature: What the logits of neither, acceptor and donor are divided by before the softmax; None: the scores
+            are the network's own.
     """
 
     flanking_size: int
     variables: Variables
+    temperature: Temperature | None = None
 
     @classmethod
-    def from_pt(cls, path: str | Path, flanking_size: int | None = None) -> "Pretrained":
-        """Load a `.pt` file written by OpenSpliceAI or by `to_pt`.
+    def from_pt(cls, path: str | Path, flanking_size: int | None = None, calibrated: bool = False) -> "Pretrained":
+        """Load a `.pt` file written by OpenSpliceAI or by `to_pt` or `to_calibrated_pt`.
+
+        A temperature in the file is applied to the scores, and a warning says so.
 
         Arguments:
             path: The file.
             flanking_size: The flanking size that the weights must have; None accepts any.
+            calibrated: Apply the temperature that lies beside the file, unless the file holds one itself.
 
         Raises:
-            WeightsError: The file is missing or damaged, carries code, or its tensors are not those of the network.
+            WeightsError: The file is missing or damaged, carries code, or its tensors are not those of the network; or
+                `calibrated` finds no temperature, or one of another model.
         """
-        return cls(*convert.read_pt(path, flanking_size))
+        size, variables, temperature = convert.read_calibrated_pt(path, flanking_size)
+        if temperature:
+            said = f"{path}: a calibrated model; its temperature is applied: {in_words(temperature)}"
+            warnings.warn(said, SpliceAIWarning, stacklevel=2)
+        elif calibrated:
+            temperature = read_temperature(Path(path))
+        return cls(size, variables, temperature)
+
+    @classmethod
+    def weights_of_pt(cls, path: str | Path, flanking_size: int | None = None) -> "Pretrained":
+        """Load a `.pt` file without its temperature, if it holds one: a warning says so.
+
+        Arguments and errors are those of `from_pt`.
+        """
+        size, variables, temperature = convert.read_calibrated_pt(path, flanking_size)
+        if temperature:
+            said = f"{path}: a calibrated model; its temperature is left out here, its weights alone are used"
+            warnings.warn(said, SpliceAIWarning, stacklevel=2)
+        return cls(size, variables)
+
+    @property
+    def scoring_variables(self) -> Variables:
+        """The variables, with the temperature among them if there is one; `SpliceAI.apply` takes both."""
+        if self.temperature is None:
+            return self.variables
+        return {**self.variables, COLLECTION: {"temperature": np.array(self.temperature, np.float32)}}
 
     def to_pt(self, path: str | Path) -> None:
-        """Write a `.pt` file that OpenSpliceAI reads; an existing file is replaced in one step."""
+        """Write a `.pt` file that OpenSpliceAI reads; an existing file is replaced in one step.
+
+        It holds the weights alone; see `to_calibrated_pt` for the temperature.
+        """
         write_whole(Path(path), self.pt_bytes())
+
+    def to_calibrated_pt(self, path: str | Path) -> None:
+        """Write a `.pt` file that holds the temperature too; `from_pt` reads it.
+
+        Raises:
+            SettingsError: The model has no temperature.
+        """
+        if self.temperature is None:
+            raise SettingsError(f"{path}: this model has no `temperature` to write; calibrate it, or use `to_pt`")
+        content = convert.calibrated_pt_bytes(self.flanking_size, jax.device_get(self.variables), self.temperature)
+        write_whole(Path(path), content)
 
     def pt_bytes(self) -> bytes:
         """Return the contents of the file that `to_pt` writes."""
@@ -110,13 +158,13 @@ class Pretrained:
             raise ValueError(
                 f"bases has length {codes.shape[1]}, expected more than the {self.flanking_size} of context"
             )
-        result = np.empty((rows, length, len(CLASSES)), np.float32)
+        result, variables = np.empty((rows, length, len(CLASSES)), np.float32), self.scoring_variables
         at_once = min(rows, max(_BASES_AT_ONCE // codes.shape[1], 1))
         for start in range(0, rows, max(at_once, 1)):
             part = codes[start : start + at_once].astype(np.uint8)
             # The last part is filled up, since every new shape is compiled anew.
             filled = np.pad(part, ((0, at_once - len(part)), (0, 0)))
-            scores = _apply(self.flanking_size)(self.variables, filled)
+            scores = _apply(self.flanking_size)(variables, filled)
             result[start : start + len(part)] = np.asarray(scores)[: len(part)]
         return result
 
@@ -138,7 +186,7 @@ def convert_weights(source: str | Path, target: str | Path) -> Pretrained:
     """
     source, target = Path(source), Path(target)
     is_checkpoint = source.is_dir()
-    model = Pretrained.from_orbax(source) if is_checkpoint else Pretrained.from_pt(source)
+    model = Pretrained.from_orbax(source) if is_checkpoint else Pretrained.weights_of_pt(source)
     if target.exists():
         raise SpliceAIError(f"{target}: exists already; give a name that does not")
     try:

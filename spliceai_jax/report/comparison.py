@@ -13,18 +13,14 @@ from spliceai_jax.encoding import BASES
 from spliceai_jax.evaluation.evaluate import score_windows
 from spliceai_jax.evaluation.metrics import Metrics, MetricsAccumulator
 from spliceai_jax.network.model import Variables
+from spliceai_jax.report.logo_spans import LOGO_SPANS, BaseCounts
 from spliceai_jax.report.mistakes import Labels, Mistake, ModelName, Probabilities, WorstMistakes, called_classes
 from spliceai_jax.training.engine import Engine
 
 SCORE_BINS = 20
 """Bins of equal width that scores are counted in."""
 
-LOGO_SPANS: dict[SiteKind, range] = {"donor": range(-2, 7), "acceptor": range(-20, 3)}
-"""Places of the bases in a logo, relative to the site: a donor is the exon's last base, an acceptor its first."""
-
 Bases = UInt8[np.ndarray, "windows bases"]
-BaseCounts = Int[np.ndarray, "places 4"]
-"""How often A, C, G and T occur at each of the places of `LOGO_SPANS`."""
 
 
 @dataclass(frozen=True)

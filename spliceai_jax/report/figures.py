@@ -3,23 +3,31 @@
 from collections.abc import Iterator
 from functools import partial
 
-from spliceai_jax.architecture import SITE_KINDS
+from spliceai_jax.architecture import SITE_KINDS, SiteKind
+from spliceai_jax.evaluation.calibrated import Calibration
 from spliceai_jax.evaluation.metrics import AUPRC, TOP_K
 from spliceai_jax.report import score_panels, training_panels
 from spliceai_jax.report.comparison import Comparison
-from spliceai_jax.report.logos import plot_logos
-from spliceai_jax.report.plots import Plot, plot
+from spliceai_jax.report.logos import draw_logos
+from spliceai_jax.report.plots import Plot, plot, plot_figure
+from spliceai_jax.report.reliability import reliability_plot
 from spliceai_jax.runs.history import History
 
 
-def draw(history: History, batches_per_epoch: int, comparison: Comparison | None) -> Iterator[Plot]:
+def draw(
+    history: History, batches_per_epoch: int, comparison: Comparison | None, calibrated: Calibration | None = None
+) -> Iterator[Plot]:
     """Draw every figure that there is something to show in.
 
     Arguments:
         history: What the run measured.
         batches_per_epoch: The number of batches in an epoch.
         comparison: The models on the test set; None: they could not be scored.
+        calibrated: What the best model's temperature does; None: it has none yet.
     """
+    if calibrated:
+        for kind in SITE_KINDS:
+            yield reliability_plot(kind, calibrated.measures["test"])
     if history.update_losses:
         loss = partial(training_panels.loss, history=history, batches_per_epoch=batches_per_epoch)
         yield plot("loss", "Loss over steps", loss)
@@ -41,4 +49,15 @@ def draw(history: History, batches_per_epoch: int, comparison: Comparison | None
         yield plot(f"scores_{kind}", f"{named} scores of sites and of other positions", histograms)
         calibration = partial(score_panels.calibration, scores=scores)
         yield plot(f"calibration_{kind}", f"{named} scores as probabilities", calibration)
-        yield plot_logos(kind, comparison)
+        yield _plot_logos(kind, comparison)
+
+
+def _plot_logos(kind: SiteKind, comparison: Comparison) -> Plot:
+    """Draw the logo of the labelled sites of a kind, and below it those of the positions that each model calls."""
+    labelled = comparison.labelled_bases[kind]
+    logos = [(f"labelled: {int(labelled[0].sum()):,}", labelled)]
+    for model in reversed(comparison.metrics):
+        scores = comparison.scores[model, kind]
+        logos.append((f"called, {model}: {scores.called:,}", scores.called_bases))
+    title = f"Bases around {kind}s, labelled and called"
+    return plot_figure(f"logo_{kind}", title, partial(draw_logos, kind=kind, logos=logos), grid=False)

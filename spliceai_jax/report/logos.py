@@ -1,6 +1,7 @@
-"""Sequence logos of the bases around the sites that are labelled and those that the models call."""
+"""Sequence logos of the bases around splice sites."""
 
 import math
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -13,8 +14,8 @@ from matplotlib.transforms import Affine2D
 
 from spliceai_jax.architecture import SiteKind
 from spliceai_jax.encoding import BASES
-from spliceai_jax.report.comparison import LOGO_SPANS, BaseCounts, Comparison
-from spliceai_jax.report.plots import COLOURS, DOTTED, Plot, plot_figure
+from spliceai_jax.report.logo_spans import LOGO_SPANS, BaseCounts
+from spliceai_jax.report.plots import COLOURS, DOTTED
 
 _LETTERS = BASES[1:]
 
@@ -22,24 +23,15 @@ _LEAST_HEIGHT = 0.01
 """The lowest letter that is drawn, in bits."""
 
 
-def plot_logos(kind: SiteKind, comparison: Comparison) -> Plot:
-    """Draw the logo of the labelled sites of a kind, and below it those of the positions that each model calls."""
-    labelled = comparison.labelled_bases[kind]
-    rows = [(f"labelled: {int(labelled[0].sum()):,}", labelled)]
-    for model in reversed(comparison.metrics):
-        scores = comparison.scores[model, kind]
-        rows.append((f"called, {model}: {scores.called:,}", scores.called_bases))
-
-    def fill(figure: Figure) -> None:
-        panels = figure.subplots(len(rows), sharex=True, squeeze=False)[:, 0]
-        for ax, (title, counts) in zip(panels, rows, strict=True):
-            _draw_logo(ax, counts)
-            ax.set_title(title, loc="left", pad=2)
-            ax.set_yticks([0, 1, 2])
-        _number_places(list(panels), kind)
-        panels[len(panels) // 2].set_ylabel("bits")
-
-    return plot_figure(f"logo_{kind}", f"Bases around {kind}s, labelled and called", fill, grid=False)
+def draw_logos(figure: Figure, kind: SiteKind, logos: Sequence[tuple[str, BaseCounts]]) -> None:
+    """Draw logos below each other, each with its title."""
+    panels = figure.subplots(len(logos), sharex=True, squeeze=False)[:, 0]
+    for ax, (title, counts) in zip(panels, logos, strict=True):
+        _draw_logo(ax, counts)
+        ax.set_title(title, loc="left", pad=2)
+        ax.set_yticks([0, 1, 2])
+    _number_places(list(panels), kind)
+    panels[len(panels) // 2].set_ylabel("bits")
 
 
 def _number_places(panels: list[Axes], kind: SiteKind) -> None:

@@ -1,16 +1,16 @@
 """The report as a page."""
 
 from datetime import datetime
-from importlib import resources
-
-import jinja2
 
 from spliceai_jax.architecture import SITE_KINDS
 from spliceai_jax.report import verdict
 from spliceai_jax.report.comparison import Comparison
+from spliceai_jax.report.genome_section import PLACE_NAMES, genome_section
 from spliceai_jax.report.page_warnings import SETS, find_warnings
 from spliceai_jax.report.plots import Plot
+from spliceai_jax.report.reliability import calibration_section
 from spliceai_jax.report.shown_mistakes import show_mistakes
+from spliceai_jax.report.template import rendered
 from spliceai_jax.runs.card import released_as
 from spliceai_jax.runs.read import Run
 
@@ -28,10 +28,10 @@ def render(run: Run, mark: str, comparison: Comparison | None, plots: dict[str, 
         plots: The figures by name.
         left_out: What had to be left out, in words.
     """
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    template = environment.from_string(resources.files("spliceai_jax.report").joinpath("page.html").read_text())
     before, after = verdict.before_and_after(run, comparison)
-    return template.render(
+    return rendered(
+        "spliceai_jax.report",
+        "page.html",
         run=run,
         choices=run.identity.choices,
         mark=mark,
@@ -46,6 +46,9 @@ def render(run: Run, mark: str, comparison: Comparison | None, plots: dict[str, 
             ("Misses", "sites that the model does not call", show_mistakes(comparison, missed=True)),
             ("False calls", "positions that it calls but that are no such sites", show_mistakes(comparison, False)),
         ],
+        calibration=calibration_section(run.calibration),
+        genome=genome_section(run),
+        place_names=PLACE_NAMES,
         mistaken=comparison.mistaken if comparison else "",
         unfolded=_UNFOLDED,
         parent_released=released_as(run.record.parent.sha256) if run.record else (),

@@ -4,6 +4,7 @@ import io
 import logging
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,9 @@ COLOURS = {
     "tuned": "#0b7285",
     "donor": "#4150c9",
     "acceptor": "#cf4a0c",
+    "train": "#2f6f4f",
+    "validation": "#a0620a",
+    "test": "#7a3fa0",
     "base-a": "#2b8a3f",
     "base-c": "#1c6fc6",
     "base-g": "#d68a00",
@@ -55,19 +59,28 @@ _STYLE: dict[Any, Any] = {
 
 
 @dataclass(frozen=True)
-class Plot:
-    """A figure.
+class Drawing:
+    """A figure of a page.
 
     Attributes:
-        name: The name of its PNG file.
+        name: Its name, which is that of its PNG file if it has one.
         title: Its title.
         svg: An element for the page.
-        png: The content of the PNG file.
     """
 
     name: str
     title: str
     svg: str
+
+
+@dataclass(frozen=True)
+class Plot(Drawing):
+    """A figure that is also a PNG file.
+
+    Attributes:
+        png: The content of the PNG file.
+    """
+
     png: bytes
 
 
@@ -78,14 +91,31 @@ def plot(name: str, title: str, panel: Callable[[Axes], None]) -> Plot:
 
 def plot_figure(name: str, title: str, fill: Callable[[Figure], None], grid: bool = True) -> Plot:
     """Draw a figure that `fill` puts panels into."""
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name, "axes.grid": grid}):
-        figure = Figure(_SIZE)
-        fill(figure)
-        svg, png = io.StringIO(), io.BytesIO()
-        figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None})
+    with _styled(name, grid):
+        figure, svg = _drawn(fill)
+        png = io.BytesIO()
         figure.set_layout_engine("none")  # it is laid out already
         figure.savefig(png, format="png", dpi=160, facecolor="white")
-    return Plot(name, title, _inline(svg.getvalue(), name, title), png.getvalue())
+    return Plot(name, title, _inline(svg, name, title), png.getvalue())
+
+
+def draw_figure(name: str, title: str, fill: Callable[[Figure], None], grid: bool = True) -> Drawing:
+    """Draw a figure for a page alone."""
+    with _styled(name, grid):
+        _, svg = _drawn(fill)
+    return Drawing(name, title, _inline(svg, name, title))
+
+
+def _styled(name: str, grid: bool) -> AbstractContextManager[None]:
+    return matplotlib.rc_context({**_STYLE, "svg.hashsalt": name, "axes.grid": grid})
+
+
+def _drawn(fill: Callable[[Figure], None]) -> tuple[Figure, str]:
+    """Return a figure that `fill` puts panels into, and its SVG."""
+    figure, svg = Figure(_SIZE), io.StringIO()
+    fill(figure)
+    figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None})
+    return figure, svg.getvalue()
 
 
 def _inline(svg: str, name: str, title: str) -> str:

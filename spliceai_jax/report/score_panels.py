@@ -1,9 +1,10 @@
 """Panels that show how the models score the test set for one kind of site."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Shaped
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
@@ -44,26 +45,52 @@ def histograms(ax: Axes, scores: Mapping[ModelName, SiteScores]) -> None:
     ax.legend(fontsize=8, loc="upper center", ncols=2)
 
 
+class Curve(NamedTuple):
+    """A reliability curve.
+
+    Attributes:
+        colour: The name of its colour.
+        scores: The mean score in each bin.
+        shares: The share of sites in each bin.
+        positions: The number of positions in each bin.
+    """
+
+    colour: str
+    scores: Float[np.ndarray, " bins"]
+    shares: Float[np.ndarray, " bins"]
+    positions: Shaped[np.ndarray, " bins"]
+
+
 def calibration(ax: Axes, scores: Mapping[ModelName, SiteScores]) -> None:
     """Draw the share of sites among the positions of each tenth of the scores, for every model."""
-    ax.plot([0, 1], [0, 1], color=COLOURS["ink"], linewidth=0.8, linestyle=DOTTED)
+    curves: dict[str, Curve] = {}
     for model, found in scores.items():
         sites, others, sums = (
             counts.reshape(-1, 2).sum(1) for counts in (found.sites, found.others, found.score_sums)
         )  # two bins are a tenth
         total = sites + others
+        some = np.maximum(total, 1)
+        curves[model] = Curve(model, sums / some, sites / some, total)
+    reliability_curves(ax, curves)
+
+
+def reliability_curves(ax: Axes, curves: Mapping[str, Curve]) -> None:
+    """Draw reliability curves with 95 % intervals; bins of few positions are left out."""
+    ax.plot([0, 1], [0, 1], color=COLOURS["ink"], linewidth=0.8, linestyle=DOTTED)
+    for name, curve in curves.items():
+        score, share, total = curve.scores, curve.shares, curve.positions
         shown = total >= _LEAST_IN_BIN
-        share, score, n = sites[shown] / total[shown], sums[shown] / total[shown], total[shown]
+        score, share, n = score[shown], share[shown], total[shown]
         low, high = _wilson(share, n)
         ax.errorbar(
             score,
             share,
             [share - low, high - share],
-            color=COLOURS[model],
+            color=COLOURS[curve.colour],
             elinewidth=0.8,
             marker="o",
             markersize=3.5,
-            label=model,
+            label=name,
         )
     ax.set_xlim(0, 1.02)
     ax.set_ylim(0, 1.02)
@@ -73,7 +100,7 @@ def calibration(ax: Axes, scores: Mapping[ModelName, SiteScores]) -> None:
 
 
 def _wilson(
-    share: Float[np.ndarray, " bins"], n: Int[np.ndarray, " bins"]
+    share: Float[np.ndarray, " bins"], n: Shaped[np.ndarray, " bins"]
 ) -> tuple[Float[np.ndarray, " bins"], Float[np.ndarray, " bins"]]:
     """Return the limits of Wilson's 95 % interval for a share of n."""
     z = 1.96

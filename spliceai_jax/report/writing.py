@@ -1,6 +1,7 @@
 """Make the report and write it: `report.html`, and its figures as PNG files in `report/`."""
 
 import contextlib
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,12 @@ def is_current(run: Run) -> bool:
 
 def _mark(run: Run) -> str:
     """Return the attributes of the page's first element that record how far the run had come."""
-    return f'data-epochs="{len(run.history.epochs)}" data-finished="{str(run.finished).lower()}"'
+    mark = f'data-epochs="{len(run.history.epochs)}" data-finished="{str(run.finished).lower()}"'
+    if run.calibration:
+        mark += f' data-temperature="{run.calibration.temperature}"'
+    if run.genome:
+        mark += f' data-genome="{hashlib.sha256(run.genome.to_json().encode()).hexdigest()[:16]}"'
+    return mark
 
 
 def write_report(run: Run, scoring: Scoring | None = None) -> Path:
@@ -73,7 +79,7 @@ def write_report(run: Run, scoring: Scoring | None = None) -> Path:
     from spliceai_jax.report.page import render
 
     comparison, left_out = _compare(run, scoring)
-    plots = {plot.name: plot for plot in draw(run.history, _batches_per_epoch(run), comparison)}
+    plots = {plot.name: plot for plot in draw(run.history, _batches_per_epoch(run), comparison, run.calibration)}
     page = render(run, _mark(run), comparison, plots, left_out)
     try:
         run.folder.figures.mkdir(exist_ok=True)
@@ -133,7 +139,7 @@ def _or_left_out(what: str, left_out: list[str]) -> Iterator[None]:
 
 def _read_untouched(run: Run) -> Variables:
     path = _record(run).parent.path
-    model = Pretrained.from_pt(path, run.identity.flanking_size)
+    model = Pretrained.weights_of_pt(path, run.identity.flanking_size)
     if model.fingerprint != run.identity.pretrained_model:
         raise WeightsError(f"{path}: no longer holds the weights that the run started from")
     return model.variables

@@ -12,9 +12,11 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from spliceai_jax.architecture import ARCHITECTURES, SITE_KINDS
-from spliceai_jax.convert import read_pt, tensor_table
+from spliceai_jax.convert import read_calibrated_pt, tensor_table
+from spliceai_jax.errors import WeightsError
 from spliceai_jax.evaluation.metrics import Metrics
 from spliceai_jax.network.pretrained import Pretrained
+from spliceai_jax.network.temperature import Temperature, in_words, read_temperature, temperature_beside
 from spliceai_jax.runs import stored
 from spliceai_jax.runs.history import History, Split
 from spliceai_jax.runs.identity import RunIdentity
@@ -141,6 +143,9 @@ class Inspection:
         released_as: The names of OpenSpliceAI's released models that this file is.
         card: The card beside it, if it is this file's.
         card_problem: Why a card beside it is not in `card`; None if there is no such card.
+        temperature: The temperature in the file; applied to the scores wherever the file is used.
+        temperature_beside: The one beside it, applied where `calibrated` is asked for.
+        temperature_problem: Why a temperature beside it cannot be used; None if there is no such file.
     """
 
     file: str
@@ -152,6 +157,9 @@ class Inspection:
     released_as: tuple[str, ...]
     card: ModelCard | None
     card_problem: str | None
+    temperature: Temperature | None
+    temperature_beside: Temperature | None
+    temperature_problem: str | None
 
     def facts(self) -> dict[str, str]:
         """Return all of it in words, as names and values."""
@@ -162,9 +170,17 @@ class Inspection:
             "SHA-256": self.sha256,
             "released": "; ".join(f"OpenSpliceAI's {name}" for name in self.released_as)
             or "no, the file is none of OpenSpliceAI's 100",
+            "temperature": self._temperature(),
             "card": self.card_problem or "none",
         }
         return facts | (self.card.facts() if self.card else {})
+
+    def _temperature(self) -> str:
+        if self.temperature:
+            return in_words(self.temperature)
+        if self.temperature_beside:
+            return f"beside the file, for --calibrated: {in_words(self.temperature_beside)}"
+        return self.temperature_problem or "none"
 
 
 def inspect_pt(path: str | Path) -> Inspection:
@@ -174,10 +190,11 @@ def inspect_pt(path: str | Path) -> Inspection:
         WeightsError: The file is missing or damaged, carries code, or its tensors are not those of the network.
     """
     path = Path(path)
-    flanking_size, variables = read_pt(path, finite=False)
+    flanking_size, variables, temperature = read_calibrated_pt(path, finite=False)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     flat = flatten_dict(variables)
     card, problem = _card_beside(path, digest)
+    beside, temperature_problem = _temperature_beside(path)
     return Inspection(
         file=str(path),
         sha256=digest,
@@ -192,7 +209,19 @@ def inspect_pt(path: str | Path) -> Inspection:
         released_as=released_as(digest),
         card=card,
         card_problem=problem,
+        temperature=temperature,
+        temperature_beside=beside,
+        temperature_problem=temperature_problem,
     )
+
+
+def _temperature_beside(path: Path) -> tuple[Temperature | None, str | None]:
+    if not temperature_beside(path).exists():
+        return None, None
+    try:
+        return read_temperature(path), None
+    except WeightsError as error:
+        return None, str(error)
 
 
 def _card_beside(path: Path, digest: str) -> tuple[ModelCard | None, str | None]:

@@ -63,6 +63,21 @@ class RunFolder:
         return self.root / "record.json"
 
     @property
+    def genome_evaluation(self) -> Path:
+        """The file of what the models find on whole sequences."""
+        return self.root / "genome_evaluation.json"
+
+    @property
+    def predictions(self) -> Path:
+        """The folder of the best model's scores of the whole genome."""
+        return self.root / "predictions"
+
+    @property
+    def calibration(self) -> Path:
+        """The file of what the best model's temperature does."""
+        return self.root / "calibration.json"
+
+    @property
     def report(self) -> Path:
         """The page about the run."""
         return self.root / "report.html"

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spliceai_jax.errors import RunFolderError, SpliceAIWarning
+from spliceai_jax.evaluation.calibrated import Calibration
 from spliceai_jax.runs import stored
 from spliceai_jax.runs.folder import RunFolder
+from spliceai_jax.runs.genome_evaluation import GenomeEvaluation, read_genome_evaluation
 from spliceai_jax.runs.history import History, LoopState
 from spliceai_jax.runs.identity import RunIdentity
 from spliceai_jax.runs.record import Record, read_record
@@ -21,12 +23,16 @@ class Run:
         identity: What decides its result.
         record: Facts about it; None where there are none, or where they cannot be read.
         history: What was measured, as of the latest checkpoint; empty before the first.
+        calibration: What the best model's temperature does, once the run is finished.
+        genome: What models find on whole sequences, where that was measured.
     """
 
     folder: RunFolder
     identity: RunIdentity
     record: Record | None
     history: History
+    calibration: Calibration | None = None
+    genome: GenomeEvaluation | None = None
 
     @property
     def finished(self) -> bool:
@@ -56,7 +62,21 @@ def read_run(root: str | Path) -> Run:
     except RunFolderError as error:
         warnings.warn(f"{error}; the facts in it are left out", SpliceAIWarning, stacklevel=2)
         record = None
-    return Run(folder, identity, record, _read_history(folder))
+    history = _read_history(folder)
+    calibration = read_calibration(folder) if history.finished(identity.choices) else None
+    return Run(folder, identity, record, history, calibration, read_genome_evaluation(folder))
+
+
+def read_calibration(folder: RunFolder) -> Calibration | None:
+    """Read what the best model's temperature does; None where there is none, or it cannot be read, with a warning."""
+    try:
+        return Calibration.from_json(folder.calibration.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        said = f"{folder.calibration}: cannot be read ({error!s:.200}); it is left out"
+        warnings.warn(said, SpliceAIWarning, stacklevel=2)
+        return None
 
 
 def _read_history(folder: RunFolder) -> History:

@@ -3,11 +3,9 @@
 They are in `record.json` in the run's folder. `resume` does not compare them.
 """
 
-import platform
 import warnings
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 from spliceai_jax.data.windows import Windows
@@ -16,8 +14,6 @@ from spliceai_jax.runs import stored
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import Split
 from spliceai_jax.runs.stored import Json
-
-_PACKAGES = ("spliceai-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "torch", "numpy", "h5py")
 
 
 @dataclass(frozen=True)
@@ -117,11 +113,6 @@ class Record:
     parent: Parent
     datasets: dict[Split, DatasetRecord]
     sessions: tuple[Session, ...]
-
-
-def versions() -> dict[str, str]:
-    """Return Python's version, and those of the packages that decide what is computed."""
-    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
 
 
 def now() -> str:

@@ -1,30 +1,30 @@
 """Score a genome: results of one batch of rows are written while the devices compute the next."""
 
 import time
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from jax import Array
-from jaxtyping import Float
-
-from spliceai_jax.architecture import SITE_KINDS, WINDOW, SiteKind
+from spliceai_jax.architecture import SiteKind
 from spliceai_jax.data.annotation import Gene, read_genes
 from spliceai_jax.data.fasta import Genome
 from spliceai_jax.display import Advance, Display
-from spliceai_jax.errors import Interrupted, SettingsError, WeightsError
+from spliceai_jax.errors import SettingsError, SpliceAIWarning
 from spliceai_jax.files import check_writable, held, unexpected_errors_logged
-from spliceai_jax.in_flight import one_in_flight
 from spliceai_jax.interrupts import StopRequest, stop_request
 from spliceai_jax.network.pretrained import Pretrained
 from spliceai_jax.scoring.regions import Selection, genes_and_flanks, genes_to_score, whole_sequences
-from spliceai_jax.scoring.rows import GenomeBatch, genome_batches
-from spliceai_jax.scoring.scorer import BlankScore, Scorer
+from spliceai_jax.scoring.scored_pieces import scored_pieces
+from spliceai_jax.scoring.scorer import Scorer
 from spliceai_jax.scoring.settings import PredictSettings
 from spliceai_jax.scoring.tracks import Tracks, TrackWriter
 
+_UNCALIBRATED = (
+    "`spsc`: the scores are made of probabilities that are not calibrated; `calibrated=True` applies a temperature, "
+    "which `spliceai-jax calibrate` fits"
+)
 _BUSY = "another process writes its predictions here; wait for it, or give another `output_dir`"
 
 
@@ -38,6 +38,7 @@ class Predictions:
         bigwigs: The bigWig files, if any.
         rows: The number of rows of the two BED files, by kind of site.
         bases: The number of positions scored, both strands counted.
+        spsc: The file of splice scores for aligners, if any.
     """
 
     acceptor: Path
@@ -45,13 +46,14 @@ class Predictions:
     bigwigs: tuple[Path, ...]
     rows: dict[SiteKind, int]
     bases: int
+    spsc: Path | None = None
 
 
 def predict(settings: PredictSettings, display: Display | None = None) -> Predictions:
     """Score a genome, or its genes, and write the scores that reach the threshold.
 
     Memory does not depend on the genome, except for some 200 bytes for each sequence and gene. While it works, it
-    needs a byte a base on disk beside the results.
+    needs a byte a base on disk beside the results, and for `spsc` up to 3 more beside that file.
 
     Arguments:
         settings: What to score, by which models, and where to write.
@@ -59,19 +61,23 @@ def predict(settings: PredictSettings, display: Display | None = None) -> Predic
 
     Raises:
         WeightsError: See `Pretrained.from_pt`; or the scores are not numbers.
-        SequenceError: The FASTA or GFF3 file cannot be used, or they do not belong together.
+        SequenceError: The FASTA, GFF3 or GTF file cannot be used, or they do not belong together.
         SettingsError: The models differ in flanking size; no gene is on the strand; pyBigWig is wanted and missing.
         RunFolderError: There are predictions already, or the folder cannot be written or is in use.
         Interrupted: A signal came; nothing was written.
     """
     display = display or Display()
-    scorer = Scorer(_read_models(settings))
-    folder = Path(settings.output_dir).absolute() / f"SpliceAI_{WINDOW}_{scorer.flanking_size}"
+    models = _read_models(settings)
+    if settings.spsc is not None and any(model.temperature is None for model in models):
+        warnings.warn(_UNCALIBRATED, SpliceAIWarning, stacklevel=2)
+    scorer = Scorer(models)
+    folder = settings.folder(scorer.flanking_size)
     annotated = settings.annotation_file is not None
-    tracks = Tracks(folder, settings.threshold, annotated, settings.strands if settings.bigwig else ())
+    spsc = None if settings.spsc is None else Path(settings.spsc).absolute()
+    tracks = Tracks(folder, settings.threshold, annotated, settings.strands if settings.bigwig else (), spsc)
     tracks.check()
     scratch = check_writable(folder)
-    genes = None if settings.annotation_file is None else read_genes(settings.annotation_file)
+    genes = None if settings.annotation_file is None else read_genes(settings.annotation_file, transcripts=False)
     with unexpected_errors_logged(folder / "error.log"), closing(Genome(settings.input_sequence, scratch)) as genome:
         selection = _select(settings, genome, genes, scorer.flanking_size)
         display.facts(_facts(settings, genome, selection, scorer) | {"folder": str(folder)})
@@ -79,7 +85,7 @@ def predict(settings: PredictSettings, display: Display | None = None) -> Predic
         with held(folder, _BUSY), stop_request() as stop:
             tracks.check()  # another process may have written them meanwhile
             with (
-                tracks.written(genome.lengths) as writer,
+                tracks.written(genome) as writer,
                 display.progress("predict", selection.positions, "bases") as advance,
             ):
                 _write(scorer, genome, selection, writer, advance, stop)
@@ -89,12 +95,17 @@ def predict(settings: PredictSettings, display: Display | None = None) -> Predic
         f"{writer.rows['donor']} as donors; {selection.positions} in {seconds:.1f} s, "
         f"{selection.positions / seconds:.0f} a second"
     )
+    if scores := writer.splice_scores:
+        display.line(
+            f"{spsc}: {scores.rows} splice scores of {scores.candidates} places with GT or AG, whose mean probability "
+            f"is {scores.rate:.3g}"
+        )
     bigwigs = tuple(tracks.bigwigs.values())
-    return Predictions(tracks.beds["acceptor"], tracks.beds["donor"], bigwigs, writer.rows, selection.positions)
+    return Predictions(tracks.beds["acceptor"], tracks.beds["donor"], bigwigs, writer.rows, selection.positions, spsc)
 
 
 def _read_models(settings: PredictSettings) -> list[Pretrained]:
-    models = [Pretrained.from_pt(path, settings.flanking_size) for path in settings.model_files]
+    models = [Pretrained.from_pt(path, settings.flanking_size, settings.calibrated) for path in settings.model_files]
     for path, model in zip(settings.model_files, models, strict=True):
         if model.flanking_size != models[0].flanking_size:
             raise SettingsError(
@@ -124,34 +135,12 @@ def _facts(settings: PredictSettings, genome: Genome, selection: Selection, scor
 def _write(
     scorer: Scorer, genome: Genome, selection: Selection, writer: TrackWriter, advance: Advance, stop: StopRequest
 ) -> None:
-    shape = scorer.shape(selection.positions, selection.count)
-    blank, sequence = BlankScore(scorer, shape), None
-    for batch, dispatched in _scored(scorer, genome_batches(genome, selection.regions, shape, scorer.flanking_size)):
-        if stop.received:
-            raise Interrupted(
-                f"stopped by {stop.received.name}; nothing was written, give the same command again", stop.received
-            )
-        scores = None if dispatched is None else np.asarray(dispatched)
-        if scores is not None and not np.isfinite(scores).all():
-            raise WeightsError("`models`: scores that are not numbers; the weights are unusable")
-        for piece in batch.pieces:
-            region, size = piece.region, piece.end - piece.start
-            writer.flush(piece.start if region.sequence == sequence else None)
-            sequence = region.sequence
-            if piece.place is None or scores is None:
-                found = np.broadcast_to(blank.probabilities, (size, len(SITE_KINDS)))
-            else:
-                row, place = piece.place
-                found = scores[row, place : place + size]
-            in_order = found if region.strand == "+" else found[::-1]
-            spans = region.spans_between(piece.start, piece.end)
-            writer.add(region.sequence, region.strand, spans, piece.start, in_order)
-            advance(size)
+    sequence = None
+    for piece, scores in scored_pieces(scorer, genome, selection, stop, "models"):
+        region = piece.region
+        writer.flush(piece.start if region.sequence == sequence else None)
+        sequence = region.sequence
+        spans = region.spans_between(piece.start, piece.end)
+        writer.add(region.sequence, region.strand, spans, piece.start, scores)
+        advance(piece.end - piece.start)
     writer.flush()
-
-
-def _scored(
-    scorer: Scorer, batches: Iterator[GenomeBatch]
-) -> Iterator[tuple[GenomeBatch, Float[Array, "rows positions 2"] | None]]:
-    """Yield each batch with its scores, or None if it is blank, when the next batch has been dispatched."""
-    return one_in_flight((batch, None if batch.is_blank else scorer(batch.bases)) for batch in batches)

@@ -1,13 +1,14 @@
 """The stretches of a genome that are scored: whole sequences, or genes and what lies beside them."""
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from spliceai_jax.data.annotation import Gene
 from spliceai_jax.data.fasta import Genome
+from spliceai_jax.data.same_assembly import genes_on_genome
 from spliceai_jax.encoding import Strand
-from spliceai_jax.errors import SequenceError, SettingsError, SpliceAIWarning
+from spliceai_jax.errors import SettingsError, SpliceAIWarning
 from spliceai_jax.scoring.settings import PredictSettings
 
 
@@ -67,20 +68,21 @@ class Selection:
     positions: int
 
 
-def whole_sequences(genome: Genome, strands: Sequence[Strand]) -> Selection:
-    """Select every sequence of a genome."""
+def whole_sequences(genome: Genome, strands: Sequence[Strand], names: Collection[str] | None = None) -> Selection:
+    """Select whole sequences of a genome; every one where no names are given."""
+    lengths = {name: length for name, length in genome.lengths.items() if names is None or name in names}
 
     # Made one by one, since a draft genome may have millions of sequences.
     def regions() -> Iterator[list[Region]]:
-        for name, length in genome.lengths.items():
+        for name, length in lengths.items():
             if length:
                 yield [Region(name, strand, 0, length, (Span(0, length, name),)) for strand in strands]
 
     return Selection(
         f"whole sequences, {' and '.join(strands)}",
         regions(),
-        len(strands) * len(genome.lengths),
-        len(strands) * sum(genome.lengths.values()),
+        len(strands) * len(lengths),
+        len(strands) * sum(lengths.values()),
     )
 
 
@@ -126,25 +128,9 @@ def genes_to_score(genes: Sequence[Gene], genome: Genome, settings: PredictSetti
         SequenceError: The annotation is of another genome: a gene ends beyond its sequence, or no sequence is known.
         SettingsError: No gene is on the strand.
     """
-    known = [gene for gene in genes if gene.sequence in genome.lengths]
-    for gene in known:
-        if gene.end > (length := genome.lengths[gene.sequence]):
-            raise SequenceError(
-                f"{settings.annotation_file}: gene {gene.name} ends at {gene.end}, but {gene.sequence} has {length} "
-                f"bases in {genome.source}; give the annotation of this very assembly"
-            )
-    if not known:
-        raise SequenceError(
-            f"{settings.annotation_file}: none of its sequences is in {genome.source}: {genes[0].sequence!r} here, "
-            f"{next(iter(genome.lengths))!r} there; give an annotation with the same names"
-        )
-    if missing := len(genes) - len(known):
-        warnings.warn(
-            f"{missing} of {len(genes)} genes of {settings.annotation_file} lie on sequences that {genome.source} does "
-            "not hold; they are left out",
-            SpliceAIWarning,
-            stacklevel=2,
-        )
+    known, note = genes_on_genome(genes, genome, settings.annotation_file or "")
+    if note:
+        warnings.warn(note, SpliceAIWarning, stacklevel=2)
     wanted = [gene for gene in known if gene.strand in settings.strands]
     if not wanted:
         raise SettingsError(f"`strand={settings.strand!r}`: {settings.annotation_file} has no gene on that strand")

@@ -44,7 +44,7 @@ class Scorer:
             return cast(Array, network.apply(variables, bases))[..., 1:]
 
         self._forward = self._row.compiled(forward, inputs=(SAME, CUT), outputs=CUT)
-        self._models = [jax.device_put(model.variables, self._row.same) for model in models]
+        self._models = [jax.device_put(model.scoring_variables, self._row.same) for model in models]
 
     def shape(self, positions: int, regions: int) -> Shape:
         """Return the shape of the batches that suit a number of positions in a number of regions.

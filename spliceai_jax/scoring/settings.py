@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from spliceai_jax.architecture import ARCHITECTURES
+from spliceai_jax.architecture import ARCHITECTURES, WINDOW
 from spliceai_jax.errors import SettingsError, check_choice
 
 StrandChoice = Literal["+", "-", "both"]
@@ -21,12 +21,15 @@ class PredictSettings:
         output_dir: Folder in which `SpliceAI_5000_{flanking_size}`, the folder of the results, is made.
         flanking_size: The flanking size that the weights must have; None accepts any.
         threshold: The lowest score that is written.
-        annotation_file: GFF3 file whose genes are scored; None scores whole sequences.
+        annotation_file: GFF3 or GTF file whose genes are scored; None scores whole sequences.
         gene_flank: Bases on each side of a gene that are scored and written with it; None: half the flanking size. In
             any case the network sees the genome around every position.
         strand: Strands to score. None: with an annotation, the strand of each gene; without one "+", the sequences as
-            they stand in the file.
+            they stand in the file, or with `spsc` both.
         bigwig: Write bigWig tracks as well.
+        calibrated: Apply to each model the temperature that lies beside its file: see `Pretrained.from_pt`.
+        spsc: File of splice scores that minimap2 and miniprot read, to write as well; gzip if its name ends in .gz.
+            Aligners need both strands, so that without an annotation both are scored.
 
     Raises:
         SettingsError: A value is out of range.
@@ -41,6 +44,8 @@ class PredictSettings:
     gene_flank: int | None = None
     strand: StrandChoice | None = None
     bigwig: bool = False
+    calibrated: bool = False
+    spsc: str | Path | None = None
 
     def __post_init__(self) -> None:
         """Check every value that can be checked without opening a file."""
@@ -52,6 +57,10 @@ class PredictSettings:
             raise SettingsError("`gene_flank` says nothing without genes; give `annotation_file` too")
         check_choice("flanking_size", self.flanking_size, (None, *ARCHITECTURES))
         check_choice("strand", self.strand, (None, *get_args(StrandChoice)))
+        if self.spsc is not None and self.strand not in (None, "both"):
+            raise SettingsError(
+                f"`strand={self.strand!r}`: `spsc` is of both strands, as aligners need it; leave out `strand`"
+            )
         if not self.model_files:
             raise SettingsError("`models`: none is given; expected one .pt file or more")
 
@@ -60,8 +69,12 @@ class PredictSettings:
         """The `.pt` files."""
         return tuple(map(Path, [self.models] if isinstance(self.models, str | Path) else self.models))
 
+    def folder(self, flanking_size: int) -> Path:
+        """Return the folder of the results of models of a flanking size."""
+        return Path(self.output_dir).absolute() / f"SpliceAI_{WINDOW}_{flanking_size}"
+
     @property
     def strands(self) -> tuple[Literal["+", "-"], ...]:
         """The strands to score."""
-        choice = self.strand or ("both" if self.annotation_file is not None else "+")
+        choice = self.strand or ("+" if self.annotation_file is None and self.spsc is None else "both")
         return ("+", "-") if choice == "both" else (choice,)

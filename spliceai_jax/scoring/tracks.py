@@ -1,4 +1,6 @@
-"""Tracks of scores: sorted BED as OpenSpliceAI writes it, and bigWig. A file gets its final name only when it is whole.
+"""Tracks of scores: sorted BED as OpenSpliceAI writes it, bigWig, and splice scores for aligners (`spsc`).
+
+A file gets its final name only when it is whole.
 
 A donor's row lies at the scored base, the last of the exon. An acceptor's row does not: OpenSpliceAI writes it at the
 base before the scored one in the direction of transcription, the last of the intron.
@@ -16,9 +18,12 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from spliceai_jax.architecture import CLASSES, SITE_KINDS, SiteKind
+from spliceai_jax.data.fasta import Genome
 from spliceai_jax.encoding import Strand
 from spliceai_jax.errors import RunFolderError, SettingsError
+from spliceai_jax.files import check_writable
 from spliceai_jax.scoring.regions import Span
+from spliceai_jax.scoring.spsc import SpliceScoreWriter
 
 _SHIFT = {("acceptor", "+"): -1, ("acceptor", "-"): 1, ("donor", "+"): 0, ("donor", "-"): 0}
 """What is added to a scored position, by kind and strand, to give the start of its row."""
@@ -116,7 +121,11 @@ class BedWriter:
 
 
 class TrackWriter:
-    """Open tracks, which the scores that reach the threshold are written to."""
+    """Open tracks, which the scores that reach the threshold are written to.
+
+    Attributes:
+        splice_scores: The splice scores for aligners, which have a threshold of their own, where they are wanted.
+    """
 
     def __init__(
         self,
@@ -124,6 +133,7 @@ class TrackWriter:
         bigwigs: dict[tuple[SiteKind, Strand], Any],
         lengths: dict[str, int],
         threshold: float,
+        splice_scores: SpliceScoreWriter | None,
     ) -> None:
         """Write to open files.
 
@@ -132,7 +142,9 @@ class TrackWriter:
             bigwigs: pyBigWig's open files, their headers written, of the kinds and strands that have one.
             lengths: Name of each sequence -> its number of bases.
             threshold: The lowest score that is written.
+            splice_scores: The splice scores for aligners, where they are wanted.
         """
+        self.splice_scores = splice_scores
         self._beds = beds
         self._bigwigs = bigwigs
         self._lengths = lengths
@@ -178,22 +190,34 @@ class TrackWriter:
             if bigwig := self._bigwigs.get((kind, strand)):
                 values = probabilities[hits].astype(np.float64)
                 bigwig.addEntries(sequence, (start + shift + hits), values=values, span=1)
+        if self.splice_scores:
+            self.splice_scores.add(sequence, strand, start, scores)
 
     def flush(self, before: int | None = None) -> None:
         """Write what is complete: all positions before this one, or all of the sequence, have been added."""
         for bed in self._beds.values():
             bed.flush(None if before is None else before - 1)  # an acceptor's row starts one base earlier
+        if self.splice_scores:
+            self.splice_scores.flush(before)
 
 
 class Tracks:
-    """The output files: a BED file for each kind of site and, where wanted, a bigWig for each kind and strand.
+    """The output files: a BED file for each kind of site; where wanted, bigWigs, and splice scores for aligners.
 
     Attributes:
         beds: The BED file of each kind.
         bigwigs: The bigWig of each kind and strand that has one.
+        spsc: The file of splice scores, if any.
     """
 
-    def __init__(self, folder: Path, threshold: float, annotated: bool, bigwig_strands: Sequence[Strand]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        threshold: float,
+        annotated: bool,
+        bigwig_strands: Sequence[Strand],
+        spsc: Path | None = None,
+    ) -> None:
         """Name the files; nothing is written yet.
 
         Arguments:
@@ -201,9 +225,10 @@ class Tracks:
             threshold: The lowest score that is written.
             annotated: See `BedWriter`.
             bigwig_strands: The strands that bigWigs are written for.
+            spsc: The file of splice scores for aligners, gzip if its name ends in .gz; None: they are not wanted.
 
         Raises:
-            SettingsError: bigWigs are wanted and pyBigWig is not installed.
+            SettingsError: bigWigs are wanted and pyBigWig is not installed; `spsc` names another of the files.
         """
         self._threshold = threshold
         self._annotated = annotated
@@ -215,18 +240,25 @@ class Tracks:
         }
         if self.bigwigs:
             _pybigwig()
+        if spsc in self.paths:
+            raise SettingsError(f"`spsc`: {spsc} is one of the other files that are written; give another name")
+        self.spsc = spsc
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """All files."""
+        """The files in the folder, `spsc` left out."""
         return *self.beds.values(), *self.bigwigs.values()
 
     def check(self) -> None:
         """Refuse to write over existing files.
 
         Raises:
-            RunFolderError: One of the files exists.
+            RunFolderError: One of the files exists, or `spsc` lies where nothing can be written.
         """
+        if self.spsc and os.path.lexists(self.spsc):
+            raise RunFolderError(f"`spsc`: {self.spsc} exists already; give another file, or move or delete that one")
+        if self.spsc:
+            check_writable(self.spsc.parent, "spsc")
         for path in self.paths:
             if os.path.exists(path):
                 raise RunFolderError(
@@ -234,16 +266,17 @@ class Tracks:
                 )
 
     @contextmanager
-    def written(self, lengths: dict[str, int]) -> Iterator[TrackWriter]:
+    def written(self, genome: Genome) -> Iterator[TrackWriter]:
         """Open the files under other names; they get their own when the block ends without an error.
 
         Arguments:
-            lengths: Name of each sequence -> its number of bases, in the order in which they will be written.
+            genome: The sequences, in the order in which they will be written.
 
         Raises:
             RunFolderError: A file cannot be written.
         """
-        partial = {path: path.with_name(f".{path.name}.partial") for path in self.paths}
+        paths = self.paths if self.spsc is None else (*self.paths, self.spsc)
+        partial = {path: path.with_name(f".{path.name}.partial") for path in paths}
         try:
             with ExitStack() as stack:
                 beds = {
@@ -251,9 +284,18 @@ class Tracks:
                     for kind, path in self.beds.items()
                 }
                 bigwigs = {
-                    key: stack.enter_context(_bigwig(partial[path], lengths)) for key, path in self.bigwigs.items()
+                    key: stack.enter_context(_bigwig(partial[path], genome.lengths))
+                    for key, path in self.bigwigs.items()
                 }
-                yield TrackWriter(beds, bigwigs, lengths, self._threshold)
+                splice_scores = None
+                if self.spsc:
+                    self.spsc.parent.mkdir(parents=True, exist_ok=True)
+                    compressed = self.spsc.suffix == ".gz"
+                    splice_scores = SpliceScoreWriter(partial[self.spsc], compressed, genome)
+                    stack.callback(splice_scores.close)
+                yield TrackWriter(beds, bigwigs, genome.lengths, self._threshold, splice_scores)
+                if splice_scores:
+                    splice_scores.finish()
             for path in partial.values():
                 with open(path, "rb") as file:
                     os.fsync(file.fileno())

@@ -28,6 +28,7 @@ from spliceai_jax.training.step import (
     TrainStep,
     make_activations_step,
     make_eval_step,
+    make_logits_step,
     make_train_step,
 )
 
@@ -64,6 +65,7 @@ class Engine:
         evaluate = make_eval_step(model, named_loss(recipe.loss, recipe.focal_alpha))
         # Every process computes the metrics of the whole batch, so the output is gathered on all devices.
         self._evaluate = self._compiled(evaluate, gathered=True)
+        self._logits = self._compiled(make_logits_step(model), gathered=True)
         self._activations = cache(lambda end: self._compiled(make_activations_step(model, end)))
 
     def place(self, tree: T) -> T:
@@ -86,6 +88,10 @@ class Engine:
         Rows that fill up the batch may follow its own.
         """
         return self._evaluate(variables, self._send(batch))
+
+    def logits(self, variables: Variables, batch: Batch) -> Float[Array, "rows positions 3"]:
+        """Dispatch the network and return its output before the softmax, on every process; for rows see `evaluate`."""
+        return self._logits(variables, self._send(batch))
 
     def activations(self, variables: Variables, batch: Batch, end: int) -> Activations:
         """Return the output of the network's entries before `end` for a batch of bases, as numpy arrays."""

@@ -121,6 +121,15 @@ def make_eval_step(model: SpliceAI, loss: Loss) -> EvalStep:
     return eval_step
 
 
+def make_logits_step(model: SpliceAI) -> Callable[[Variables, Batch], Float[Array, "rows positions 3"]]:
+    """Return a pure function of variables and a batch: the network's output before temperature and softmax."""
+
+    def logits_step(variables: Variables, batch: Batch) -> Float[Array, "rows positions 3"]:
+        return cast(Array, model.apply(variables, batch.inputs, method=SpliceAI.logits))
+
+    return logits_step
+
+
 def make_activations_step(model: SpliceAI, end: int) -> Callable[[Variables, Batch], Activations]:
     """Return a pure function of variables and a batch of bases: the output of the network's entries before `end`."""
 

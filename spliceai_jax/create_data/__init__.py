@@ -1,0 +1,1 @@
+"""Data sets made from a genome and its annotation: genes chosen, split, checked and written."""

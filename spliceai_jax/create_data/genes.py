@@ -1,0 +1,201 @@
+"""Which genes go into the data sets, and which of their introns are labelled."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import groupby
+
+import numpy as np
+from jaxtyping import UInt8
+
+from spliceai_jax.create_data.settings import CreateDataSettings
+from spliceai_jax.data.annotation import Gene, Transcript
+from spliceai_jax.data.coding_genes import divide_genes
+from spliceai_jax.data.fasta import Genome
+from spliceai_jax.data.same_assembly import genes_on_genome
+from spliceai_jax.data.splicing import (
+    NO_SITES,
+    Introns,
+    Sites,
+    all_introns,
+    canonical_transcript,
+    coding_transcripts,
+    gene_labels,
+    sites_beside,
+)
+from spliceai_jax.display import Display
+from spliceai_jax.encoding import COMPLEMENT, decode
+from spliceai_jax.errors import DatasetError, SequenceError, some
+
+USUAL_MOTIFS = ("GT-AG", "GC-AG", "AT-AC")
+"""The first and the last two bases of nearly all introns."""
+
+_LEAST_USUAL = 0.9
+"""The share of introns with a usual motif below which the annotation is of another genome."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ChosenGene:
+    """A gene of a data set.
+
+    Attributes:
+        gene: The gene.
+        canonical: The transcript that stands for it.
+        introns: The introns whose ends are labelled.
+        left_out: Sites that are left out of loss and scores.
+    """
+
+    gene: Gene
+    canonical: Transcript
+    introns: Introns
+    left_out: Sites
+
+    @property
+    def length(self) -> int:
+        """The number of bases of its span."""
+        return self.gene.end - self.gene.start
+
+    def labels(self) -> UInt8[np.ndarray, " length"]:
+        """Return the label of each base of its span, in the direction of transcription."""
+        return gene_labels(self.gene, self.introns, self.left_out)
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """The genes that were chosen.
+
+    Attributes:
+        genes: The genes, in the annotation's order.
+        left_out: Reason -> the number of genes left out for it.
+        motifs: Motif of the introns ("GT-AG") -> their number, those that `canonical_only` does not label included.
+        notes: What the user should know.
+    """
+
+    genes: list[ChosenGene]
+    left_out: Counter[str] = field(default_factory=Counter)
+    motifs: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+
+
+def choose_genes(genes: Sequence[Gene], genome: Genome, settings: CreateDataSettings, display: Display) -> Choice:
+    """Choose the genes, and the introns that are labelled.
+
+    Raises:
+        SequenceError: Genome and annotation do not belong together: no name of a sequence is in both, a gene ends
+            beyond its sequence, or fewer than 90 % of the introns have a usual motif and `accept_motifs` is not set.
+        DatasetError: No gene is left, or none has an intron.
+    """
+    choice = Choice([])
+    known, note = genes_on_genome(genes, genome, settings.annotation_gff)
+    if note:
+        choice.left_out["on a sequence that the genome lacks"] += len(genes) - len(known)
+        choice.notes.append(note)
+    wanted = _of_biotype(known, settings, choice)
+    left_out_sites = _sites_by_strand(known) if settings.labelled_isoforms == "mask" else {}
+    with display.progress("choosing genes", len(wanted), "genes") as advance:
+        for gene in wanted:
+            choice.genes.append(_chosen(gene, genome, settings, left_out_sites, choice.motifs))
+            advance(1)
+    _check_introns(choice, genome, settings)
+    return choice
+
+
+def _of_biotype(genes: list[Gene], settings: CreateDataSettings, choice: Choice) -> list[Gene]:
+    """Return the genes of the wanted biotype that have a transcript with exons and lie in one place."""
+    in_one_place = [gene for gene in genes if not gene.trans_spliced]
+    divided = divide_genes(in_one_place)
+    if settings.biotype == "all":
+        wanted = in_one_place
+    else:
+        wanted = divided.coding if settings.biotype == "protein-coding" else divided.others
+        if divided.told_by == "nothing":
+            choice.notes.append(
+                f"{settings.annotation_gff}: does not say which genes are protein-coding, neither by biotypes nor by "
+                "CDS; all count as such"
+            )
+    usable = [gene for gene in wanted if _with_exons(gene.transcripts)]
+    choice.left_out["trans-spliced"] += len(genes) - len(in_one_place)
+    choice.left_out[f"not {settings.biotype}"] += len(in_one_place) - len(wanted)
+    choice.left_out["without a transcript that has exons"] += len(wanted) - len(usable)
+    if not usable:
+        reasons = "; ".join(f"{count} {reason}" for reason, count in choice.left_out.items() if count)
+        raise DatasetError(
+            f"{settings.annotation_gff}: none of its {choice.left_out.total()} genes is {settings.biotype} and has "
+            f"exons ({reasons}; biotypes: {some({gene.biotype or 'none' for gene in genes})}); give another `biotype`, "
+            "or an annotation with exons"
+        )
+    return usable
+
+
+def _sites_by_strand(genes: list[Gene]) -> dict[tuple[str, str], Sites]:
+    """Return all annotated sites of each strand of each sequence, sorted."""
+    found = {}
+    for key, together in groupby(sorted(genes, key=_strand_of), key=_strand_of):
+        introns = all_introns(transcript for gene in together for transcript in gene.transcripts)
+        sites = sites_beside(introns, "+" if key[1] == "+" else "-")
+        found[key] = Sites(np.unique(sites.donors), np.unique(sites.acceptors))
+    return found
+
+
+def _strand_of(gene: Gene) -> tuple[str, str]:
+    return gene.sequence, gene.strand
+
+
+def _chosen(
+    gene: Gene,
+    genome: Genome,
+    settings: CreateDataSettings,
+    sites: dict[tuple[str, str], Sites],
+    motifs: Counter[str],
+) -> ChosenGene:
+    wanted = coding_transcripts(gene) if settings.biotype == "protein-coding" else gene.transcripts
+    candidates = _with_exons(wanted) or _with_exons(gene.transcripts)
+    canonical = canonical_transcript(candidates, settings.canonical_by)
+    labelled = all_introns(candidates if settings.labelled_isoforms == "union" else (canonical,))
+    labelled = labelled[(labelled[:, 0] > gene.start) & (labelled[:, 1] < gene.end)]
+    found = list(_motifs(gene, labelled, genome))
+    motifs.update(found)
+    if settings.canonical_only:
+        labelled = labelled[[motif in USUAL_MOTIFS for motif in found]]
+    strand = sites.get(_strand_of(gene), NO_SITES)
+    inside = (positions[slice(*np.searchsorted(positions, (gene.start, gene.end)))] for positions in strand)
+    return ChosenGene(gene, canonical, labelled, Sites(*inside))
+
+
+def _with_exons(transcripts: tuple[Transcript, ...]) -> tuple[Transcript, ...]:
+    return tuple(transcript for transcript in transcripts if len(transcript.exons))
+
+
+def _motifs(gene: Gene, introns: Introns, genome: Genome) -> Iterator[str]:
+    """Yield the motif of each intron: its first two bases and its last two, in the direction of transcription."""
+    if not len(introns):
+        return
+    bases = genome.bases(gene.sequence, gene.start, gene.end)
+    ends_of_introns = bases[introns[:, [0, 0, 1, 1]] + (0, 1, -2, -1) - gene.start]
+    if gene.strand == "-":
+        ends_of_introns = COMPLEMENT[ends_of_introns[:, ::-1]]
+    for codes in ends_of_introns:
+        yield _motif(codes.tobytes())
+
+
+@cache
+def _motif(codes: bytes) -> str:
+    bases = decode(np.frombuffer(codes, np.uint8))
+    return f"{bases[:2]}-{bases[2:]}"
+
+
+def _check_introns(choice: Choice, genome: Genome, settings: CreateDataSettings) -> None:
+    total = choice.motifs.total()
+    if not total:
+        raise DatasetError(
+            f"{settings.annotation_gff}: none of the {len(choice.genes)} {settings.biotype} genes has an intron, so "
+            "there is no splice site to learn; give an annotation with exons"
+        )
+    usual = sum(choice.motifs[motif] for motif in USUAL_MOTIFS)
+    if usual < _LEAST_USUAL * total and not settings.accept_motifs:
+        raise SequenceError(
+            f"{settings.annotation_gff}: only {usual / total:.0%} of its {total} introns begin and end with "
+            f"{', '.join(USUAL_MOTIFS)} in {genome.source}, where 98 % or more are usual; give the annotation of this "
+            "very assembly, or `accept_motifs=True` to `spliceai-jax create-data` if this is right"
+        )

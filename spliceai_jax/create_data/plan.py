@@ -1,0 +1,152 @@
+"""What the data sets will hold: everything that can be wrong is found before anything is written."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from spliceai_jax.create_data.genes import choose_genes
+from spliceai_jax.create_data.paralogs import Paralog, remove_paralogs
+from spliceai_jax.create_data.record import DataSetsRecord, Identity, Source
+from spliceai_jax.create_data.settings import CreateDataSettings
+from spliceai_jax.create_data.split import TITLES, SetName, Sets, split_genes
+from spliceai_jax.create_data.writing import SetCounts, windows_of
+from spliceai_jax.data.annotation import Gene
+from spliceai_jax.data.fasta import Genome
+from spliceai_jax.display import Display
+from spliceai_jax.errors import DatasetError
+from spliceai_jax.runs.versions import versions
+
+_WINDOW_BYTES = 11_000
+"""The most room, in bytes, that a window takes: 10,400 for random bases, 9000 for a genome's, 2000 with N around."""
+
+_PACKAGES = ("spliceai-jax", "numpy", "h5py", "gffutils", "mappy", "isal")
+
+_FEW = 20
+"""Fewer sites of a kind than this say little of a model."""
+
+
+@dataclass(frozen=True, eq=False)
+class DataPlan:
+    """Data sets that can be written.
+
+    Attributes:
+        sets: The genes of each set.
+        split: How the sets were found, in words.
+        removed: The genes left out as paralogs, by the set that they were in.
+        left_out: Reason -> the number of genes left out for it.
+        motifs: Motif of the introns -> their number; see `Choice`.
+        notes: What the user should know.
+    """
+
+    sets: Sets
+    split: str
+    removed: dict[SetName, list[Paralog]]
+    left_out: Counter[str]
+    motifs: Counter[str]
+    notes: list[str]
+
+    def bytes_needed(self, settings: CreateDataSettings) -> int:
+        """Return an upper bound of the room that the files take."""
+        genes = [chosen for together in self.sets.values() for chosen in together]
+        bases = sum(chosen.length for chosen in genes)
+        per_base = 3 if settings.write_fasta else 2
+        return sum(map(windows_of, genes)) * _WINDOW_BYTES + per_base * bases + 10_000_000
+
+    def facts(self) -> dict[str, str]:
+        """Return the plan in words, as names and values."""
+        facts: dict[str, str] = {
+            name: f"{len(genes)} genes with {sum(len(chosen.introns) for chosen in genes)} introns, on "
+            f"{len({chosen.gene.sequence for chosen in genes})} sequences"
+            for name, genes in self.sets.items()
+        }
+        facts["split"] = self.split
+        if reasons := [f"{count} {reason}" for reason, count in self.left_out.items() if count]:
+            facts["genes left out"] = "; ".join(reasons)
+        return facts | {"motifs": self._motifs()}
+
+    def _motifs(self) -> str:
+        common = self.motifs.most_common(3)
+        return ", ".join(f"{motif} {count / self.motifs.total():.1%}" for motif, count in common)
+
+    def record(
+        self, identity: Identity, sources: tuple[Source, Source], genome: Genome, counts: dict[SetName, SetCounts]
+    ) -> DataSetsRecord:
+        """Return the record of the data sets.
+
+        Arguments:
+            identity: What decides them.
+            sources: The FASTA and the annotation file.
+            genome: The genome.
+            counts: What was written.
+        """
+        total = max(sum(genome.lengths.values()), 1)
+        sequences = {name: dict(Counter(chosen.gene.sequence for chosen in genes)) for name, genes in self.sets.items()}
+        return DataSetsRecord(
+            identity=identity,
+            genome=sources[0],
+            annotation=sources[1],
+            split=self.split,
+            sets=counts,
+            sequences=sequences,
+            lengths={name: genome.lengths[name] for there in sequences.values() for name in there},
+            left_out={reason: count for reason, count in self.left_out.items() if count},
+            motifs=dict(self.motifs.most_common()),
+            soft_masked_share=genome.soft_masked / total,
+            unknown_share=1 - genome.known / total,
+            exons_from_cds=sum(chosen.canonical.exons_from_cds for genes in self.sets.values() for chosen in genes),
+            versions=versions(_PACKAGES),
+            warnings=self.notes,
+        )
+
+
+def make_plan(
+    settings: CreateDataSettings, genome: Genome, genes: list[Gene], scratch: Path, display: Display
+) -> DataPlan:
+    """Choose and split the genes, and check the sets.
+
+    Arguments:
+        settings: What the caller asked for.
+        genome: The genome.
+        genes: The annotation's genes.
+        scratch: A folder for temporary files.
+        display: Shows the progress.
+
+    Raises:
+        SequenceError, DatasetError, SettingsError: See `create_data`.
+    """
+    choice = choose_genes(genes, genome, settings, display)
+    sets, split = split_genes(choice.genes, genome, settings, choice.left_out)
+    removed: dict[SetName, list[Paralog]] = {}
+    if settings.remove_paralogs and len(sets) > 1:
+        sets, removed = remove_paralogs(sets, genome, settings, scratch, choice.left_out, display)
+    plan = DataPlan(sets, split, removed, choice.left_out, choice.motifs, choice.notes)
+    _check_sets(plan, settings)
+    return plan
+
+
+def _check_sets(plan: DataPlan, settings: CreateDataSettings) -> None:
+    for name, genes in plan.sets.items():
+        introns = sum(len(chosen.introns) for chosen in genes)
+        if not introns:
+            paralogs = len(plan.removed.get(name, ()))
+            because = f"; {paralogs} were left out as paralogs (`remove_paralogs=False` keeps them)" if paralogs else ""
+            what = f"{len(genes)} genes without a single intron" if genes else "no genes"
+            raise DatasetError(
+                f"{settings.annotation_gff}: the {TITLES[name]} set would hold {what}{because}; give other sequences "
+                "by `test_sequences` or `validation_sequences`, or another `split_ratio` or `random_seed` to "
+                "`spliceai-jax create-data`"
+            )
+        if introns < _FEW:
+            plan.notes.append(f"the {TITLES[name]} set has only {introns} introns; scores on it will be uncertain")
+    genes = [chosen for together in plan.sets.values() for chosen in together]
+    single = sum(not len(chosen.introns) for chosen in genes)
+    if 2 * single > len(genes):
+        plan.notes.append(
+            f"{single} of {len(genes)} genes have no intron; in most species few have none, so look whether the "
+            "annotation gives all exons"
+        )
+    if cds := sum(chosen.canonical.exons_from_cds for chosen in genes):
+        plan.notes.append(
+            f"{cds} of {len(genes)} genes have no exons in the annotation, so that their splice sites come from CDS; "
+            "sites between untranslated exons are not labelled"
+        )

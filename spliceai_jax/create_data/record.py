@@ -1,0 +1,137 @@
+"""`dataset.json`: where data sets come from and what is in them."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from spliceai_jax.create_data.settings import CreateDataSettings
+from spliceai_jax.create_data.split import SetName
+from spliceai_jax.create_data.writing import SetCounts
+from spliceai_jax.errors import SequenceError
+from spliceai_jax.runs.stored import Json
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that the data sets were made from.
+
+    Attributes:
+        path: The file, absolute.
+        sha256: SHA-256 of its bytes.
+    """
+
+    path: str
+    sha256: str
+
+    @classmethod
+    def of(cls, path: str | Path, kind: str) -> "Source":
+        """Read the file.
+
+        Arguments:
+            path: The file.
+            kind: What it should be, for messages: "a FASTA file".
+
+        Raises:
+            SequenceError: It cannot be read.
+        """
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise SequenceError(f"{path}: is no file; give {kind}, not a folder or a pipe, since it is read twice")
+        try:
+            with open(path, "rb") as file:
+                return cls(str(Path(path).absolute()), hashlib.file_digest(file, "sha256").hexdigest())
+        except OSError as error:
+            raise SequenceError(
+                f"{path}: cannot be read ({error.strerror}); give {kind}, plain or compressed by gzip or bgzip"
+            ) from error
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What decides the data sets, to the last byte.
+
+    Attributes:
+        genome: SHA-256 of the FASTA file.
+        annotation: SHA-256 of the annotation file.
+        settings: The settings, without the names of files.
+    """
+
+    genome: str
+    annotation: str
+    settings: Json
+
+    @classmethod
+    def of(cls, settings: CreateDataSettings, genome: Source, annotation: Source) -> "Identity":
+        """Return what these settings and files decide."""
+        kept = {
+            field.name: getattr(settings, field.name)
+            for field in fields(CreateDataSettings)
+            if field.name not in ("annotation_gff", "genome_fasta", "output_dir", "parse_type", "verify_h5")
+        }
+        lists = {
+            name: None if kept[name] is None else sorted(kept[name])
+            for name in ("test_sequences", "validation_sequences")
+        }
+        return cls(genome.sha256, annotation.sha256, kept | lists | {"isoforms": settings.labelled_isoforms})
+
+    def differences(self, other: "Identity") -> list[str]:
+        """Name what differs, each with the value here and the one there."""
+        found = [
+            f"the {name} is another file"
+            for name in ("genome", "annotation")
+            if getattr(self, name) != getattr(other, name)
+        ]
+        names = sorted({*self.settings, *other.settings})
+        return found + [
+            f"`{name}` is {self.settings.get(name)!r} here and {other.settings.get(name)!r} there"
+            for name in names
+            if self.settings.get(name) != other.settings.get(name)
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSetsRecord:
+    """The contents of `dataset.json`.
+
+    Attributes:
+        identity: What decides the data sets.
+        genome: The FASTA file.
+        annotation: The annotation file.
+        split: How the sets were found, in words.
+        sets: What each data set holds.
+        sequences: The number of genes of each set on each sequence.
+        lengths: The number of bases of each of these sequences.
+        left_out: Reason -> the number of genes left out for it.
+        motifs: Motif of the introns, "GT-AG" for example -> their number, those that `canonical_only` does not label
+            included.
+        soft_masked_share: The share of the genome's bases in lower case; they are read as upper case.
+        unknown_share: The share of the genome's bases that are not A, C, G or T.
+        exons_from_cds: The number of genes whose exons are known from their CDS alone, without untranslated exons.
+        versions: Version of each package that had a part.
+        warnings: What the user was warned of.
+    """
+
+    identity: Identity
+    genome: Source
+    annotation: Source
+    split: str
+    sets: dict[SetName, SetCounts]
+    sequences: dict[SetName, dict[str, int]]
+    lengths: dict[str, int]
+    left_out: dict[str, int]
+    motifs: dict[str, int]
+    soft_masked_share: float
+    unknown_share: float
+    exons_from_cds: int
+    versions: dict[str, str]
+    warnings: list[str]
+
+
+def described(sets: Mapping[SetName, SetCounts]) -> dict[str, str]:
+    """Return what each set holds in words, as names and values."""
+    return {
+        name: f"{counts.genes} genes, {counts.windows} windows, {counts.donors} donors, {counts.acceptors} acceptors"
+        + (f", {counts.left_out_sites} sites left out" if counts.left_out_sites else "")
+        for name, counts in sets.items()
+    }

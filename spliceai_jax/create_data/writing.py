@@ -1,0 +1,210 @@
+"""The files of one data set in OpenSpliceAI's forms, written gene by gene."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+from isal import isal_zlib
+from jaxtyping import Int8, UInt8
+
+from spliceai_jax.architecture import CLASSES, CONTEXT, PADDING, WINDOW
+from spliceai_jax.create_data.genes import ChosenGene
+from spliceai_jax.create_data.paralogs import Paralog
+from spliceai_jax.create_data.settings import Context
+from spliceai_jax.data.fasta import Genome
+from spliceai_jax.display import Advance
+from spliceai_jax.encoding import BASES, decode
+from spliceai_jax.errors import DatasetError
+
+GENES_PER_SHARD = 100
+
+_GZIP_LEVEL = 1
+"""Of isal: as small as zlib's level 2, in a fourth of the time."""
+
+_FASTA_LINE = 60
+
+# The four values of a position as one number of four bytes, which numpy looks up many times faster than four of one.
+_BASES = np.ascontiguousarray(np.eye(len(BASES), dtype=np.int8)[:, 1:]).view(np.int32).ravel()
+_CLASSES = np.eye(PADDING + 1, len(CLASSES), dtype=np.int8)  # padding and sites left out have none of the three
+
+
+@dataclass(frozen=True)
+class SetCounts:
+    """What a data set holds.
+
+    Attributes:
+        genes: The number of genes.
+        windows: The number of windows of 5000 positions.
+        donors: The number of labelled donors.
+        acceptors: The number of labelled acceptors.
+        left_out_sites: The number of sites that are left out of loss and scores.
+        bases: The number of bases of the genes' spans.
+        without_introns: The number of genes without an intron.
+    """
+
+    genes: int
+    windows: int
+    donors: int
+    acceptors: int
+    left_out_sites: int
+    bases: int
+    without_introns: int
+
+
+def windows_of(chosen: ChosenGene) -> int:
+    """Return the number of windows that a gene takes."""
+    return -(-chosen.length // WINDOW)
+
+
+def write_dataset(
+    path: Path, genes: Sequence[ChosenGene], genome: Genome, context: Context, advance: Advance
+) -> SetCounts:
+    """Write a data set: a pair of datasets, `Xi` and `Yi`, for every 100 genes.
+
+    Arguments:
+        path: The HDF5 file.
+        genes: The genes, in the order in which they are written.
+        genome: The genome.
+        context: The bases around a gene: the genome's, or N.
+        advance: Called after every gene.
+
+    Returns:
+        What was written.
+    """
+    labelled, windows = np.zeros(PADDING + 1, np.int64), 0
+    with h5py.File(path, "w", libver="earliest") as file:
+        for number, together in _shards(genes):
+            rows = sum(map(windows_of, together))
+            x = _dataset(file, f"X{number}", (rows, WINDOW + CONTEXT, len(BASES) - 1))
+            y = _dataset(file, f"Y{number}", (1, rows, WINDOW, len(CLASSES)))
+            row = 0
+            for chosen in together:
+                labels = chosen.labels()
+                labelled += np.bincount(labels, minlength=PADDING + 1)
+                for bases, window_labels in _windows(chosen, labels, genome, context):
+                    # Compressed here, since HDF5 itself takes eight times as long for it.
+                    x.id.write_direct_chunk((row, 0, 0), isal_zlib.compress(bases, _GZIP_LEVEL))
+                    y.id.write_direct_chunk((0, row, 0, 0), isal_zlib.compress(window_labels, _GZIP_LEVEL))
+                    row += 1
+                advance(1)
+            windows += rows
+    return SetCounts(
+        genes=len(genes),
+        windows=windows,
+        donors=int(labelled[CLASSES.index("donor")]),
+        acceptors=int(labelled[CLASSES.index("acceptor")]),
+        left_out_sites=int(labelled[PADDING]),
+        bases=sum(chosen.length for chosen in genes),
+        without_introns=sum(not len(chosen.introns) for chosen in genes),
+    )
+
+
+def verify_dataset(path: Path, genes: Sequence[ChosenGene], genome: Genome, context: Context, advance: Advance) -> None:
+    """Read a data set back and compare it, value by value, with what should be in it.
+
+    Arguments:
+        path: The HDF5 file.
+        genes: The genes in it.
+        genome: The genome.
+        context: The bases around a gene.
+        advance: Called after every gene.
+
+    Raises:
+        DatasetError: Something differs, or the file cannot be read.
+    """
+    try:
+        with h5py.File(path) as file:
+            for number, together in _shards(genes):
+                x, y, row = file[f"X{number}"], file[f"Y{number}"], 0
+                for chosen in together:
+                    for bases, labels in _windows(chosen, chosen.labels(), genome, context):
+                        if not (np.array_equal(x[row], bases) and np.array_equal(y[0, row], labels)):
+                            raise OSError(f"shard {number}, window {row} differs from what was written")
+                        row += 1
+                    advance(1)
+    except (OSError, KeyError, ValueError) as error:
+        raise DatasetError(f"{path}: did not read back as it was written ({error}); check the disk") from error
+
+
+def _shards(genes: Sequence[ChosenGene]) -> Iterator[tuple[int, Sequence[ChosenGene]]]:
+    for number, first in enumerate(range(0, len(genes), GENES_PER_SHARD)):
+        yield number, genes[first : first + GENES_PER_SHARD]
+
+
+def _dataset(file: h5py.File, name: str, shape: tuple[int, ...]) -> h5py.Dataset:
+    chunk = (*(1 for _ in shape[:-2]), *shape[-2:])
+    return file.create_dataset(name, shape, np.int8, chunks=chunk, compression="gzip", compression_opts=_GZIP_LEVEL)
+
+
+def _windows(
+    chosen: ChosenGene, labels: UInt8[np.ndarray, " length"], genome: Genome, context: Context
+) -> Iterator[tuple[Int8[np.ndarray, "bases 4"], Int8[np.ndarray, "positions 3"]]]:
+    """Yield the bases of each window of a gene, 5000 to each side included, and its labels, both one-hot."""
+    gene, half, count = chosen.gene, CONTEXT // 2, windows_of(chosen)
+    around = half if context == "genome" else 0
+    codes = np.zeros(count * WINDOW + CONTEXT, np.uint8)
+    codes[half - around : half + chosen.length + around] = genome.bases(
+        gene.sequence, gene.start - around, gene.end + around, gene.strand
+    )
+    bases = _BASES.take(codes).view(np.int8).reshape(-1, 4)
+    classes = np.zeros((count * WINDOW, len(CLASSES)), np.int8)
+    classes[: chosen.length, 0] = 1
+    sites = np.flatnonzero(labels)
+    classes[sites] = _CLASSES[labels[sites]]
+    for start in range(0, count * WINDOW, WINDOW):
+        yield bases[start : start + WINDOW + CONTEXT], classes[start : start + WINDOW]
+
+
+def write_datafile(path: Path, genes: Sequence[ChosenGene], genome: Genome) -> None:
+    """Write the genes as OpenSpliceAI's datafile: strings of their names, places, bases and labels.
+
+    Positions count from 1. A label is a digit: 0 neither, 1 acceptor, 2 donor; a site that is left out has a 3, which
+    OpenSpliceAI does not know.
+    """
+    with h5py.File(path, "w", libver="earliest") as file:
+        for name in _columns([], genome):
+            file.create_dataset(name, (len(genes),), h5py.string_dtype())
+        for number, together in _shards(genes):
+            first = number * GENES_PER_SHARD
+            for name, values in _columns(together, genome).items():
+                file[name][first : first + len(together)] = np.array(values, object)
+
+
+def _columns(genes: Sequence[ChosenGene], genome: Genome) -> dict[str, list[str]]:
+    """Return the columns of the datafile for some of its genes."""
+    places = [chosen.gene for chosen in genes]
+    return {
+        "NAME": [gene.name for gene in places],
+        "CHROM": [gene.sequence for gene in places],
+        "STRAND": [gene.strand for gene in places],
+        "TX_START": [str(gene.start + 1) for gene in places],
+        "TX_END": [str(gene.end) for gene in places],
+        "SEQ": [decode(genome.bases(gene.sequence, gene.start, gene.end, gene.strand)) for gene in places],
+        "LABEL": [(chosen.labels() + ord("0")).tobytes().decode() for chosen in genes],
+    }
+
+
+def write_stats(path: Path, genes: Sequence[ChosenGene]) -> None:
+    """Write a line a gene in OpenSpliceAI's form: sequence, start, end, name, 1, strand; positions count from 1."""
+    with open(path, "w") as file:
+        for gene in (chosen.gene for chosen in genes):
+            file.write(f"{gene.sequence}\t{gene.start + 1}\t{gene.end}\t{gene.name}\t1\t{gene.strand}\n")
+
+
+def write_removed_paralogs(path: Path, removed: Sequence[Paralog]) -> None:
+    """Write a line a gene: name, identity and coverage as OpenSpliceAI does, then the gene that it resembles."""
+    with open(path, "w") as file:
+        for paralog in removed:
+            file.write(f"{paralog.gene}\t{paralog.identity}\t{paralog.coverage}\t{paralog.other}\n")
+
+
+def write_fasta(path: Path, genes: Sequence[ChosenGene], genome: Genome) -> None:
+    """Write the bases of each gene's span, in the direction of transcription."""
+    with open(path, "w") as file:
+        for gene in (chosen.gene for chosen in genes):
+            file.write(f">{gene.name} {gene.sequence}:{gene.start + 1}-{gene.end}({gene.strand})\n")
+            bases = decode(genome.bases(gene.sequence, gene.start, gene.end, gene.strand))
+            for start in range(0, len(bases), _FASTA_LINE):
+                file.write(f"{bases[start : start + _FASTA_LINE]}\n")

@@ -1,0 +1,170 @@
+"""What calibrating a model finds: its temperature, and the measures before and after, set by set."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import msgspec
+
+from spliceai_jax.architecture import SITE_KINDS
+from spliceai_jax.data.windows import Windows
+from spliceai_jax.display import Advance, ignore
+from spliceai_jax.evaluation.calibration import (
+    BOUNDS,
+    CalibrationMeasures,
+    TemperatureForm,
+    fit_temperature,
+    gather_positions,
+    measure_calibration,
+)
+from spliceai_jax.network.model import Variables
+from spliceai_jax.network.temperature import FittedOn, Temperature, TemperatureFile, in_words
+from spliceai_jax.training.engine import Engine
+
+MeasuredOn = Literal["validation", "test"]
+
+FEW_SITES = 200
+"""With fewer sites of a kind a fit is uncertain, and this is said."""
+
+_FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class BeforeAndAfter:
+    """The measures of one set, without the temperature and with it."""
+
+    before: CalibrationMeasures
+    after: CalibrationMeasures
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A model's temperature, and what it does.
+
+    Attributes:
+        temperature: The temperature.
+        form: "class": one for each class; "single": one for all; "given": it was not fitted here.
+        sha256: SHA-256 of the model's `.pt` file.
+        fitted_on: The validation windows.
+        measures: "validation", and "test" where there is such a set -> the measures there. Those on the validation set
+            are what the fit makes the best of; those on the test set say what it is worth.
+    """
+
+    temperature: Temperature
+    form: Literal["class", "single", "given"]
+    sha256: str
+    fitted_on: FittedOn
+    measures: dict[MeasuredOn, BeforeAndAfter]
+
+    @property
+    def file(self) -> TemperatureFile:
+        """What lies beside the model."""
+        return TemperatureFile(self.temperature, self.sha256, self.fitted_on)
+
+    def to_json(self) -> str:
+        """Return the content of `calibration.json`."""
+        return json.dumps({"format_version": _FORMAT_VERSION, **asdict(self)}, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Calibration":
+        """Read what `to_json` wrote; raises ValueError if it is anything else."""
+        return msgspec.convert(json.loads(text), cls)
+
+    @property
+    def doubts(self) -> list[str]:
+        """What a user should know before relying on it, in words."""
+        doubts = []
+        if self.form != "given" and min(self.fitted_on.donors, self.fitted_on.acceptors) < FEW_SITES:
+            doubts.append(
+                f"the temperature was fitted on {self.fitted_on.words} only; on other genes the scores may be further "
+                "from probabilities than measured here"
+            )
+        if self.form != "given" and any(abs(value - bound) < 1e-6 for value in self.temperature for bound in BOUNDS):
+            doubts.append(
+                f"a temperature reached the end of its range, {BOUNDS[0]:g} to {BOUNDS[1]:g}: the model does not fit "
+                "these data well; fine-tune it first"
+            )
+        if "test" in self.measures and (test := self.measures["test"]).after.nll > test.before.nll:
+            doubts.append(
+                f"on the test set the temperature does not make the scores better probabilities (NLL "
+                f"{test.before.nll:.6f} before, {test.after.nll:.6f} after); the model may as well be used without it"
+            )
+        return doubts
+
+
+def calibrate_windows(
+    engine: Engine,
+    variables: Variables,
+    sets: Mapping[MeasuredOn, Windows],
+    rows: int,
+    sha256: str,
+    temperature: TemperatureForm | Temperature = "class",
+    seed: int = 42,
+    after_batch: Advance = ignore,
+) -> Calibration:
+    """Calibrate a network on windows in memory: one pass over each set.
+
+    Arguments:
+        engine: Runs the network.
+        variables: Placed on the engine's devices.
+        sets: "validation", which the temperature is fitted on, and "test", if it is to be measured there too.
+        rows: Rows in a batch.
+        sha256: SHA-256 of the model's file.
+        temperature: What to fit; or a temperature to measure instead.
+        seed: Decides which positions are drawn where there are too many to keep.
+        after_batch: Called with the number of windows done in each batch.
+    """
+    positions = {
+        name: gather_positions(engine, variables, windows, rows, seed, after_batch) for name, windows in sets.items()
+    }
+    form: Literal["class", "single", "given"]
+    if isinstance(temperature, tuple):
+        form, found = "given", temperature
+    else:
+        form, found = temperature, fit_temperature(positions["validation"], temperature)
+    validation = sets["validation"]
+    return Calibration(
+        temperature=found,
+        form=form,
+        sha256=sha256,
+        fitted_on=FittedOn(
+            path=str(validation.source.absolute()),
+            fingerprint=validation.fingerprint,
+            windows=len(validation),
+            donors=validation.count("donor"),
+            acceptors=validation.count("acceptor"),
+        ),
+        measures={
+            name: BeforeAndAfter(measure_calibration(of_set), measure_calibration(of_set, found))
+            for name, of_set in positions.items()
+        },
+    )
+
+
+COLUMNS = ("NLL", "Brier", "ECE", "candidates", *(f"{kind}s" for kind in SITE_KINDS))
+"""The names of what `row` returns; the last three are calibration errors over candidate positions."""
+
+
+def row(measures: CalibrationMeasures) -> list[str]:
+    """Return measures in digits, as `COLUMNS` names them."""
+    errors = (measures.candidates_ece, *(measures.site(kind).error for kind in SITE_KINDS))
+    return [f"{measures.nll:.6f}", f"{measures.brier:.6f}", f"{measures.ece:.6f}", *(f"{x:.4f}" for x in errors)]
+
+
+def calibration_table(calibration: Calibration) -> str:
+    """Return a calibration as text."""
+    lines = [f"temperature: {in_words(calibration.temperature)}"]
+    lines.append("  ".join([" " * 18, *(f"{name:>10}" for name in COLUMNS)]))
+    for name, pair in calibration.measures.items():
+        for when, measures in (("before", pair.before), ("after", pair.after)):
+            lines.append("  ".join([f"{name}, {when}".rjust(18), *(f"{digits:>10}" for digits in row(measures))]))
+    lines.append(
+        f"ECE: expected calibration error, over all positions; after it: over the candidates, positions with "
+        f"a site's probability of 0.01 or more ({', '.join(_counted(calibration))})"
+    )
+    return "\n".join(lines)
+
+
+def _counted(calibration: Calibration) -> list[str]:
+    return [f"{pair.before.candidates:.0f} in {name}" for name, pair in calibration.measures.items()]

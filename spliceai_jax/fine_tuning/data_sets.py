@@ -1,0 +1,80 @@
+"""The three data sets of a run: made from a genome, or read as they are given."""
+
+import os
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+from spliceai_jax.create_data.folder import DataFolder
+from spliceai_jax.data.hdf5 import check_form, read_windows
+from spliceai_jax.data.splits import split_validation
+from spliceai_jax.data.windows import Windows
+from spliceai_jax.display import Display
+from spliceai_jax.errors import DatasetError, SpliceAIWarning
+from spliceai_jax.fine_tuning.settings import TransferSettings
+
+
+class _Files(NamedTuple):
+    train: Path
+    test: Path
+    validation: Path | None
+    validation_from: str
+
+
+def read_sets(
+    settings: TransferSettings, flanking_size: int, display: Display
+) -> tuple[Windows, Windows, Windows, str]:
+    """Read the data sets.
+
+    Arguments:
+        settings: What the caller asked for.
+        flanking_size: Bases of context to keep, both sides together.
+        display: Shows the progress.
+
+    Returns:
+        The windows to train on, those whose loss picks the best model, and those to test on; and how the second were
+        found, in words.
+
+    Raises:
+        SpliceAIError: See `read_windows`; or two of the sets are the same.
+    """
+    train_path, test_path, validation_path, origin = _files(settings)
+    others = {"test": test_path} | ({"validation": validation_path} if validation_path else {})
+    for path in (train_path, *others.values()):  # before the first one is read, which may take minutes
+        check_form(path)
+    train = read_windows(train_path, flanking_size, display)
+    read = {}
+    for name, path in others.items():
+        windows = read_windows(path, flanking_size, display)
+        if windows.fingerprint == train.fingerprint:
+            raise DatasetError(
+                f"{path}: the {name} set is the training set ({train_path}); its scores would mean nothing; "
+                f"give another `{name}_dataset`"
+            )
+        read[name] = windows
+    if validation_path is None:
+        train, read["validation"] = split_validation(train, settings.random_seed)
+    elif read["validation"].fingerprint == read["test"].fingerprint:
+        warnings.warn(
+            f"{test_path}: the test set is the validation set too, which picks the best model; its scores are too good",
+            SpliceAIWarning,
+            stacklevel=4,
+        )
+    return train, read["validation"], read["test"], origin
+
+
+def _files(settings: TransferSettings) -> _Files:
+    if data := settings.data_settings():
+        folder = DataFolder(data.output_dir)
+        return _Files(
+            folder.dataset("train"), folder.dataset("test"), folder.dataset("validation"), "made from the genome"
+        )
+    assert settings.train_dataset is not None  # checked by the settings
+    assert settings.test_dataset is not None
+    train, test = Path(settings.train_dataset), Path(settings.test_dataset)
+    sibling = train.with_name(train.name.replace("train", "validation"))
+    if settings.validation_dataset is not None:
+        return _Files(train, test, Path(settings.validation_dataset), "--validation-dataset")
+    if sibling != train and os.path.exists(sibling):
+        return _Files(train, test, sibling, "found beside the training file, by its name")
+    return _Files(train, test, None, "a tenth of the training file")

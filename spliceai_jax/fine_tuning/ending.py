@@ -1,0 +1,93 @@
+"""What a run does when its last epoch is over: temperature, scores of whole sequences, report.
+
+The models are whole by then, so that a failure here is a warning. What is there already is not made again: the same
+command with `resume=True` makes what is missing.
+"""
+
+import warnings
+from collections.abc import Callable
+
+import jax
+
+from spliceai_jax import processes
+from spliceai_jax.display import Advance, Display
+from spliceai_jax.errors import Interrupted, SpliceAIWarning
+from spliceai_jax.fine_tuning.calibrating import calibrate_best, is_calibrated
+from spliceai_jax.fine_tuning.genome import evaluate_on_genome
+from spliceai_jax.fine_tuning.plan import Plan
+from spliceai_jax.fine_tuning.trainer import Trainer
+from spliceai_jax.interrupts import StopRequest
+from spliceai_jax.report.writing import Scoring, is_current, write_report
+from spliceai_jax.runs.read import read_run
+from spliceai_jax.training.engine import Engine
+
+
+def finish(plan: Plan, trainer: Trainer, stop: StopRequest, display: Display) -> None:
+    """Do all of it; of several processes the leader does.
+
+    Arguments:
+        plan: The plan of the run.
+        trainer: Holds its data sets and its engine.
+        stop: A signal that is looked for after every batch.
+        display: Shows the progress.
+
+    Raises:
+        Interrupted: A signal came.
+    """
+    engine = trainer.engine
+    if processes.several():  # an engine that needs no other process
+        engine = Engine(plan.architecture, plan.recipe, plan.settings.precision, jax.local_devices())
+    again = (
+        f"the run is finished and its models whole; make the report by `spliceai-jax report {plan.folder.root}`, or all "
+        "that is missing by the same command with `resume=True`"
+    )
+    steps: dict[str, Callable[[], None]] = {
+        "the best model could not be calibrated": lambda: _calibrate(plan, trainer, engine, after_batch, display),
+        "whole test sequences could not be scored": lambda: evaluate_on_genome(plan, display),
+        "the report could not be made": lambda: _report(plan, trainer, engine, after_batch, display),
+    }
+
+    def after_batch(advance: Advance) -> Advance:
+        def advanced(done: int) -> None:
+            advance(done)
+            if stop.received:
+                raise Interrupted(f"stopped by {stop.received.name} before the report was made; {again}", stop.received)
+
+        return advanced
+
+    for failure, step in steps.items():
+        try:
+            step()
+        except Interrupted:
+            raise
+        except Exception as error:
+            warnings.warn(f"{failure} ({error}); {again}", SpliceAIWarning, stacklevel=2)
+
+
+def _calibrate(
+    plan: Plan, trainer: Trainer, engine: Engine, watched: Callable[[Advance], Advance], display: Display
+) -> None:
+    if is_calibrated(plan.folder):
+        return
+    sets = trainer.sets
+    with display.progress("calibrate", len(sets["validation"]) + len(sets["test"])) as advance:
+        calibration = calibrate_best(
+            plan.folder, engine, sets, plan.batch_size, plan.settings.random_seed, watched(advance)
+        )
+    display.line(
+        f"its temperature, for `predict --calibrated`: {calibration.temperature[0]:.3f}, fitted on "
+        f"{calibration.fitted_on.words} of the validation set"
+    )
+
+
+def _report(
+    plan: Plan, trainer: Trainer, engine: Engine, watched: Callable[[Advance], Advance], display: Display
+) -> None:
+    if is_current(run := read_run(plan.folder.root)):
+        display.line(f"report: {plan.folder.report}")
+        return
+    test = trainer.sets["test"]
+    with display.progress("report", len(test)) as advance:
+        scoring = Scoring(engine, plan.pretrained.variables, test, plan.batch_size, watched(advance))
+        page = write_report(run, scoring)
+    display.line(f"report: {page}")

@@ -1,0 +1,97 @@
+"""What a run that is given a genome does with its models at the end: scores whole sequences, and the whole genome."""
+
+from pathlib import Path
+
+from spliceai_jax import processes
+from spliceai_jax.create_data.folder import DataFolder
+from spliceai_jax.create_data.record import DataSetsRecord
+from spliceai_jax.display import Display
+from spliceai_jax.fine_tuning.plan import Plan
+from spliceai_jax.network.pretrained import Pretrained
+from spliceai_jax.runs import stored
+from spliceai_jax.scoring.genome_evaluation import evaluate_genome_models
+from spliceai_jax.scoring.predict import predict
+from spliceai_jax.scoring.settings import PredictSettings
+from spliceai_jax.scoring.tracks import Tracks
+
+THRESHOLD = 0.1
+"""The lowest score that is written of a whole genome; lower ones are hundreds of times as many."""
+
+_MOST_BASES = 20_000_000
+"""How many bases of test sequences are scored for the report; a CPU scores them in minutes, a human chromosome in an
+hour.
+"""
+
+
+def evaluate_on_genome(plan: Plan, display: Display) -> None:
+    """Score the untouched and the best model on whole test sequences, for the report.
+
+    Nothing is done where the test set's genes lie on sequences of training genes, or several processes work.
+
+    Arguments:
+        plan: The plan of a finished run.
+        display: Shows the progress.
+
+    Raises:
+        SpliceAIError: See `evaluate_genome_models`.
+    """
+    data = plan.settings.data_settings()
+    if not data or processes.several():
+        return
+    record = stored.read(DataFolder(data.output_dir).record, DataSetsRecord)
+    if not (names := _whole_test_sequences(record)):
+        return
+    evaluate_genome_models(
+        plan.folder,
+        {"untouched": plan.pretrained, "tuned": Pretrained.from_pt(plan.folder.best_model)},
+        data.genome_fasta,
+        data.annotation_gff,
+        names,
+        display,
+    )
+
+
+def _whole_test_sequences(record: DataSetsRecord) -> list[str]:
+    """Return sequences of the test set that hold no other set's genes, those with most genes first."""
+    others = {name for set_name, counts in record.sequences.items() if set_name != "test" for name in counts}
+    free = {name: genes for name, genes in record.sequences["test"].items() if name not in others}
+    taken: list[str] = []
+    room = _MOST_BASES
+    for name in sorted(free, key=lambda name: -free[name]):
+        if record.lengths[name] <= room:
+            taken.append(name)
+            room -= record.lengths[name]
+    return taken or sorted(free, key=lambda name: record.lengths[name])[:1]
+
+
+def predict_genome(plan: Plan, display: Display) -> Path | None:
+    """Score the genome with the best model where the settings say so, unless it has been done.
+
+    Arguments:
+        plan: The plan of a finished run.
+        display: Shows the progress.
+
+    Returns:
+        The folder of the scores.
+
+    Raises:
+        SpliceAIError: See `predict`.
+    """
+    if not plan.settings.predict:
+        return None
+    assert plan.settings.genome_fasta is not None  # checked by the settings
+    settings = PredictSettings(
+        input_sequence=plan.settings.genome_fasta,
+        models=plan.folder.best_model,
+        output_dir=plan.folder.predictions,
+        threshold=THRESHOLD,
+        strand="both",
+    )
+    folder = settings.folder(plan.architecture.flanking_size)
+    beds = Tracks(folder, THRESHOLD, annotated=False, bigwig_strands=()).paths
+    if not all(path.exists() for path in beds):
+        for path in beds:  # one may have got its name before the run was killed
+            path.unlink(missing_ok=True)
+        predict(settings, display)
+    display.line(f"scores of the genome: {folder}")
+    return folder

@@ -1,0 +1,126 @@
+"""Score a model as its users meet it: on whole sequences, both strands, against all sites of an annotation."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from spliceai_jax.architecture import CLASSES, SITE_KINDS
+from spliceai_jax.display import Display
+from spliceai_jax.errors import SequenceError
+from spliceai_jax.evaluation.evaluate import model_to_evaluate
+from spliceai_jax.evaluation.genome_metrics import GenomeMetrics, GenomeMetricsAccumulator
+from spliceai_jax.interrupts import stop_request
+from spliceai_jax.network.pretrained import Pretrained
+from spliceai_jax.runs.folder import RunFolder
+from spliceai_jax.runs.genome_evaluation import GenomeEvaluation, ModelEvaluation, read_genome_evaluation
+from spliceai_jax.scoring.genome_truth import STRANDS, GenomeTruth, genome_truth
+from spliceai_jax.scoring.regions import whole_sequences
+from spliceai_jax.scoring.scored_pieces import scored_pieces
+from spliceai_jax.scoring.scorer import Scorer
+
+
+def evaluate_genome(
+    model: str | Path | Pretrained,
+    genome_fasta: str | Path,
+    annotation_gff: str | Path,
+    sequences: Sequence[str] | None = None,
+    flanking_size: int | None = None,
+    display: Display | None = None,
+    calibrated: bool = False,
+) -> GenomeMetrics:
+    """Score both strands of whole sequences and compare the scores with an annotation.
+
+    The splice sites of all transcripts of protein-coding genes are true. Where the annotation gives no biotypes, genes
+    with CDS are protein-coding; where it has neither, all genes are. Sites that only other genes have are neither true
+    nor false and are left out. All other positions are false, N and the ends of the sequences among them. Memory does
+    not grow with the genome, except for its annotation; a byte a base is needed on the disk of temporary files.
+
+    Arguments:
+        model: A `.pt` file, or a model in memory.
+        genome_fasta: FASTA file, plain or compressed by gzip or bgzip.
+        annotation_gff: The genome's annotation.
+        sequences: The names of the sequences that are scored; None: all.
+        flanking_size: The flanking size that the model must have; None accepts any.
+        display: Shows the progress; None shows nothing.
+        calibrated: See `evaluate`.
+
+    Raises:
+        WeightsError: See `Pretrained.from_pt`; or the scores are not numbers.
+        SequenceError: A file cannot be used, the two do not belong together, or they hold no true site.
+        SettingsError: A model in memory has another flanking size, or no temperature though `calibrated`; or a
+            sequence's name is unknown.
+        RunFolderError: There is no room for the genome among the temporary files.
+        Interrupted: A signal came.
+    """
+    pretrained = model_to_evaluate(model, flanking_size, calibrated)
+    with genome_truth(genome_fasta, annotation_gff, sequences) as truth:
+        return _evaluate(pretrained, truth, display or Display(), "evaluate")
+
+
+def evaluate_genome_models(
+    folder: RunFolder,
+    models: Mapping[str, Pretrained],
+    genome_fasta: str | Path,
+    annotation_gff: str | Path,
+    sequences: Sequence[str] | None = None,
+    display: Display | None = None,
+) -> dict[str, GenomeMetrics]:
+    """Evaluate a run's models as `evaluate_genome` does, and keep the results in the run's folder.
+
+    The file is written after each model. A model that it holds already, scored with the same weights on the same
+    files, is not scored again.
+
+    Arguments:
+        folder: The run's folder.
+        models: Name ("untouched", "tuned") -> model.
+        genome_fasta: See `evaluate_genome`.
+        annotation_gff: See `evaluate_genome`.
+        sequences: See `evaluate_genome`.
+        display: Shows the progress; None shows nothing.
+
+    Raises:
+        SpliceAIError: See `evaluate_genome`.
+    """
+    wanted = GenomeEvaluation(
+        genome=str(Path(genome_fasta).absolute()),
+        genome_sha256=_sha256(Path(genome_fasta)),
+        annotation=str(Path(annotation_gff).absolute()),
+        annotation_sha256=_sha256(Path(annotation_gff)),
+        sequences=None if sequences is None else tuple(sorted(set(sequences))),
+    )
+    known = read_genome_evaluation(folder)
+    results = dict(known.models) if known and known.is_of_the_same(wanted) else {}
+    results = {name: results[name] for name, model in models.items() if name in results and results[name].is_of(model)}
+    missing = [name for name in models if name not in results]
+    if missing:
+        with genome_truth(genome_fasta, annotation_gff, sequences) as truth:
+            for name in missing:
+                metrics = _evaluate(models[name], truth, display or Display(), f"genome, {name} model")
+                results[name] = ModelEvaluation.of(models[name], metrics)
+                folder.write(folder.genome_evaluation, wanted.with_models(results).to_json())
+    return {name: results[name].metrics for name in models}
+
+
+def _evaluate(model: Pretrained, truth: GenomeTruth, display: Display, title: str) -> GenomeMetrics:
+    selection = whole_sequences(truth.genome, STRANDS, truth.names)
+    gathered = GenomeMetricsAccumulator()
+    columns = {kind: CLASSES.index(kind) - 1 for kind in SITE_KINDS}
+    with stop_request() as stop, display.progress(title, selection.positions, "bases") as advance:
+        for piece, scores in scored_pieces(Scorer([model]), truth.genome, selection, stop, "model"):
+            annotated, stretch = truth.of_strand(piece.region.sequence, piece.region.strand), (piece.start, piece.end)
+            gathered.add(
+                {kind: scores[:, column] for kind, column in columns.items()},
+                annotated.sites(*stretch),
+                annotated.left_out(*stretch),
+                annotated.places(*stretch),
+            )
+            advance(piece.end - piece.start)
+    return gathered.result(len(truth.names), truth.bases, truth.genes)
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise SequenceError(f"{path}: cannot be read ({error.strerror}); give a file that can") from error
