@@ -6,7 +6,7 @@ TPU := .venv-tpu/.complete
 DOCS := .venv/.docs
 MINIMAP2 := .minimap2/minimap2
 
-.PHONY: setup demo test test-fast lint types docs bench-steps bench-run bench-predict bench-data bench-align tpu-check
+.PHONY: setup demo test test-fast lint types docs bench-steps bench-run bench-predict bench-data bench-labels bench-align tpu-check
 
 setup: $(SET_UP)
 
@@ -72,6 +72,9 @@ $(MINIMAP2): constraints.txt
 	tar xzf .minimap2/mappy-2.31.tar.gz -C .minimap2
 	$(MAKE) --silent -C .minimap2/mappy-2.31 minimap2 CFLAGS='-O2 -w'
 	mv .minimap2/mappy-2.31/minimap2 $(MINIMAP2)
+
+bench-labels: $(SET_UP)
+	$(BIN)/python benchmarks/labels.py $(ARGS)
 
 bench-align: $(SET_UP) $(MINIMAP2)
 	$(BIN)/python benchmarks/align.py $(ARGS)
