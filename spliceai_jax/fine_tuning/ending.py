@@ -38,8 +38,8 @@ def finish(plan: Plan, trainer: Trainer, stop: StopRequest, display: Display) ->
     if processes.several():  # an engine that needs no other process
         engine = Engine(plan.architecture, plan.recipe, plan.settings.precision, jax.local_devices())
     again = (
-        f"the run is finished and its models whole; make the report by `spliceai-jax report {plan.folder.root}`, or all "
-        "that is missing by the same command with `resume=True`"
+        f"the run is finished and its models whole; make the report by `spliceai-jax report {plan.folder.root}`, or "
+        "all that is missing by the same command with `resume=True`"
     )
     steps: dict[str, Callable[[], None]] = {
         "the best model could not be calibrated": lambda: _calibrate(plan, trainer, engine, after_batch, display),
