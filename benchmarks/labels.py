@@ -14,8 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from spliceai_jax import TransferSettings, transfer
-from spliceai_jax.create_data.run import create_data
-from spliceai_jax.create_data.settings import CreateDataSettings
+from spliceai_jax.data_sets.run import create_data
+from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.scoring.genome_evaluation import evaluate_genome
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

@@ -1,8 +1,8 @@
 from .architecture import ARCHITECTURES as ARCHITECTURES
 from .architecture import Architecture as Architecture
-from .create_data.run import DataSets as DataSets
-from .create_data.run import create_data as create_data
-from .create_data.settings import CreateDataSettings as CreateDataSettings
+from .data_sets.run import DataSets as DataSets
+from .data_sets.run import create_data as create_data
+from .data_sets.settings import CreateDataSettings as CreateDataSettings
 from .display import ConsoleDisplay as ConsoleDisplay
 from .display import Display as Display
 from .errors import SpliceAIError as SpliceAIError

@@ -1,6 +1,7 @@
 """The command line: every flag reaches a setting, names become flags, and an unexpected error leaves its traceback."""
 
 import argparse
+import importlib.util
 import subprocess
 import sys
 from dataclasses import fields
@@ -8,6 +9,7 @@ from dataclasses import fields
 import pytest
 from conftest import run_arguments
 
+import spliceai_jax
 from spliceai_jax import PredictSettings, TransferSettings
 from spliceai_jax.commands import predict, transfer
 from spliceai_jax.commands.flags import in_flags
@@ -86,3 +88,9 @@ def test_what_does_not_wait_for_heavy_libraries(code, heavy) -> None:
     code = f"import sys; {code}; print(sorted(set({heavy!r}.split()) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("name", spliceai_jax.__all__)
+def test_no_public_name_is_a_module_too(name: str) -> None:
+    """Once a module is imported its package has it as an attribute, which would hide the public name."""
+    assert importlib.util.find_spec(f"spliceai_jax.{name}") is None

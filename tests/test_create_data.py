@@ -29,15 +29,15 @@ from synthetic_genome import (
 )
 
 from spliceai_jax.architecture import PADDING
-from spliceai_jax.create_data.genes import Choice, choose_genes
-from spliceai_jax.create_data.plan import DataPlan, make_plan
-from spliceai_jax.create_data.run import create_data
-from spliceai_jax.create_data.settings import CreateDataSettings
-from spliceai_jax.create_data.split import split_genes
-from spliceai_jax.create_data.writing import verify_dataset, write_datafile, write_dataset
 from spliceai_jax.data.annotation import read_genes
 from spliceai_jax.data.fasta import Genome
 from spliceai_jax.data.hdf5 import read_windows
+from spliceai_jax.data_sets.genes import Choice, choose_genes
+from spliceai_jax.data_sets.plan import DataPlan, make_plan
+from spliceai_jax.data_sets.run import create_data
+from spliceai_jax.data_sets.settings import CreateDataSettings
+from spliceai_jax.data_sets.split import split_genes
+from spliceai_jax.data_sets.writing import verify_dataset, write_datafile, write_dataset
 from spliceai_jax.display import Display
 from spliceai_jax.errors import DatasetError, SettingsError
 from spliceai_jax.evaluation.evaluate import evaluate
@@ -658,7 +658,7 @@ def test_a_set_that_is_all_paralogs():
 
 @pytest.mark.filterwarnings("ignore:the .* set has only")
 def test_gtf_gives_what_gff3_gives(tmp_path, monkeypatch):
-    monkeypatch.setattr("spliceai_jax.create_data.run._draw_page", lambda *_: None)
+    monkeypatch.setattr("spliceai_jax.data_sets.run._draw_page", lambda *_: None)
     made = Layout({"one": 6, "two": 3, "three": 2}).make()
     made_of = {}
     for form in ("gff3", "gtf"):

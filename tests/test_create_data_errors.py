@@ -53,7 +53,7 @@ MADE = Layout({"one": 12, "two": 4, "three": 4}).make()
 
 @pytest.fixture(autouse=True)
 def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spliceai_jax.create_data.run._draw_page", lambda *_: None)
+    monkeypatch.setattr("spliceai_jax.data_sets.run._draw_page", lambda *_: None)
 
 
 @pytest.fixture

@@ -22,13 +22,13 @@ from synthetic_genome import Layout, MadeGene, MadeGenome, MadeTranscript, rando
 from test_errors import call, only_line, snapshot
 from test_sequences import bgzip
 
-from spliceai_jax.create_data import writing
-from spliceai_jax.create_data.genes import choose_genes
-from spliceai_jax.create_data.run import create_data
-from spliceai_jax.create_data.settings import CreateDataSettings
 from spliceai_jax.data.annotation import read_genes
 from spliceai_jax.data.fasta import Genome
 from spliceai_jax.data.hdf5 import read_windows
+from spliceai_jax.data_sets import writing
+from spliceai_jax.data_sets.genes import choose_genes
+from spliceai_jax.data_sets.run import create_data
+from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.display import Display
 
 SETS = ("test", "train", "validation")
@@ -52,7 +52,7 @@ def results(folder: Path) -> dict[str, bytes]:
 def no_page() -> Iterator[None]:
     """Sets made in this process come without their page, whose figures take seconds."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("spliceai_jax.create_data.run._draw_page", lambda *_: None)
+        patch.setattr("spliceai_jax.data_sets.run._draw_page", lambda *_: None)
         yield
 
 
@@ -139,6 +139,19 @@ def test_compressed_files_give_the_same(plain, files, tmp_path, pack):
     assert {n: v for n, v in found.items() if n != "dataset.json"} == {
         n: v for n, v in results(plain).items() if n != "dataset.json"
     }
+
+
+def test_names_that_are_not_utf8_are_written_as_they_are(files, tmp_path):
+    """Old annotations have names in Latin-1."""
+    text = files[1].read_bytes()
+    name = text.split(b"ID=", 1)[1].split(b";", 1)[0]
+    annotation = tmp_path / "latin.gff3"
+    annotation.write_bytes(text.replace(b"=" + name + b";", b"=g\xe9ne;").replace(b"=" + name + b"\n", b"=g\xe9ne\n"))
+    found = create((files[0], annotation), tmp_path / "out", "--write-fasta")
+    assert sum(b"\tg\xe9ne\t1\t" in found[f"{name}_stats.txt"] for name in SETS) == 1
+    assert sum(b">g\xe9ne " in found[f"{name}.fa"] for name in SETS) == 1
+    written = [h5py.File(tmp_path / "out" / f"datafile_{name}.h5")["NAME"][:] for name in SETS]
+    assert sum(b"g\xe9ne" in names for names in written) == 1
 
 
 def test_fasta_of_the_genes(files, tmp_path):
@@ -287,8 +300,8 @@ def test_another_process_was_faster(plain, files, tmp_path, monkeypatch, capfd):
     def checked(folder: Path, needed: int) -> None:
         shutil.copytree(plain, tmp_path / "out")
 
-    monkeypatch.setattr("spliceai_jax.create_data.run._check_room", checked)
-    monkeypatch.setattr("spliceai_jax.create_data.run._write", None)
+    monkeypatch.setattr("spliceai_jax.data_sets.run._check_room", checked)
+    monkeypatch.setattr("spliceai_jax.data_sets.run._write", None)
     assert call(command(files, tmp_path / "out")) == 0
     assert "made already" in capfd.readouterr().out
     assert results(tmp_path / "out") == results(plain)
@@ -423,7 +436,7 @@ def test_a_disk_that_is_full(larger, tmp_path, monkeypatch, capfd, size):
     if subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("no file system can be mounted here")
     try:
-        monkeypatch.setattr("spliceai_jax.create_data.run._check_room", lambda folder, needed: None)
+        monkeypatch.setattr("spliceai_jax.data_sets.run._check_room", lambda folder, needed: None)
         assert call(command(files, disk / "out")) == 2
         error = capfd.readouterr().err.splitlines()[-1]
         assert str(disk) in error or "--output-dir" in error

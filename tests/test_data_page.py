@@ -16,12 +16,12 @@ from test_report import CHROMIUM, MEASURE, browse, console
 
 from spliceai_jax.architecture import SITE_KINDS
 from spliceai_jax.commands.main import make_parser
-from spliceai_jax.create_data import page
-from spliceai_jax.create_data.genes import choose_genes
-from spliceai_jax.create_data.run import DataSets, create_data
-from spliceai_jax.create_data.settings import CreateDataSettings
 from spliceai_jax.data.annotation import read_genes
 from spliceai_jax.data.fasta import Genome
+from spliceai_jax.data_sets import page
+from spliceai_jax.data_sets.genes import choose_genes
+from spliceai_jax.data_sets.run import DataSets, create_data
+from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.display import Display
 from spliceai_jax.errors import SpliceAIWarning
 from spliceai_jax.report.logo_spans import LOGO_SPANS

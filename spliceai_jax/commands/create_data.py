@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import get_args
 
 from spliceai_jax.architecture import ARCHITECTURES
-from spliceai_jax.commands.flags import AddFlag, Arguments, Commands, add_command, names
-from spliceai_jax.create_data.settings import (
+from spliceai_jax.commands.flags import AddFlag, Arguments, Commands, add_command, add_sequences_of_sets
+from spliceai_jax.data_sets.settings import (
     Biotype,
     CanonicalBy,
     ChrSplit,
@@ -94,13 +94,7 @@ def _add_split(add_flag: AddFlag) -> None:
         help="random: genes of whole sequences, drawn at random, are the test set, or blocks of genes where there are "
         "too few sequences; human: those of chromosomes 1, 3, 5, 7 and 9 (default: random)",
     )
-    add_flag("--test-sequences", type=names, metavar="NAME,...", help="the sequences whose genes are the test set")
-    add_flag(
-        "--validation-sequences",
-        type=names,
-        metavar="NAME,...",
-        help="the sequences whose genes are the validation set (default: genes drawn from the training set)",
-    )
+    add_sequences_of_sets(add_flag)
     add_flag(
         "--split-ratio",
         type=float,
@@ -133,7 +127,7 @@ def _add_split(add_flag: AddFlag) -> None:
 
 def run(arguments: Arguments, wording: Callable[[str], str]) -> None:
     """Run the command."""
-    from spliceai_jax.create_data.run import create_data
+    from spliceai_jax.data_sets.run import create_data
     from spliceai_jax.display import ConsoleDisplay
 
     arguments.pop("flanking_size", None)

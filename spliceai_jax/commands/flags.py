@@ -80,6 +80,22 @@ def add_calibrated(add: AddFlag) -> None:
     )
 
 
+def add_sequences_of_sets(add: AddFlag) -> None:
+    """Add --test-sequences and --validation-sequences."""
+    add(
+        "--test-sequences",
+        type=names,
+        metavar="NAME,...",
+        help="the sequences whose genes are the test set (default: drawn)",
+    )
+    add(
+        "--validation-sequences",
+        type=names,
+        metavar="NAME,...",
+        help="the sequences whose genes are the validation set (default: genes drawn from the training set)",
+    )
+
+
 def add_compilation_cache(add: AddFlag) -> None:
     """Add --compilation-cache."""
     add(

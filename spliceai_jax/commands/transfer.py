@@ -11,7 +11,7 @@ from spliceai_jax.commands.flags import (
     add_command,
     add_compilation_cache,
     add_flanking_size,
-    names,
+    add_sequences_of_sets,
 )
 from spliceai_jax.fine_tuning.settings import TransferSettings
 from spliceai_jax.training.recipes import RECIPES, LossName, Parallel, Precision
@@ -44,18 +44,7 @@ def _add_genome(add_flag: AddFlag) -> None:
         help="its annotation, GFF3 or GTF; data sets are made from the two as create-data makes them by default, in "
         "data_NAME in the output folder",
     )
-    add_flag(
-        "--test-sequences",
-        type=names,
-        metavar="NAME,...",
-        help="the sequences whose genes are the test set (default: drawn)",
-    )
-    add_flag(
-        "--validation-sequences",
-        type=names,
-        metavar="NAME,...",
-        help="the sequences whose genes are the validation set (default: genes drawn from the training set)",
-    )
+    add_sequences_of_sets(add_flag)
     add_flag(
         "--predict",
         action="store_true",

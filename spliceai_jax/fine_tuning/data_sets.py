@@ -5,10 +5,10 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
-from spliceai_jax.create_data.folder import DataFolder
 from spliceai_jax.data.hdf5 import check_form, read_windows
 from spliceai_jax.data.splits import split_validation
 from spliceai_jax.data.windows import Windows
+from spliceai_jax.data_sets.folder import DataFolder
 from spliceai_jax.display import Display
 from spliceai_jax.errors import DatasetError, SpliceAIWarning
 from spliceai_jax.fine_tuning.settings import TransferSettings

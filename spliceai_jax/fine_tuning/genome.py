@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from spliceai_jax import processes
-from spliceai_jax.create_data.folder import DataFolder
-from spliceai_jax.create_data.record import DataSetsRecord
+from spliceai_jax.data_sets.folder import DataFolder
+from spliceai_jax.data_sets.record import DataSetsRecord
 from spliceai_jax.display import Display
 from spliceai_jax.fine_tuning.plan import Plan
 from spliceai_jax.network.pretrained import Pretrained

@@ -13,9 +13,9 @@ from jaxtyping import Int
 
 from spliceai_jax import processes
 from spliceai_jax.architecture import ARCHITECTURES, Architecture
-from spliceai_jax.create_data.run import create_data
 from spliceai_jax.data.batches import epoch_batches
 from spliceai_jax.data.windows import Windows
+from spliceai_jax.data_sets.run import create_data
 from spliceai_jax.display import Display
 from spliceai_jax.errors import DatasetError, RunFolderError, SettingsError
 from spliceai_jax.fine_tuning.cache_plan import CachePlan, plan_cache

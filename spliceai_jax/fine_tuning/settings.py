@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from spliceai_jax.architecture import ARCHITECTURES
-from spliceai_jax.create_data.settings import CreateDataSettings
+from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.errors import SettingsError, check_choice
 from spliceai_jax.runs.command import equivalent_command
 from spliceai_jax.training.recipes import RECIPES, LossName, Parallel, Precision, Recipe

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import h5py
 import numpy as np
@@ -10,10 +11,10 @@ from isal import isal_zlib
 from jaxtyping import Int8, UInt8
 
 from spliceai_jax.architecture import CLASSES, CONTEXT, PADDING, WINDOW
-from spliceai_jax.create_data.genes import ChosenGene
-from spliceai_jax.create_data.paralogs import Paralog
-from spliceai_jax.create_data.settings import Context
 from spliceai_jax.data.fasta import Genome
+from spliceai_jax.data_sets.genes import ChosenGene
+from spliceai_jax.data_sets.paralogs import Paralog
+from spliceai_jax.data_sets.settings import Context
 from spliceai_jax.display import Advance
 from spliceai_jax.encoding import BASES, decode
 from spliceai_jax.errors import DatasetError
@@ -169,7 +170,8 @@ def write_datafile(path: Path, genes: Sequence[ChosenGene], genome: Genome) -> N
         for number, together in _shards(genes):
             first = number * GENES_PER_SHARD
             for name, values in _columns(together, genome).items():
-                file[name][first : first + len(together)] = np.array(values, object)
+                encoded = [value.encode("utf-8", "surrogateescape") for value in values]  # as `_opened`
+                file[name][first : first + len(together)] = np.array(encoded, object)
 
 
 def _columns(genes: Sequence[ChosenGene], genome: Genome) -> dict[str, list[str]]:
@@ -186,23 +188,28 @@ def _columns(genes: Sequence[ChosenGene], genome: Genome) -> dict[str, list[str]
     }
 
 
+def _opened(path: Path) -> TextIO:
+    """Open a file for text; names that were not UTF-8 are written as the bytes that they were."""
+    return open(path, "w", encoding="utf-8", errors="surrogateescape")
+
+
 def write_stats(path: Path, genes: Sequence[ChosenGene]) -> None:
     """Write a line a gene in OpenSpliceAI's form: sequence, start, end, name, 1, strand; positions count from 1."""
-    with open(path, "w") as file:
+    with _opened(path) as file:
         for gene in (chosen.gene for chosen in genes):
             file.write(f"{gene.sequence}\t{gene.start + 1}\t{gene.end}\t{gene.name}\t1\t{gene.strand}\n")
 
 
 def write_removed_paralogs(path: Path, removed: Sequence[Paralog]) -> None:
     """Write a line a gene: name, identity and coverage as OpenSpliceAI does, then the gene that it resembles."""
-    with open(path, "w") as file:
+    with _opened(path) as file:
         for paralog in removed:
             file.write(f"{paralog.gene}\t{paralog.identity}\t{paralog.coverage}\t{paralog.other}\n")
 
 
 def write_fasta(path: Path, genes: Sequence[ChosenGene], genome: Genome) -> None:
     """Write the bases of each gene's span, in the direction of transcription."""
-    with open(path, "w") as file:
+    with _opened(path) as file:
         for gene in (chosen.gene for chosen in genes):
             file.write(f">{gene.name} {gene.sequence}:{gene.start + 1}-{gene.end}({gene.strand})\n")
             bases = decode(genome.bases(gene.sequence, gene.start, gene.end, gene.strand))

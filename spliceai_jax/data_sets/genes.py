@@ -9,7 +9,6 @@ from itertools import groupby
 import numpy as np
 from jaxtyping import UInt8
 
-from spliceai_jax.create_data.settings import CreateDataSettings
 from spliceai_jax.data.annotation import Gene, Transcript
 from spliceai_jax.data.coding_genes import divide_genes
 from spliceai_jax.data.fasta import Genome
@@ -24,6 +23,7 @@ from spliceai_jax.data.splicing import (
     gene_labels,
     sites_beside,
 )
+from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.display import Display
 from spliceai_jax.encoding import COMPLEMENT, decode
 from spliceai_jax.errors import DatasetError, SequenceError, some

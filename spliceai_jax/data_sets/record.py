@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from spliceai_jax.create_data.settings import CreateDataSettings
-from spliceai_jax.create_data.split import SetName
-from spliceai_jax.create_data.writing import SetCounts
+from spliceai_jax.data_sets.settings import CreateDataSettings
+from spliceai_jax.data_sets.split import SetName
+from spliceai_jax.data_sets.writing import SetCounts
 from spliceai_jax.errors import SequenceError
 from spliceai_jax.runs.stored import Json
 

@@ -11,10 +11,10 @@ import mappy
 import numpy as np
 from jaxtyping import UInt8
 
-from spliceai_jax.create_data.genes import ChosenGene
-from spliceai_jax.create_data.settings import CreateDataSettings
-from spliceai_jax.create_data.split import SetName, Sets
 from spliceai_jax.data.fasta import Genome
+from spliceai_jax.data_sets.genes import ChosenGene
+from spliceai_jax.data_sets.settings import CreateDataSettings
+from spliceai_jax.data_sets.split import SetName, Sets
 from spliceai_jax.display import Display
 from spliceai_jax.encoding import COMPLEMENT, decode
 

@@ -7,15 +7,15 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from spliceai_jax.create_data import writing
-from spliceai_jax.create_data.folder import DataFolder
-from spliceai_jax.create_data.plan import DataPlan, make_plan
-from spliceai_jax.create_data.record import DataSetsRecord, Identity, Source, described
-from spliceai_jax.create_data.settings import CreateDataSettings
-from spliceai_jax.create_data.split import SetName
-from spliceai_jax.create_data.writing import SetCounts
 from spliceai_jax.data.annotation import read_genes
 from spliceai_jax.data.fasta import Genome
+from spliceai_jax.data_sets import writing
+from spliceai_jax.data_sets.folder import DataFolder
+from spliceai_jax.data_sets.plan import DataPlan, make_plan
+from spliceai_jax.data_sets.record import DataSetsRecord, Identity, Source, described
+from spliceai_jax.data_sets.settings import CreateDataSettings
+from spliceai_jax.data_sets.split import SetName
+from spliceai_jax.data_sets.writing import SetCounts
 from spliceai_jax.display import Advance, Display
 from spliceai_jax.errors import Interrupted, RunFolderError, SpliceAIWarning
 from spliceai_jax.files import check_writable, held, nearest_existing, unexpected_errors_logged, written_whole
@@ -159,7 +159,7 @@ def _draw_page(
     """Draw the page about the data sets. They are whole already, so a failure here is only a warning."""
     try:
         # matplotlib takes half a second to import, which `transfer` and a wrong input need not wait for.
-        from spliceai_jax.create_data.page import write_page
+        from spliceai_jax.data_sets.page import write_page
 
         write_page(folder, settings, plan, record, genome)
     except Exception as error:  # whatever it is, the data sets are of use without their page

@@ -4,14 +4,14 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from spliceai_jax.create_data.genes import choose_genes
-from spliceai_jax.create_data.paralogs import Paralog, remove_paralogs
-from spliceai_jax.create_data.record import DataSetsRecord, Identity, Source
-from spliceai_jax.create_data.settings import CreateDataSettings
-from spliceai_jax.create_data.split import TITLES, SetName, Sets, split_genes
-from spliceai_jax.create_data.writing import SetCounts, windows_of
 from spliceai_jax.data.annotation import Gene
 from spliceai_jax.data.fasta import Genome
+from spliceai_jax.data_sets.genes import choose_genes
+from spliceai_jax.data_sets.paralogs import Paralog, remove_paralogs
+from spliceai_jax.data_sets.record import DataSetsRecord, Identity, Source
+from spliceai_jax.data_sets.settings import CreateDataSettings
+from spliceai_jax.data_sets.split import TITLES, SetName, Sets, split_genes
+from spliceai_jax.data_sets.writing import SetCounts, windows_of
 from spliceai_jax.display import Display
 from spliceai_jax.errors import DatasetError
 from spliceai_jax.runs.versions import versions

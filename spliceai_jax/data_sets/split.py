@@ -7,9 +7,9 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from spliceai_jax.architecture import CONTEXT
-from spliceai_jax.create_data.genes import ChosenGene
-from spliceai_jax.create_data.settings import CreateDataSettings
 from spliceai_jax.data.fasta import Genome
+from spliceai_jax.data_sets.genes import ChosenGene
+from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.errors import SettingsError
 
 SetName = Literal["train", "validation", "test"]

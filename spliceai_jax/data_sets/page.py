@@ -12,14 +12,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from spliceai_jax.architecture import SITE_KINDS, SiteKind
-from spliceai_jax.create_data.folder import DataFolder
-from spliceai_jax.create_data.genes import USUAL_MOTIFS, ChosenGene
-from spliceai_jax.create_data.plan import DataPlan
-from spliceai_jax.create_data.record import DataSetsRecord
-from spliceai_jax.create_data.settings import CreateDataSettings
-from spliceai_jax.create_data.split import TITLES, SetName
 from spliceai_jax.data.fasta import Genome
 from spliceai_jax.data.splicing import sites_beside
+from spliceai_jax.data_sets.folder import DataFolder
+from spliceai_jax.data_sets.genes import USUAL_MOTIFS, ChosenGene
+from spliceai_jax.data_sets.plan import DataPlan
+from spliceai_jax.data_sets.record import DataSetsRecord
+from spliceai_jax.data_sets.settings import CreateDataSettings
+from spliceai_jax.data_sets.split import TITLES, SetName
 from spliceai_jax.files import write_whole
 from spliceai_jax.report.logo_spans import LOGO_SPANS, BaseCounts
 from spliceai_jax.report.logos import draw_logos
@@ -77,7 +77,7 @@ def write_page(
     names = [name for name in _ORDER if name in record.sets]
     bars, (unlisted, unlisted_genes) = _bars(record)
     page = rendered(
-        "spliceai_jax.create_data",
+        "spliceai_jax.data_sets",
         "dataset.html",
         title=folder.root.name,
         folder=folder.root,
