@@ -96,6 +96,11 @@ class ConsoleDisplay(Display):
         return advance
 
 
+def counted(number: int, thing: str) -> str:
+    """Return a number and what it counts, "1 gene" or "2 genes"."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
 def aligned(facts: dict[str, str]) -> str:
     """Return names and values as text, one fact per line."""
     width = max(map(len, facts))

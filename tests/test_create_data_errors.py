@@ -173,7 +173,7 @@ def test_genomes_that_cannot_be_used(run: CreateData, damage, says):
     assert re.search(says, line), line
 
 
-NO_GFF = "9 columns between tabs"
+NO_GFF = "9 columns separated by tabs"
 GENE = "one|made|gene|301|840|"
 EXON = "one|made|exon|301|420|"
 
@@ -255,11 +255,11 @@ GFF: dict[str, tuple[Damage, str]] = {
     ),
     "GTF among GFF3": (
         lambda path: path.write_text(as_gff3(MADE.genes[:2]) + as_gtf(MADE.genes[2:4])),
-        "attributes of the form of GTF; expected those of GFF3",
+        "attributes in the form of GTF; expected GFF3",
     ),
     "GFF3 among GTF": (
         lambda path: path.write_text(as_gtf(MADE.genes[:2]) + as_gff3(MADE.genes[2:4])),
-        "attributes of the form of GFF3; expected those of GTF",
+        "attributes in the form of GFF3; expected GTF",
     ),
     "an open quotation": (
         lambda path: path.write_text(as_gtf(MADE.genes).replace('gene_id "one.0"', 'gene_id "one.0', 1)),
@@ -340,7 +340,7 @@ FLAGS: dict[str, tuple[list[str], str]] = {
     ),
     "no validation set to name": (
         ["--chr-split", "test", "--validation-sequences", "two"],
-        "--validation-sequences says nothing with --chr-split test; leave one out",
+        "--validation-sequences has no effect with --chr-split test; leave one out",
     ),
     "an unknown flag": (["--gff", "x"], "unrecognized arguments: --gff x; see spliceai-jax create-data --help"),
     "a shortened flag": (["--split", "0.5"], "unrecognized arguments: --split 0.5"),
@@ -421,7 +421,7 @@ def test_an_output_folder_with_files_of_others(run: CreateData, name):
     run.out.mkdir()
     (run.out / name).write_text("mine")
     assert run.refused().startswith(
-        f"{run.out / name}: exists, but not by a create-data of spliceai-jax; give another "
+        f"{run.out / name}: exists, but was not written by `spliceai-jax create-data`; give another "
     )
 
 
@@ -429,7 +429,7 @@ def test_an_output_folder_with_other_data_sets(run: CreateData):
     assert call(run.argv()) == 0
     line = run.refused("--random-seed", 7, "--canonical-by", "span")
     assert line.startswith(f"{run.out}: holds data sets that were made differently: ")
-    assert "--canonical-by is 'span' here and 'tag' there; --random-seed is 7 here and 42 there" in line
+    assert "--canonical-by is now 'span' and was 'tag'; --random-seed is now 7 and was 42" in line
     with open(run.fasta, "a") as file:
         file.write("A\n")
     assert "the genome is another file" in run.refused()

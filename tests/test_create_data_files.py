@@ -234,15 +234,15 @@ def test_a_finished_folder_is_left_alone(again, capfd):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--random-seed", 7], "`random_seed` is 7 here and 42 there"),
+        (["--random-seed", 7], "`random_seed` is now 7 and was 42"),
         (
             ["--context", "N", "--canonical-only"],
-            "`canonical_only` is True here and False there; `context` is 'N' ",
+            "`canonical_only` is now True and was False; `context` is now 'N' ",
         ),
-        (["--isoforms", "mask"], "`isoforms` is 'mask' here and 'canonical' there"),
-        (["--test-sequences", "two"], "`test_sequences` is ['two'] here and None there"),
-        (["--no-remove-paralogs"], "`remove_paralogs` is False here"),
-        (["--write-fasta"], "`write_fasta` is True here"),
+        (["--isoforms", "mask"], "`isoforms` is now 'mask' and was 'canonical'"),
+        (["--test-sequences", "two"], "`test_sequences` is now ['two'] and was None"),
+        (["--no-remove-paralogs"], "`remove_paralogs` is now False"),
+        (["--write-fasta"], "`write_fasta` is now True"),
     ],
 )
 def test_other_settings_are_refused(again, tmp_path, capfd, options, says):
@@ -266,7 +266,7 @@ def test_files_of_others_are_left_alone(files, tmp_path, capfd, name):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / name).write_text("mine")
     line = refused(command(files, tmp_path / "out"), tmp_path, capfd)
-    assert line.startswith(f"{tmp_path / 'out' / name}: exists, but not by a create-data of spliceai-jax")
+    assert line.startswith(f"{tmp_path / 'out' / name}: exists, but was not written by `spliceai-jax create-data`")
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1]", "no JSON", '{"format_version": 99}'])

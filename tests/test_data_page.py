@@ -83,7 +83,7 @@ def test_the_page_gives_the_numbers_of_the_record(made) -> None:
     for path in (settings.genome_fasta, settings.annotation_gff):
         assert hashlib.sha256(Path(path).read_bytes()).hexdigest() in text
     assert "the sequences that were named" in text
-    assert "<li>the validation set has only 14 introns" in text
+    assert "<li>The validation set has only 14 introns" in text
     assert str(sum(map(len, MADE.sequences.values()))) in text.replace(",", "")
 
 

@@ -507,8 +507,8 @@ def test_the_report_shows_it(counted, finished, small_model, tmp_path) -> None:
     assert is_current(read_run(root))
     page = folder.report.read_text()
     assert (
-        "At a score of 0.9, the tuned model finds 90% of the 5 donors, with 64.9 false ones a megabase of strand: "
-        "0 inside genes, 0 antisense of genes and 1 outside genes."
+        "At a score of 0.9, the tuned model finds 90% of the 5 donors, with 64.9 false positives per megabase of "
+        "strand. Altogether there are 0 inside genes, 0 antisense of genes and 1 outside genes."
     ) in page
     assert page.count("</strong>, untouched</td>") == page.count("</strong>, tuned</td>") == 2
     shutil.copy(small_model, folder.epoch_model(run.history.best_epoch))  # no longer the model that was scored

@@ -393,7 +393,7 @@ def test_refusals(refused, tmp_path):
     ("given", "said"),
     [
         ({"threshold": 2}, "`threshold` is 2"),
-        ({"gene_flank": 10}, "`gene_flank` says nothing without genes; give `annotation_file` too"),
+        ({"gene_flank": 10}, "`gene_flank` has no effect without genes; give `annotation_file` too"),
         ({"strand": "x"}, "`strand` is 'x'; expected one of +, -, both"),
         ({"flanking_size": 81}, "`flanking_size` is 81; expected one of 80, 400, 2000, 10000"),
         ({"models": []}, "`models`: none is given"),

@@ -404,7 +404,7 @@ def test_a_report_that_is_interrupted_harms_nothing(again, monkeypatch) -> None:
     with monkeypatch.context() as context:
         context.setattr(Engine, "evaluate", interrupted)
         with pytest.raises(
-            Interrupted, match="finished and its models whole; make the report by `spliceai-jax"
+            Interrupted, match="finished and its models are complete; make the report by `spliceai-jax"
         ) as caught:
             transfer(again)
     assert caught.value.exit_status == 128 + signal.SIGTERM

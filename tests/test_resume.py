@@ -63,7 +63,7 @@ def uninterrupted(small_data, small_model, tmp_path_factory) -> dict[str, bytes]
     output = tmp_path_factory.mktemp("uninterrupted")
     subprocess.run(command(small_data, small_model, output), check=True, capture_output=True, timeout=300)
     files = results(output)
-    assert len(files) == EPOCHS + 1 + 3 * 19
+    assert len(files) == EPOCHS + 1 + 1 + 3 * 19  # models and the best one's temperature, logs
     assert files["LOG/TRAIN/loss_every_update.txt"].count(b"\n") == EPOCHS * STEPS
     assert files["LOG/VAL/loss_batch.txt"].count(b"\n") == EPOCHS
     assert files["LOG/VAL/learning_rate_every_batch.txt"] == b""

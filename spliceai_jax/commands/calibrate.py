@@ -40,9 +40,10 @@ def add(commands: Commands) -> None:
         "--train-dataset",
         "-train",
         metavar="H5",
-        help="instead of it: the training file, whose sibling with 'validation' for 'train' in its name is taken",
+        help="instead of --validation-dataset: the training file; the file beside it with 'validation' for 'train' in "
+        "its name is taken",
     )
-    add_flag("--test-dataset", "-test", metavar="H5", help="data set to measure the scores on, before and after")
+    add_flag("--test-dataset", "-test", metavar="H5", help="data set to measure the scores on as well")
     add_flag("--output-dir", "-o", required=True, metavar="DIR", help="folder of the results")
     add_flag(
         "--temperatures",
@@ -53,18 +54,18 @@ def add(commands: Commands) -> None:
         "--temperature-file",
         "-T",
         metavar="PT",
-        help="a temperature.pt whose temperature is applied, instead of one that is fitted",
+        help="a temperature.pt whose temperature is used, so that none is fitted",
     )
     add_flag(
         "--random-seed",
         "-r",
         type=int,
         metavar="N",
-        help="decides which positions are drawn where there are more than can be kept (default: 42)",
+        help="decides which positions are used if there are more than can be kept (default: 42)",
     )
     add_flanking_size(add_flag)
     add_compilation_cache(add_flag)
-    stock = parser.add_argument_group("OpenSpliceAI's flags without an effect here, since the fit is exact")
+    stock = parser.add_argument_group("flags of OpenSpliceAI that have no effect here")
     for name, (flags, options) in _OF_OPENSPLICEAI.items():
         stock.add_argument(*flags, dest=name, help="no effect", **options)
 
@@ -81,7 +82,7 @@ def run(arguments: Arguments, wording: Callable[[str], str]) -> None:
 
     if without_effect:
         named = ", ".join(f"`{name}`" for name in without_effect)
-        warnings.warn(f"without effect here, since the fit is exact: {named}", SpliceAIWarning, stacklevel=1)
+        warnings.warn(f"these flags have no effect here: {named}", SpliceAIWarning, stacklevel=1)
     calibration = calibrate(**arguments, display=ConsoleDisplay(wording))
     print(calibration_table(calibration))
     print(f"calibrated model: {Path(arguments['output_dir']) / 'calibrated_model.pt'}")

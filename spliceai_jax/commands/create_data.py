@@ -45,20 +45,21 @@ def _add_genes(add_flag: AddFlag) -> None:
     add_flag(
         "--isoforms",
         choices=get_args(Isoforms),
-        help="sites to label: canonical: those of a gene's canonical transcript; union: those of all its transcripts; "
-        "mask: those of the canonical one, the sites of others left out of loss and scores (default: canonical)",
+        help="splice sites to label; canonical: those of each gene's canonical transcript; union: those of all its "
+        "transcripts; mask: those of the canonical one, with all other annotated sites left out of training and "
+        "evaluation (default: canonical)",
     )
     add_flag(
         "--parse-type",
         choices=get_args(ParseType),
-        help="OpenSpliceAI's flag for the same; all_isoforms is --isoforms union",
+        help="OpenSpliceAI's form of --isoforms; all_isoforms is --isoforms union",
     )
     add_flag(
         "--canonical-by",
         choices=get_args(CanonicalBy),
-        help="what makes a transcript canonical: the annotation's tag (MANE Select, Ensembl canonical, RefSeq Select), "
-        "the longest coding sequence, or the longest span as in OpenSpliceAI; what is missing falls back to the next "
-        "(default: tag)",
+        help="what makes a transcript canonical; tag: the annotation's tag (MANE Select, Ensembl canonical, RefSeq "
+        "Select), or else as cds; cds: the longest coding sequence, or else as span; span: the longest span, as in "
+        "OpenSpliceAI (default: tag)",
     )
     add_flag(
         "--canonical-only", action="store_true", help="label only introns that begin and end with GT-AG, GC-AG or AT-AC"
@@ -66,7 +67,7 @@ def _add_genes(add_flag: AddFlag) -> None:
     add_flag(
         "--accept-motifs",
         action="store_true",
-        help="go on although fewer than 90 %% of the introns have one of these motifs",
+        help="go on although fewer than 90 %% of the introns begin and end with GT-AG, GC-AG or AT-AC",
     )
     add_flag(
         "--context",
@@ -78,7 +79,8 @@ def _add_genes(add_flag: AddFlag) -> None:
         "--flanking-size",
         type=int,
         choices=ARCHITECTURES,
-        help="taken for OpenSpliceAI's sake; data sets hold the context of every flanking size",
+        help="accepted so that OpenSpliceAI's command lines run; no effect, since data sets hold the context of every "
+        "flanking size",
     )
 
 
@@ -91,22 +93,23 @@ def _add_split(add_flag: AddFlag) -> None:
     add_flag(
         "--split-method",
         choices=get_args(SplitMethod),
-        help="random: genes of whole sequences, drawn at random, are the test set, or blocks of genes where there are "
-        "too few sequences; human: those of chromosomes 1, 3, 5, 7 and 9 (default: random)",
+        help="random: the test set is the genes of whole sequences, drawn at random, or blocks of neighbouring genes "
+        "if whole sequences do not give the wanted share; human: the genes of chromosomes 1, 3, 5, 7 and 9 (default: "
+        "random)",
     )
     add_sequences_of_sets(add_flag)
     add_flag(
         "--split-ratio",
         type=float,
         metavar="SHARE",
-        help="the share of genes that train, with validation (default: 0.8)",
+        help="the share of the genes that is not the test set (default: 0.8)",
     )
     add_flag(
         "--val-split-ratio",
         "--val_split_ratio",
         type=float,
         metavar="SHARE",
-        help="the share of these that is the validation set (default: 0.1)",
+        help="the share of these genes that is the validation set (default: 0.1)",
     )
     add_flag("--random-seed", type=int, metavar="N", help="random seed of the split (default: 42)")
     add_flag(
@@ -115,13 +118,16 @@ def _add_split(add_flag: AddFlag) -> None:
         help="leave out test and validation genes that resemble a gene of another set (default: yes)",
     )
     add_flag(
-        "--min-identity", type=float, metavar="SHARE", help="least identity of alignments that count (default: 0.8)"
+        "--min-identity",
+        type=float,
+        metavar="SHARE",
+        help="the least identity of alignments that count as resemblance (default: 0.8)",
     )
     add_flag(
         "--min-coverage",
         type=float,
         metavar="SHARE",
-        help="least share of a gene's exons that such alignments to another gene cover (default: 0.5)",
+        help="the least share of a gene's exons that such alignments to another gene must cover (default: 0.5)",
     )
 
 

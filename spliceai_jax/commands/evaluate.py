@@ -31,9 +31,9 @@ def add(commands: Commands) -> None:
     add_flag(
         "--genome-fasta",
         metavar="FASTA",
-        help="instead of a data set: genome, both strands of which are scored whole",
+        help="instead of a data set: a genome, whose sequences are scored whole, on both strands",
     )
-    add_flag("--annotation-gff", metavar="GFF3", help="the genome's annotation")
+    add_flag("--annotation-gff", metavar="GFF", help="the genome's annotation, GFF3 or GTF")
     add_flag(
         "--sequences",
         type=names,

@@ -75,8 +75,8 @@ def add_calibrated(add: AddFlag) -> None:
     add(
         "--calibrated",
         action="store_true",
-        help="apply the temperature that lies beside each model, as transfer and calibrate write it; a model that "
-        "holds one itself needs no flag",
+        help="apply the temperature in the file next to each model, which transfer and calibrate write; a model file "
+        "that holds a temperature itself needs no flag",
     )
 
 
@@ -86,7 +86,7 @@ def add_sequences_of_sets(add: AddFlag) -> None:
         "--test-sequences",
         type=names,
         metavar="NAME,...",
-        help="the sequences whose genes are the test set (default: drawn)",
+        help="the sequences whose genes are the test set (default: drawn at random)",
     )
     add(
         "--validation-sequences",

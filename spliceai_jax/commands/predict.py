@@ -43,8 +43,8 @@ def add(commands: Commands) -> None:
         "--annotation-file",
         "--annotation",
         "-a",
-        metavar="GFF3",
-        help="score its genes, each on its strand (default: whole sequences)",
+        metavar="GFF",
+        help="annotation, GFF3 or GTF, whose genes are scored, each on its own strand (default: whole sequences)",
     )
     add_flag(
         "--gene-flank",
@@ -55,7 +55,7 @@ def add(commands: Commands) -> None:
     add_flag(
         "--strand",
         choices=get_args(StrandChoice),
-        help="strands to score (default: with an annotation both, without one +)",
+        help="strands to score (default: both with an annotation or --spsc, else +)",
     )
     add_flag(
         "--bigwig",

@@ -41,14 +41,14 @@ def _add_genome(add_flag: AddFlag) -> None:
     add_flag(
         "--annotation-gff",
         metavar="GFF",
-        help="its annotation, GFF3 or GTF; data sets are made from the two as create-data makes them by default, in "
-        "data_NAME in the output folder",
+        help="its annotation, GFF3 or GTF; data sets are made from genome and annotation with the defaults of "
+        "create-data, in the folder data_NAME in the output folder",
     )
     add_sequences_of_sets(add_flag)
     add_flag(
         "--predict",
         action="store_true",
-        help="at the end score the genome with the best model, both strands; scores of 0.1 and more are written",
+        help="at the end, score both strands of the genome with the best model and write the scores of 0.1 and more",
     )
 
 

@@ -152,7 +152,8 @@ def _form(lines: Iterator[tuple[int, bytes]]) -> tuple[Form, Iterator[tuple[int,
 def _feature(line: bytes, role: Role, form: Form, number: int, place: str) -> Feature:
     columns = line.decode("utf-8", "surrogateescape").rstrip("\r\n").split("\t")
     if len(columns) != 9:
-        raise SequenceError(f"{place}: {len(columns)} columns; expected GFF3 or GTF, 9 columns between tabs")
+        found = f"{len(columns)} column{'' if len(columns) == 1 else 's'}"
+        raise SequenceError(f"{place}: {found}; expected GFF3 or GTF, 9 columns separated by tabs")
     sequence, _, kind, start, end, _, strand, _, _ = columns
     if not (_is_place(start) and _is_place(end) and int(start) <= int(end)):
         found = f"{_WITH_ARTICLE[role]} from {start[:20]!r} to {end[:20]!r}"
@@ -183,7 +184,7 @@ class _Named(NamedTuple):
 def _gff3(columns: list[str], role: Role, place: str) -> _Named:
     text = columns[8]
     if _GTF_PAIR.match(text) and "=" not in text:
-        raise SequenceError(f"{place}: attributes of the form of GTF; expected those of GFF3, as in the lines before")
+        raise SequenceError(f"{place}: attributes in the form of GTF; expected GFF3, as in the lines before")
     keys = _KEYS_OF_GFF3_PARTS if role in ("exon", "CDS") else _KEYS
     pieces = (piece.strip() for piece in text.split(";"))
     kept = ";".join(piece for piece in pieces if piece.partition("=")[0] in keys)
@@ -194,7 +195,7 @@ def _gff3(columns: list[str], role: Role, place: str) -> _Named:
 def _gtf(columns: list[str], role: Role, place: str) -> _Named:
     text = columns[8].strip()
     if _GFF3_PAIR.match(text):
-        raise SequenceError(f"{place}: attributes of the form of GFF3; expected those of GTF, as in the lines before")
+        raise SequenceError(f"{place}: attributes in the form of GFF3; expected GTF, as in the lines before")
     if bare := _BARE.fullmatch(text):
         name = bare[1] if role in ("gene", "transcript") and bare[1] != "." else ""
         return _Named(name, (), name if role == "gene" else "", {})

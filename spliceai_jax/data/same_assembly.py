@@ -41,7 +41,7 @@ def genes_on_genome(
     if not known:
         raise SequenceError(
             f"{source}: none of its sequences is in {genome.source}: {some(elsewhere)} here, {some(genome.lengths)} "
-            "there; give a genome and an annotation with the same names"
+            "there; give a genome and an annotation with the same sequence names"
         )
     wanted = [gene for gene in known if names is None or gene.sequence in names]
     for gene in wanted:

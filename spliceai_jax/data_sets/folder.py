@@ -88,7 +88,8 @@ class DataFolder:
             return
         if found := next((path for path in self._files() if os.path.lexists(path)), None):
             raise RunFolderError(
-                f"{found}: exists, but not by a create-data of spliceai-jax; give another `output_dir`, or move it"
+                f"{found}: exists, but was not written by `spliceai-jax create-data`; give another `output_dir`, or "
+                "move it"
             )
 
     def _files(self) -> Iterator[Path]:

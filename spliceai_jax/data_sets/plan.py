@@ -12,7 +12,7 @@ from spliceai_jax.data_sets.record import DataSetsRecord, Identity, Source
 from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.data_sets.split import TITLES, SetName, Sets, split_genes
 from spliceai_jax.data_sets.writing import SetCounts, windows_of
-from spliceai_jax.display import Display
+from spliceai_jax.display import Display, counted
 from spliceai_jax.errors import DatasetError
 from spliceai_jax.runs.versions import versions
 
@@ -55,8 +55,9 @@ class DataPlan:
     def facts(self) -> dict[str, str]:
         """Return the plan in words, as names and values."""
         facts: dict[str, str] = {
-            name: f"{len(genes)} genes with {sum(len(chosen.introns) for chosen in genes)} introns, on "
-            f"{len({chosen.gene.sequence for chosen in genes})} sequences"
+            TITLES[name]: f"{counted(len(genes), 'gene')} with "
+            f"{counted(sum(len(chosen.introns) for chosen in genes), 'intron')}, on "
+            f"{counted(len({chosen.gene.sequence for chosen in genes}), 'sequence')}"
             for name, genes in self.sets.items()
         }
         facts["split"] = self.split
@@ -130,14 +131,15 @@ def _check_sets(plan: DataPlan, settings: CreateDataSettings) -> None:
         if not introns:
             paralogs = len(plan.removed.get(name, ()))
             because = f"; {paralogs} were left out as paralogs (`remove_paralogs=False` keeps them)" if paralogs else ""
-            what = f"{len(genes)} genes without a single intron" if genes else "no genes"
+            what = f"{counted(len(genes), 'gene')} without a single intron" if genes else "no genes"
             raise DatasetError(
                 f"{settings.annotation_gff}: the {TITLES[name]} set would hold {what}{because}; give other sequences "
                 "by `test_sequences` or `validation_sequences`, or another `split_ratio` or `random_seed` to "
                 "`spliceai-jax create-data`"
             )
         if introns < _FEW:
-            plan.notes.append(f"the {TITLES[name]} set has only {introns} introns; scores on it will be uncertain")
+            number = "1 intron" if introns == 1 else f"{introns} introns"
+            plan.notes.append(f"the {TITLES[name]} set has only {number}; scores on it will be uncertain")
     genes = [chosen for together in plan.sets.values() for chosen in together]
     single = sum(not len(chosen.introns) for chosen in genes)
     if 2 * single > len(genes):

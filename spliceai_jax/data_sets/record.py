@@ -9,6 +9,7 @@ from pathlib import Path
 from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.data_sets.split import SetName
 from spliceai_jax.data_sets.writing import SetCounts
+from spliceai_jax.display import counted
 from spliceai_jax.errors import SequenceError
 from spliceai_jax.runs.stored import Json
 
@@ -76,7 +77,7 @@ class Identity:
         return cls(genome.sha256, annotation.sha256, kept | lists | {"isoforms": settings.labelled_isoforms})
 
     def differences(self, other: "Identity") -> list[str]:
-        """Name what differs, each with the value here and the one there."""
+        """Name what differs, each with the value here and then the other's."""
         found = [
             f"the {name} is another file"
             for name in ("genome", "annotation")
@@ -84,7 +85,7 @@ class Identity:
         ]
         names = sorted({*self.settings, *other.settings})
         return found + [
-            f"`{name}` is {self.settings.get(name)!r} here and {other.settings.get(name)!r} there"
+            f"`{name}` is now {self.settings.get(name)!r} and was {other.settings.get(name)!r}"
             for name in names
             if self.settings.get(name) != other.settings.get(name)
         ]
@@ -131,7 +132,15 @@ class DataSetsRecord:
 def described(sets: Mapping[SetName, SetCounts]) -> dict[str, str]:
     """Return what each set holds in words, as names and values."""
     return {
-        name: f"{counts.genes} genes, {counts.windows} windows, {counts.donors} donors, {counts.acceptors} acceptors"
-        + (f", {counts.left_out_sites} sites left out" if counts.left_out_sites else "")
+        name: ", ".join(
+            counted(number, thing)
+            for number, thing in (
+                (counts.genes, "gene"),
+                (counts.windows, "window"),
+                (counts.donors, "donor"),
+                (counts.acceptors, "acceptor"),
+            )
+        )
+        + (f", {counted(counts.left_out_sites, 'site')} left out" if counts.left_out_sites else "")
         for name, counts in sets.items()
     }

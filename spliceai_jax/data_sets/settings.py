@@ -109,7 +109,7 @@ class CreateDataSettings:
         if self.test_sequences and self.split_method == "human":
             raise SettingsError("`test_sequences` and `split_method='human'` contradict each other; leave one out")
         if self.validation_sequences and self.chr_split == "test":
-            raise SettingsError("`validation_sequences` says nothing with `chr_split='test'`; leave one out")
+            raise SettingsError("`validation_sequences` has no effect with `chr_split='test'`; leave one out")
         if both := set(self.test_sequences or ()) & set(self.validation_sequences or ()):
             raise SettingsError(
                 f"`validation_sequences` and `test_sequences` both name {sorted(both)[0]!r}; the sets must not overlap"

@@ -15,14 +15,14 @@ from spliceai_jax.runs.read import read_calibration
 from spliceai_jax.training.engine import Engine
 
 
-def is_calibrated(folder: RunFolder) -> bool:
-    """Return whether the best model's temperature is there, and what it was found to do."""
+def known_calibration(folder: RunFolder) -> Calibration | None:
+    """Return what the best model's temperature was found to do; None unless that and the temperature are there."""
     try:
         temperature = read_temperature(folder.best_model)
     except WeightsError:
-        return False
+        return None
     measured = read_calibration(folder)
-    return measured is not None and measured.temperature == temperature
+    return measured if measured and measured.temperature == temperature else None
 
 
 def calibrate_best(

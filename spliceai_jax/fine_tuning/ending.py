@@ -12,7 +12,7 @@ import jax
 from spliceai_jax import processes
 from spliceai_jax.display import Advance, Display
 from spliceai_jax.errors import Interrupted, SpliceAIWarning
-from spliceai_jax.fine_tuning.calibrating import calibrate_best, is_calibrated
+from spliceai_jax.fine_tuning.calibrating import calibrate_best, known_calibration
 from spliceai_jax.fine_tuning.genome import evaluate_on_genome
 from spliceai_jax.fine_tuning.plan import Plan
 from spliceai_jax.fine_tuning.trainer import Trainer
@@ -38,8 +38,8 @@ def finish(plan: Plan, trainer: Trainer, stop: StopRequest, display: Display) ->
     if processes.several():  # an engine that needs no other process
         engine = Engine(plan.architecture, plan.recipe, plan.settings.precision, jax.local_devices())
     again = (
-        f"the run is finished and its models whole; make the report by `spliceai-jax report {plan.folder.root}`, or "
-        "all that is missing by the same command with `resume=True`"
+        f"the run is finished and its models are complete; make the report by `spliceai-jax report {plan.folder.root}`"
+        ", or everything that is missing by the same command with `resume=True`"
     )
     steps: dict[str, Callable[[], None]] = {
         "the best model could not be calibrated": lambda: _calibrate(plan, trainer, engine, after_batch, display),
@@ -67,13 +67,12 @@ def finish(plan: Plan, trainer: Trainer, stop: StopRequest, display: Display) ->
 def _calibrate(
     plan: Plan, trainer: Trainer, engine: Engine, watched: Callable[[Advance], Advance], display: Display
 ) -> None:
-    if is_calibrated(plan.folder):
-        return
     sets = trainer.sets
-    with display.progress("calibrate", len(sets["validation"]) + len(sets["test"])) as advance:
-        calibration = calibrate_best(
-            plan.folder, engine, sets, plan.batch_size, plan.settings.random_seed, watched(advance)
-        )
+    if not (calibration := known_calibration(plan.folder)):
+        with display.progress("calibrate", len(sets["validation"]) + len(sets["test"])) as advance:
+            calibration = calibrate_best(
+                plan.folder, engine, sets, plan.batch_size, plan.settings.random_seed, watched(advance)
+            )
     display.line(
         f"its temperature, for `predict --calibrated`: {calibration.temperature[0]:.3f}, fitted on "
         f"{calibration.fitted_on.words} of the validation set"

@@ -6,6 +6,7 @@ from spliceai_jax import processes
 from spliceai_jax.data_sets.folder import DataFolder
 from spliceai_jax.data_sets.record import DataSetsRecord
 from spliceai_jax.display import Display
+from spliceai_jax.fine_tuning.calibrating import known_calibration
 from spliceai_jax.fine_tuning.plan import Plan
 from spliceai_jax.network.pretrained import Pretrained
 from spliceai_jax.runs import stored
@@ -67,6 +68,8 @@ def _whole_test_sequences(record: DataSetsRecord) -> list[str]:
 def predict_genome(plan: Plan, display: Display) -> Path | None:
     """Score the genome with the best model where the settings say so, unless it has been done.
 
+    The scores are calibrated, if the model's temperature could be fitted.
+
     Arguments:
         plan: The plan of a finished run.
         display: Shows the progress.
@@ -86,6 +89,7 @@ def predict_genome(plan: Plan, display: Display) -> Path | None:
         output_dir=plan.folder.predictions,
         threshold=THRESHOLD,
         strand="both",
+        calibrated=known_calibration(plan.folder) is not None,
     )
     folder = settings.folder(plan.architecture.flanking_size)
     beds = Tracks(folder, THRESHOLD, annotated=False, bigwig_strands=()).paths

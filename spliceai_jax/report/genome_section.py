@@ -105,5 +105,6 @@ def _sentence(kind: SiteKind, name: ModelName, metrics: GenomeMetrics) -> str:
     false = [f"{site.false_positives[place]:,} {PLACE_NAMES[place]}" for place in PLACES]
     return (
         f"At a score of {site.threshold:.2g}, the {name} model finds {RECALL:.0%} of the {site.sites:,} {kind}s, with "
-        f"{metrics.per_megabase(kind):,.1f} false ones a megabase of strand: {', '.join(false[:-1])} and {false[-1]}."
+        f"{metrics.per_megabase(kind):,.1f} false positives per megabase of strand. Altogether there are "
+        f"{', '.join(false[:-1])} and {false[-1]}."
     )

@@ -54,7 +54,7 @@ class PredictSettings:
         if self.gene_flank is not None and self.gene_flank < 0:
             raise SettingsError(f"`gene_flank` is {self.gene_flank}; expected bases, 0 or more")
         if self.gene_flank is not None and self.annotation_file is None:
-            raise SettingsError("`gene_flank` says nothing without genes; give `annotation_file` too")
+            raise SettingsError("`gene_flank` has no effect without genes; give `annotation_file` too")
         check_choice("flanking_size", self.flanking_size, (None, *ARCHITECTURES))
         check_choice("strand", self.strand, (None, *get_args(StrandChoice)))
         if self.spsc is not None and self.strand not in (None, "both"):
