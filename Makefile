@@ -70,7 +70,7 @@ $(MINIMAP2): constraints.txt
 	rm -rf .minimap2
 	$(BIN)/pip download --quiet --no-deps --no-binary mappy -d .minimap2 mappy==2.31
 	tar xzf .minimap2/mappy-2.31.tar.gz -C .minimap2
-	$(MAKE) --silent -C .minimap2/mappy-2.31 minimap2 CFLAGS='-O2 -w'
+	make --silent -C .minimap2/mappy-2.31 minimap2 CFLAGS='-O2 -w'
 	mv .minimap2/mappy-2.31/minimap2 $(MINIMAP2)
 
 bench-labels: $(SET_UP)
