@@ -16,12 +16,8 @@ def write_whole(path: Path, content: bytes | str) -> None:
     """Write a file in one step: whenever the run is killed, a reader finds the old file or the new one, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
-    partial = path.with_name(f".{path.name}.partial")
-    with open(partial, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    with written_whole(path) as partial:
+        partial.write_bytes(data)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Text files that may be compressed by gzip or bgzip."""
 
 import gzip
+import hashlib
 import os
 import zlib
 from collections.abc import Iterator
@@ -9,6 +10,27 @@ from pathlib import Path
 from typing import IO, cast
 
 from spliceai_jax.errors import SequenceError
+
+
+def sha256_of(path: str | Path, kind: str) -> str:
+    """Return SHA-256 of a file that is read again afterwards.
+
+    Arguments:
+        path: The file.
+        kind: What it should be, for messages: "a FASTA file".
+
+    Raises:
+        SequenceError: It cannot be read, or only once.
+    """
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise SequenceError(f"{path}: is no file; give {kind}, not a folder or a pipe, since it is read twice")
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise SequenceError(
+            f"{path}: cannot be read ({error.strerror}); give {kind}, plain or compressed by gzip or bgzip"
+        ) from error
 
 
 @contextmanager

@@ -138,8 +138,9 @@ def _check_sets(plan: DataPlan, settings: CreateDataSettings) -> None:
                 "`spliceai-jax create-data`"
             )
         if introns < _FEW:
-            number = "1 intron" if introns == 1 else f"{introns} introns"
-            plan.notes.append(f"the {TITLES[name]} set has only {number}; scores on it will be uncertain")
+            plan.notes.append(
+                f"the {TITLES[name]} set has only {counted(introns, 'intron')}; scores on it will be uncertain"
+            )
     genes = [chosen for together in plan.sets.values() for chosen in together]
     single = sum(not len(chosen.introns) for chosen in genes)
     if 2 * single > len(genes):

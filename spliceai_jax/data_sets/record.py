@@ -1,16 +1,14 @@
 """`dataset.json`: where data sets come from and what is in them."""
 
-import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from spliceai_jax.data.compressed import sha256_of
 from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.data_sets.split import SetName
 from spliceai_jax.data_sets.writing import SetCounts
 from spliceai_jax.display import counted
-from spliceai_jax.errors import SequenceError
 from spliceai_jax.runs.stored import Json
 
 
@@ -35,17 +33,9 @@ class Source:
             kind: What it should be, for messages: "a FASTA file".
 
         Raises:
-            SequenceError: It cannot be read.
+            SequenceError: It cannot be read, or only once.
         """
-        if os.path.exists(path) and not os.path.isfile(path):
-            raise SequenceError(f"{path}: is no file; give {kind}, not a folder or a pipe, since it is read twice")
-        try:
-            with open(path, "rb") as file:
-                return cls(str(Path(path).absolute()), hashlib.file_digest(file, "sha256").hexdigest())
-        except OSError as error:
-            raise SequenceError(
-                f"{path}: cannot be read ({error.strerror}); give {kind}, plain or compressed by gzip or bgzip"
-            ) from error
+        return cls(str(Path(path).absolute()), sha256_of(path, kind))
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,11 @@
 """The three data sets of a run: made from a genome, or read as they are given."""
 
-import os
 import warnings
 from pathlib import Path
 from typing import NamedTuple
 
 from spliceai_jax.data.hdf5 import check_form, read_windows
-from spliceai_jax.data.splits import split_validation
+from spliceai_jax.data.splits import split_validation, validation_sibling
 from spliceai_jax.data.windows import Windows
 from spliceai_jax.data_sets.folder import DataFolder
 from spliceai_jax.display import Display
@@ -72,9 +71,8 @@ def _files(settings: TransferSettings) -> _Files:
     assert settings.train_dataset is not None  # checked by the settings
     assert settings.test_dataset is not None
     train, test = Path(settings.train_dataset), Path(settings.test_dataset)
-    sibling = train.with_name(train.name.replace("train", "validation"))
     if settings.validation_dataset is not None:
         return _Files(train, test, Path(settings.validation_dataset), "--validation-dataset")
-    if sibling != train and os.path.exists(sibling):
+    if sibling := validation_sibling(train):
         return _Files(train, test, sibling, "found beside the training file, by its name")
     return _Files(train, test, None, "a tenth of the training file")

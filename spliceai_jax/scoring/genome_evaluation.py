@@ -1,12 +1,11 @@
 """Score a model as its users meet it: on whole sequences, both strands, against all sites of an annotation."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from spliceai_jax.architecture import CLASSES, SITE_KINDS
+from spliceai_jax.data.compressed import sha256_of
 from spliceai_jax.display import Display
-from spliceai_jax.errors import SequenceError
 from spliceai_jax.evaluation.evaluate import model_to_evaluate
 from spliceai_jax.evaluation.genome_metrics import GenomeMetrics, GenomeMetricsAccumulator
 from spliceai_jax.interrupts import stop_request
@@ -83,9 +82,9 @@ def evaluate_genome_models(
     """
     wanted = GenomeEvaluation(
         genome=str(Path(genome_fasta).absolute()),
-        genome_sha256=_sha256(Path(genome_fasta)),
+        genome_sha256=sha256_of(genome_fasta, "a FASTA file"),
         annotation=str(Path(annotation_gff).absolute()),
-        annotation_sha256=_sha256(Path(annotation_gff)),
+        annotation_sha256=sha256_of(annotation_gff, "a GFF3 or GTF file"),
         sequences=None if sequences is None else tuple(sorted(set(sequences))),
     )
     known = read_genome_evaluation(folder)
@@ -116,11 +115,3 @@ def _evaluate(model: Pretrained, truth: GenomeTruth, display: Display, title: st
             )
             advance(piece.end - piece.start)
     return gathered.result(len(truth.names), truth.bases, truth.genes)
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise SequenceError(f"{path}: cannot be read ({error.strerror}); give a file that can") from error
