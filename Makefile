@@ -3,10 +3,11 @@ BIN := .venv/bin
 SET_UP := .venv/.set-up
 STOCK := .venv-stock/.complete
 TPU := .venv-tpu/.complete
+GPU := .venv-gpu/.complete
 DOCS := .venv/.docs
 MINIMAP2 := .minimap2/minimap2
 
-.PHONY: setup demo test test-fast lint types docs bench-steps bench-run bench-predict bench-data bench-labels bench-align tpu-check
+.PHONY: setup demo test test-fast lint types docs bench-steps bench-run bench-predict bench-data bench-labels bench-align bench-human bench-gpu tpu-check
 
 setup: $(SET_UP)
 
@@ -78,6 +79,21 @@ bench-labels: $(SET_UP)
 
 bench-align: $(SET_UP) $(MINIMAP2)
 	$(BIN)/python benchmarks/align.py $(ARGS)
+
+bench-human: $(SET_UP)
+	$(BIN)/python benchmarks/human_size.py $(ARGS)
+
+# JAX and torch for NVIDIA cards, and both programs. With OURS and THEIRS, two Pythons that have them, none is made.
+$(GPU): pyproject.toml constraints.txt
+	test -x .venv-gpu/bin/python || $(PYTHON) -m venv .venv-gpu
+	.venv-gpu/bin/pip install --quiet -c constraints.txt -e '.[cuda]' openspliceai==0.0.7
+	touch $(GPU)
+
+OURS := .venv-gpu/bin/python
+THEIRS := .venv-gpu/bin/python
+
+bench-gpu: $(if $(filter .venv-gpu/bin/python,$(OURS) $(THEIRS)),$(GPU))
+	$(OURS) benchmarks/gpu.py --ours $(OURS) --theirs $(THEIRS) $(ARGS)
 
 # The TPU compiler, in an environment of its own: where libtpu is installed every start of JAX prints its complaints.
 $(TPU): pyproject.toml constraints.txt

@@ -46,13 +46,10 @@ def main() -> None:
         folder = Path(tempfile.gettempdir())
         windows = cache_activations(engine, state.variables, windows, architecture, end, size, folder, ignore)
     if task["evaluation"]:
-        layouts = list(packing.for_scoring(windows.lengths, architecture.flanking_size, size))
+        layouts = list(packing.for_scoring(windows.lengths, windows.continues, architecture.flanking_size, size))
     else:
         in_order = np.arange(len(windows)).reshape(-1, size)
-        layouts = [
-            packing.for_training(positions, windows.extents, size, architecture, windows.first_entry)
-            for positions in in_order
-        ]
+        layouts = [windows.packer(size, architecture)(positions) for positions in in_order]
     waited, pending = 0.0, None
 
     def go_through(some: list[Layout]) -> float:

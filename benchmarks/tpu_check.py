@@ -4,6 +4,9 @@
 documented batch on every chip. For each it checks that there is a compiled program, that it fits in a chip's
 memory, and that the chips exchange data no more often and in no more bytes per step than the step asks for. It prints
 these, and the FLOPs and bytes of memory traffic per window. A failed check is one line on stderr and exit status 1.
+
+`tpu_programs.json` keeps the figures of programs that were compiled before. A program that now moves more than a tenth
+more bytes than it did, by the count of the same compiler, fails the check as well. `--keep` writes new figures there.
 """
 
 import os
@@ -25,8 +28,10 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -46,6 +51,11 @@ from spliceai_jax.training.trainable import Trainable
 TOPOLOGIES = ("v5e:2x2", "v6e:2x2", "v5p:2x2x1")
 PRECISIONS = ("float32", "bfloat16")
 STEPS = ("train", "evaluate")
+
+KEPT = Path(__file__).parent / "tpu_programs.json"
+"""What was found before: name of the case -> compiler, bytes accessed, cycles and memory."""
+MOST_GROWTH = 1.1
+"""How many times the kept number of bytes a program may move."""
 
 EXCHANGES_A_LAYER = 2
 """For a BatchNorm: its statistics are gathered in the forward pass, its sums together in the backward pass."""
@@ -113,6 +123,11 @@ class Case:
     unfreeze: int | None
     windows: int
     level: str
+
+    def __str__(self) -> str:
+        trained = "all" if self.unfreeze is None else f"last {self.unfreeze}"
+        what = f"train {trained}" if self.step == "train" else self.step
+        return f"{self.topology} {self.precision} {self.flanking_size} nt {what}, {self.windows} windows, {self.level}"
 
     @property
     def recipe(self) -> Recipe:
@@ -214,6 +229,31 @@ def check(case: Case) -> dict[str, Any]:
     return asdict(Finding(case, 0, problems=[f"the compiler ended with status {done.returncode}: {said}"]))
 
 
+def read_kept() -> dict[str, dict[str, Any]]:
+    """Return what was found before."""
+    return json.loads(KEPT.read_text()) if KEPT.exists() else {}
+
+
+def compared(found: dict[str, Any], kept: dict[str, dict[str, Any]], compiler: str) -> dict[str, Any]:
+    """Return a finding with what was found before beside it, and with a problem if the bytes have grown."""
+    before = kept.get(str(Case(**found["case"])))
+    if before and not found["problems"] and before["compiler"] == compiler:
+        grown = found["bytes_accessed"] / before["bytes_accessed"]
+        if grown > MOST_GROWTH:
+            found["problems"].append(f"moves {grown:.2f} times the bytes that it did; `--keep` accepts that")
+    return {**found, "before": before}
+
+
+def keep(findings: list[dict[str, Any]], compiler: str) -> None:
+    """Write the figures of the compiled programs to the file, in place of their old ones."""
+    kept = read_kept()
+    for found in findings:
+        if found["flops"]:
+            figures = {name: found[name] for name in ("bytes_accessed", "cycles", "memory")}
+            kept[str(Case(**found["case"]))] = {"compiler": compiler, **figures}
+    KEPT.write_text(json.dumps(dict(sorted(kept.items())), indent=1) + "\n")
+
+
 HEADER = (
     f"{'topology':>9}  {'precision':>9}  {'flank':>5}  {'step':>8}  {'trained':>7}  {'windows a chip':>14}  "
     f"{'compiled s':>10}  {'MB arguments / temporaries / all':>32}  {'collectives, KB a step':>38}  "
@@ -250,6 +290,7 @@ def main() -> None:
         help="XLA's optimization level; O1 compiles five times faster, to slower programs with the same collectives "
         "(default %(default)s: as in every run)",
     )
+    parser.add_argument("--keep", action="store_true", help=f"write the figures to {KEPT.name}")
     parser.add_argument("--json", action="store_true", help="for scaling.py and others, instead of the table")
     parser.add_argument("--case", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -260,15 +301,18 @@ def main() -> None:
         sys.exit("libtpu is not in this environment: `make tpu-check` makes one that has it, .venv-tpu")
     if not options.json:
         print(HEADER, flush=True)
-    findings = []
+    findings, kept, compiler = [], read_kept(), f"libtpu {version('libtpu')}"
     for topology, precision, size, step in product(
         options.topologies, options.precisions, options.sizes, options.steps
     ):
         windows = options.windows or ARCHITECTURES[size].batch_size
         unfreeze = options.unfreeze if step == "train" else None
-        findings.append(check(Case(topology, precision, size, step, unfreeze, windows, options.level)))
+        found = check(Case(topology, precision, size, step, unfreeze, windows, options.level))
+        findings.append(compared(found, {} if options.keep else kept, compiler))
         if not options.json:
             print(row(findings[-1]), flush=True)
+    if options.keep:
+        keep(findings, compiler)
     if options.json:
         print(json.dumps(findings, indent=1))
     wrong = [

@@ -11,7 +11,7 @@ import platformdirs
 _HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 _TUNABLE = "glibc.malloc.hugetlb"
 _CACHE_BYTES = 2 * 10**9
-_SECONDS_WORTH_KEEPING = 0.5
+_SECONDS_WORTH_KEEPING = 0.1
 
 
 def huge_pages() -> dict[str, str]:

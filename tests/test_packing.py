@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from spliceai_jax import ARCHITECTURES, RECIPES, SpliceAI
 from spliceai_jax.architecture import PADDING, WINDOW, Architecture
 from spliceai_jax.data import packing
-from spliceai_jax.data.packing import BLANK, Layout, whole_windows
+from spliceai_jax.data.packing import BLANK, Layout, TrainingPacker, whole_windows
 from spliceai_jax.data.windows import Windows
 from spliceai_jax.evaluation.evaluate import evaluate_windows
 from spliceai_jax.training.engine import Engine
@@ -62,8 +62,9 @@ windows_lengths = st.lists(st.integers(0, WINDOW), min_size=1, max_size=60)
 @given(windows_lengths, st.integers(1, 9), st.sampled_from(list(ARCHITECTURES)))
 @settings(max_examples=50, deadline=None)
 def test_every_window_is_scored_once(lengths, rows, flanking_size) -> None:
-    layouts = list(packing.for_scoring(np.array(lengths), flanking_size, rows))
-    assert {layout.rows for layout in layouts} == {rows}
+    alone = np.zeros(len(lengths), bool)
+    layouts = list(packing.for_scoring(np.array(lengths), alone, flanking_size, rows))
+    assert {layout.rows for layout in layouts} == {-(-rows // 3) if flanking_size == 10000 else rows}
     assert sorted(np.concatenate([layout.windows for layout in layouts])) == list(range(len(lengths)))
     for layout in layouts:
         check(layout, {window: lengths[window] + flanking_size for window in layout.windows.tolist()}, gap=0)
@@ -72,10 +73,13 @@ def test_every_window_is_scored_once(lengths, rows, flanking_size) -> None:
 @given(windows_lengths, st.sampled_from(list(ARCHITECTURES.values())), st.integers(0, 20), st.integers(0, 2**32))
 @settings(max_examples=50, deadline=None)
 def test_a_training_batch_counts_every_position_once(lengths, architecture: Architecture, begin, seed) -> None:
-    """An empty window stands for all positions that lie behind the pieces, each as often as it is left out."""
+    """An empty window stands for all positions that lie behind the pieces, each as often as it is left out.
+
+    Its middle position stands for all those of a window that see neither of its ends.
+    """
     extents = np.array(lengths) + architecture.flanking_size // 2
     windows = np.random.default_rng(seed).permutation(len(lengths))[: len(lengths) // 2 + 1]
-    layout = packing.for_training(windows, extents, len(windows) + 3, architecture, begin)
+    layout = TrainingPacker(extents, begin, len(windows) + 3, architecture)(windows)
     assert layout.rows <= len(windows) + 3
     sizes = packing.piece_sizes(extents, architecture, begin)
     if layout.inside is None:
@@ -84,15 +88,26 @@ def test_a_training_batch_counts_every_position_once(lengths, architecture: Arch
         return
     check(layout, {window: sizes[window] for window in windows.tolist()}, architecture.gap(begin))
     assert layout.rows < len(windows) + 3
-    counts = np.zeros(layout.columns)
+    counts, end = np.zeros(layout.columns), architecture.reach()
+    assert (layout.windows == BLANK).sum() == 1
     for window, row, start, size in layout.pieces:
         assert layout.inside[row, start : start + size].all()
-        counts[:size] += layout.multiplicity[row, start : start + size]
+        multiplicity = layout.multiplicity[row, start : start + size]
+        if window != BLANK:
+            counts[:size] += multiplicity
+            continue
+        assert size == 2 * end + 1
+        counts[:end] += multiplicity[:end]
+        counts[-end:] += multiplicity[-end:]
+        of_middle = multiplicity[end]
+    for window, row, start, size in layout.pieces:
         if window != BLANK and size < layout.columns:  # what these see of the piece is an empty window's
             seen = size - architecture.reach(begin)
             assert not layout.multiplicity[row, start + seen : start + size].any()
             assert seen == extents[window] + architecture.flanking_size // 2
-    np.testing.assert_array_equal(counts, len(windows))
+    np.testing.assert_array_equal(counts[:end], len(windows))
+    np.testing.assert_array_equal(counts[-end:], len(windows))
+    assert (len(windows) - counts[end:-end]).sum() == of_middle
     assert layout.inside.sum() == layout.size.sum()
     assert not layout.multiplicity[~layout.inside].any()
 
@@ -101,11 +116,11 @@ def test_batches_of_a_set_have_few_numbers_of_rows() -> None:
     random, architecture = np.random.default_rng(0), ARCHITECTURES[400]
     extents = random.integers(200, 5400, 2000)
     for size in (12, 36):
-        rows = set()
+        rows, packer = set(), TrainingPacker(extents, 0, size, architecture)
         for _ in range(200):
             windows = random.permutation(2000)[: size if random.random() < 0.9 else size // 3]
-            rows.add(packing.for_training(windows, extents, size, architecture, 0).rows)
-        assert len(rows) <= 6
+            rows.add(packer(windows).rows)
+        assert len(rows) <= 3
         assert min(rows) < size == max([*rows, size])
 
 
@@ -126,7 +141,7 @@ def test_a_training_step_is_that_of_whole_windows(flanking_size, recipe) -> None
                                  model.variables)  # fmt: skip
         start = init_state(variables, Trainable.of(architecture, chosen), chosen)
         positions = np.array([3, 0, 6, 2, 8, 4, 10, 1])
-        packed = packing.for_training(positions, windows.extents, 9, architecture, 0)
+        packed = windows.packer(9, architecture)(positions)
         assert packed.rows < 8
         assert packed.inside is not None
         whole = whole_windows(positions, 9, packed.columns)
@@ -162,6 +177,40 @@ def test_scores_are_those_of_whole_windows(flanking_size) -> None:
         truth = np.take_along_axis(expected[packed.positions], np.minimum(labels, 2)[..., None], -1)[..., 0]
         np.testing.assert_allclose(losses, np.where(labelled, -np.log(truth + 1e-10), 0), atol=2e-5)
     assert rows <= 6  # for twelve windows
+
+
+def of_long_genes() -> Windows:
+    """Eleven windows for 10000 nt: of a gene of nine, of which the last ends early; and of two short genes."""
+    random, half = np.random.default_rng(0), 5000
+    gene = random.integers(1, 5, 9 * WINDOW + 2 * half, dtype=np.uint8)
+    bases = np.stack([gene[WINDOW * i :][: WINDOW + 2 * half] for i in range(9)] + [gene[: WINDOW + 2 * half]] * 2)
+    labels = random.integers(0, 3, (11, WINDOW), dtype=np.uint8)
+    for row, length in ((8, 1200), (9, 700), (10, 2500)):
+        labels[row, length:] = PADDING
+    bases[10, 1:] = bases[10, :-1]
+    return Windows(Path("made.h5"), bases, labels, np.zeros(11, int), np.arange(11))
+
+
+@pytest.mark.slow
+def test_neighbours_in_a_gene_share_bases_and_are_scored_as_whole_windows() -> None:
+    windows, model = of_long_genes(), random_model(10000)
+    assert windows.continues.tolist() == [False] + 8 * [True] + 2 * [False]
+    engine, positions, rows = Engine(ARCHITECTURES[10000], Recipe()), [], 0
+    placed, expected = engine.place(model.variables), model.predict(windows.bases)
+    for packed in windows.scoring_batches(6):
+        rows += packed.layout.rows
+        assert packed.batch.labels.shape == (2, 35000)
+        probabilities, losses = map(packed.by_window, engine.evaluate(placed, packed.batch))
+        labelled = packed.labels != PADDING
+        np.testing.assert_allclose(probabilities[labelled], expected[packed.positions][labelled], atol=2e-5)
+        assert not losses[~labelled].any()
+        positions += packed.positions.tolist()
+    assert sorted(positions) == list(range(11))
+    assert rows == 2  # of three windows' length each
+
+
+def test_windows_in_another_order_share_no_bases() -> None:
+    assert not of_long_genes().subset(np.array([3, 2, 0, 8, 6])).continues.any()
 
 
 def test_losses_are_logged_in_the_files_order() -> None:

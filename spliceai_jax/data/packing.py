@@ -8,14 +8,20 @@ To be *scored*, windows are cut at their last labelled position and laid side by
     row 0   [context|window 3, labelled part|context][context|window 0|context]......
     row 1   [context|window 7, labelled part                          |context]......
 
+A window that follows another in the same gene is laid onto it where their bases are the same, so that these are
+computed once:
+
+    row 2   [context|window 4, all labelled|window 5, labelled part|context].........
+
 For *training*, BatchNorm's statistics must be over all positions of all windows, padding included. But where the
 network no longer sees a known base of the window, the activations are those of an empty window (all N) at the same
 position. So one empty window stands for all of them: the multiplicity of each of its positions is the number of windows
-that were cut before it.
+that were cut before it. Most of an empty window is alike, too: between the positions that see its first base or its
+last, all activations are the same. Of these a single position is computed, with the multiplicity of all together.
 
     row 0   [window 3, cut where it becomes like an empty one]  gap  [window 0, cut]........
     row 1   [window 7, whole                                                       ]
-    row 2   [the empty window, whole: multiplicity 0 0 0 0 0 1 1 1 2 2 2 2 2 2 2 2 ]
+    row 2   [window 5, cut]  gap  [an empty window, shortened: multiplicity 0 0 0 7000 3 3 3]
 
 Each piece also contains the bases that its last counted positions see. In the gap, which is as wide as the widest
 convolution reaches, `inside` is False: the network puts zeros there before each convolution, as it does beyond the
@@ -24,9 +30,11 @@ end of a row.
 Either way the result is that of whole windows, to float rounding.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -40,8 +48,11 @@ BLANK = -1
 _SORTED_TOGETHER = 4096
 """The number of windows packed together, limited so that neighbours in their file stay near each other."""
 
-_SHAPES = 18
-"""How many different numbers of rows a run's training batches may have; the step is compiled for each of them."""
+_DRAWN = 100
+"""The number of batches drawn to find out how many rows the batches of a set need."""
+
+_WORTH_A_PROGRAM = 0.02
+"""The share of all rows that a further number of rows must save."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +61,7 @@ class Layout:
 
     Attributes:
         rows: Rows of the batch; some may be empty.
-        columns: Bases of a row, as many as a whole window has: 5000 + flanking_size.
+        columns: Bases of a row, as many as a whole window has: 5000 + flanking_size; to be scored, a multiple of that.
         windows: The window of each piece, as a position in the set, or BLANK.
         row: The row that each piece lies in.
         start: The column of its first base.
@@ -73,12 +84,10 @@ class Layout:
         """The window, row, start and size of each piece."""
         return zip(*(column.tolist() for column in (self.windows, self.row, self.start, self.size)), strict=True)
 
-    def unpack(
-        self, scored: Shaped[np.ndarray, "rows positions *rest"]
-    ) -> Shaped[np.ndarray, "pieces positions *rest"]:
+    def unpack(self, scored: Shaped[np.ndarray, "rows positions *rest"]) -> Shaped[np.ndarray, "pieces 5000 *rest"]:
         """Return the results for the labelled positions of the rows, sorted by piece; 0 beyond the end of a piece."""
-        found = np.zeros((len(self.windows), *scored.shape[1:]), scored.dtype)
-        context = self.columns - WINDOW
+        found = np.zeros((len(self.windows), WINDOW, *scored.shape[2:]), scored.dtype)
+        context = self.columns - scored.shape[1]
         for piece, (_, row, start, size) in enumerate(self.pieces):
             found[piece, : size - context] = scored[row, start : start + size - context]
         return found
@@ -91,15 +100,44 @@ def whole_windows(windows: Int[np.ndarray, " windows"], rows: int, columns: int)
     return Layout(rows, columns, windows, number, np.zeros_like(number), np.full_like(number, columns), multiplicity)
 
 
-def for_scoring(lengths: Int[np.ndarray, " windows"], flanking_size: int, rows: int) -> Iterator[Layout]:
+def for_scoring(
+    lengths: Int[np.ndarray, " windows"], continues: Bool[np.ndarray, " windows"], flanking_size: int, rows: int
+) -> Iterator[Layout]:
     """Yield the layouts in which all windows of a set are scored.
 
     Arguments:
         lengths: The number of positions of each window up to its last labelled one.
+        continues: Whether each window begins with the bases that the one before it ends with, all but its first 5000.
         flanking_size: Bases of context, both sides together.
-        rows: Rows in a batch.
+        rows: Rows of a whole window's length in a batch. Where the context is longer than a window, a row is as long as
+            several, so that windows fit beside each other, and there are fewer rows.
     """
-    return _batches(np.arange(len(lengths)), lengths + flanking_size, rows, WINDOW + flanking_size, gap=0)
+    together = 1 + flanking_size // WINDOW
+    columns = together * (WINDOW + flanking_size)
+    chained = _chained(continues, most=(columns - flanking_size) // WINDOW)
+    firsts = np.flatnonzero(chained)
+    sizes = WINDOW * (chained[firsts] - 1) + lengths[firsts + chained[firsts] - 1] + flanking_size
+    for layout in _batches(firsts, sizes, -(-rows // together), columns, gap=0):
+        count = chained[layout.windows]
+        place = np.arange(count.sum()) - np.repeat(count.cumsum() - count, count)
+        windows = np.repeat(layout.windows, count) + place
+        yield replace(
+            layout,
+            windows=windows,
+            row=np.repeat(layout.row, count),
+            start=np.repeat(layout.start, count) + WINDOW * place,
+            size=lengths[windows] + flanking_size,
+        )
+
+
+def _chained(continues: Bool[np.ndarray, " windows"], most: int) -> Int[np.ndarray, " windows"]:
+    """Return, for each window that is the first of a chain, the number of windows in it; 0 for the others."""
+    counts, first = np.zeros(len(continues), np.int64), 0
+    for window, follows in enumerate(continues.tolist()):
+        if not follows or not window or counts[first] == most:
+            first = window
+        counts[first] += 1
+    return counts
 
 
 def piece_sizes(
@@ -131,52 +169,80 @@ def for_activations(extents: Int[np.ndarray, " windows"], architecture: Architec
         yield replace(layout, inside=_covered(layout, layout.size))
 
 
-def for_training(
-    windows: Int[np.ndarray, " batch"],
-    extents: Int[np.ndarray, " windows"],
-    batch_size: int,
-    architecture: Architecture,
-    first_entry: int,
-) -> Layout:
-    """Return the layout of a training batch, with an empty window for what is cut off, unless cutting saves no rows.
+@dataclass(frozen=True, eq=False)
+class TrainingPacker:
+    """Lays out the training batches of a set, with an empty window for what is cut off the windows.
 
-    Arguments:
-        windows: The windows in the batch, as positions in the set.
-        extents: See `piece_sizes`; for all windows of the set. Their mean sets the least number of rows of a batch, so
-            that few numbers of rows occur: a program is compiled for each.
+    Attributes:
+        extents: See `piece_sizes`; for all windows of the set.
+        first_entry: See `piece_sizes`.
         batch_size: The number of windows in a full batch.
         architecture: The network's size.
-        first_entry: See `piece_sizes`.
     """
-    columns, gap = WINDOW + architecture.flanking_size, architecture.gap(first_entry)
-    all_sizes = piece_sizes(extents, architecture, first_entry)
-    sizes = all_sizes[windows]
-    filled = _fill_rows(sizes, columns, gap)
-    typical = batch_size * (float(all_sizes.mean()) + gap) / columns
-    step = -(-batch_size // _SHAPES)
-    rows = step * -(-max(len(filled) + 1, int(typical) + 1) // step)
-    if rows >= batch_size:
-        return whole_windows(windows, batch_size, columns)
-    layout = _layout(filled, rows, columns, windows, sizes)
-    # The positions of a piece that count in it; the empty window counts for the others.
-    counted = np.where(layout.size < columns, layout.size - architecture.reach(first_entry), columns)
-    multiplicity, inside, blank_row = (
-        _covered(layout, counted).astype(np.float32),
-        _covered(layout, layout.size),
-        len(filled),
-    )
-    multiplicity[blank_row] = (counted[:, None] <= np.arange(columns)).sum(0)
-    inside[blank_row] = True
-    return Layout(
-        rows,
-        columns,
-        np.append(layout.windows, BLANK),
-        np.append(layout.row, blank_row),
-        np.append(layout.start, 0),
-        np.append(layout.size, columns),
-        multiplicity,
-        inside,
-    )
+
+    extents: Int[np.ndarray, " windows"]
+    first_entry: int
+    batch_size: int
+    architecture: Architecture
+
+    def __call__(self, windows: Int[np.ndarray, " batch"]) -> Layout:
+        """Return the layout of the batch of these windows, given as positions in the set.
+
+        It has one of the numbers of rows in `numbers_of_rows`.
+        """
+        columns, reach = self._columns, self.architecture.reach(self.first_entry)
+        filled = self._filled(windows)
+        rows = next(number for number in self.numbers_of_rows if number >= min(len(filled), self.batch_size))
+        if rows == self.batch_size:
+            return whole_windows(windows, rows, columns)
+        layout = _layout(filled, rows, columns, np.append(windows, BLANK), self._sizes(windows))
+        blank = layout.windows == BLANK
+        # The positions of a piece that count in it; the empty window counts for the others.
+        counted = np.where(layout.size < columns, layout.size - reach, columns)
+        multiplicity = _covered(layout, counted).astype(np.float32)
+        [row], [start], [size] = layout.row[blank], layout.start[blank], layout.size[blank]
+        multiplicity[row, start : start + size] = self._counts_of_the_blank(counted[~blank])
+        return replace(layout, multiplicity=multiplicity, inside=_covered(layout, layout.size))
+
+    @cached_property
+    def numbers_of_rows(self) -> tuple[int, ...]:
+        """The numbers of rows that the set's batches may have, ascending: a program is compiled for each that occurs.
+
+        The last is `batch_size`, for whole windows. Before it come at most two, which few batches exceed.
+        """
+        drawing = np.random.default_rng(0)
+        size = min(self.batch_size, len(self.extents))
+        needed = [len(self._filled(drawing.permutation(len(self.extents))[:size])) for _ in range(_DRAWN)]
+
+        def cost(numbers: tuple[int, ...]) -> float:
+            rows = (*numbers, self.batch_size)
+            computed = sum(rows[bisect_left(numbers, number)] for number in needed)
+            return computed * (1 + _WORTH_A_PROGRAM * len(numbers))
+
+        sensible = sorted({number for number in needed if number < self.batch_size})
+        choices = (numbers for count in range(3) for numbers in combinations(sensible, count))
+        return (*min(choices, key=cost), self.batch_size)
+
+    @property
+    def _columns(self) -> int:
+        return WINDOW + self.architecture.flanking_size
+
+    @cached_property
+    def _all_sizes(self) -> Int[np.ndarray, " windows"]:
+        return piece_sizes(self.extents, self.architecture, self.first_entry)
+
+    def _sizes(self, windows: Int[np.ndarray, " batch"]) -> Int[np.ndarray, " pieces"]:
+        """Return the sizes of the pieces of these windows, and of the empty one: both its ends and one position."""
+        return np.append(self._all_sizes[windows], 2 * self.architecture.reach() + 1)
+
+    def _filled(self, windows: Int[np.ndarray, " batch"]) -> list["Row"]:
+        return _fill_rows(self._sizes(windows), self._columns, self.architecture.gap(self.first_entry))
+
+    def _counts_of_the_blank(self, counted: Int[np.ndarray, " batch"]) -> Int[np.ndarray, " positions"]:
+        """Return the multiplicities of the shortened empty window, given the positions that the others count."""
+        end = self.architecture.reach()
+        counts = (counted[:, None] <= np.arange(self._columns)).sum(0)
+        return np.concatenate([counts[:end], [counts[end:-end].sum()], counts[-end:]])
 
 
 Row = list[tuple[int, int]]

@@ -1,18 +1,18 @@
 """The windows of a data set in memory, one byte per base and per label, and the batches made from them."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import ArrayLike, Int, PyTree, Shaped, UInt8
+from jaxtyping import ArrayLike, Bool, Int, PyTree, Shaped, UInt8
 
 from spliceai_jax.architecture import CLASSES, PADDING, SITE_KINDS, WINDOW, Architecture, SiteKind
 from spliceai_jax.data import packing
 from spliceai_jax.data.batches import Batch, PackedBatch
-from spliceai_jax.data.packing import BLANK, Layout
+from spliceai_jax.data.packing import BLANK, Layout, TrainingPacker
 from spliceai_jax.encoding import BASES
 from spliceai_jax.errors import DatasetError
 
@@ -106,6 +106,17 @@ class Windows:
         labelled = self.lengths + self.flanking_size // 2
         return np.maximum(self._last(self.bases, BASES.index("N")), np.where(self.lengths, labelled, 0))
 
+    @cached_property
+    def continues(self) -> Bool[np.ndarray, " windows"]:
+        """Whether each window begins with the bases that the one before it ends with, all but its first 5000."""
+        found = np.zeros(len(self), bool)
+        for start in range(1, len(self), WINDOWS_AT_ONCE):
+            rows = self.index[start : start + WINDOWS_AT_ONCE]
+            before = self.index[start - 1 : start - 1 + len(rows)]
+            shared = self.bases[rows, : self.flanking_size] == self.bases[before, WINDOW:]
+            found[start : start + len(rows)] = shared.all(1)
+        return found
+
     def labels_at(self, positions: Int[np.ndarray, " some"]) -> UInt8[np.ndarray, "some positions"]:
         """Return the labels of the windows at these positions of the set."""
         return self.labels[self.index[positions]]
@@ -130,17 +141,22 @@ class Windows:
         return 0
 
     def training_batch(self, positions: Int[np.ndarray, " some"], batch_size: int, architecture: Architecture) -> Batch:
-        """Return the windows at these positions of the set as a training batch; see `packing.for_training`."""
-        return self.batch(packing.for_training(positions, self.extents, batch_size, architecture, self.first_entry))
+        """Return the windows at these positions of the set as a training batch; see `packing.TrainingPacker`."""
+        return self.batch(self.packer(batch_size, architecture)(positions))
+
+    @cached_property
+    def packer(self) -> Callable[[int, Architecture], TrainingPacker]:
+        """Returns what lays out training batches of a size (its number of windows) for an architecture."""
+        return cache(partial(TrainingPacker, self.extents, self.first_entry))
 
     def scoring_batches(self, rows: int) -> Iterator[PackedBatch]:
-        """Yield the whole set, to be scored, in batches of this many rows; see `packing.for_scoring`."""
-        for layout in packing.for_scoring(self.lengths, self.flanking_size, rows):
+        """Yield the whole set, to be scored, in batches of this many windows' bases; see `packing.for_scoring`."""
+        for layout in packing.for_scoring(self.lengths, self.continues, self.flanking_size, rows):
             yield PackedBatch(self.batch(layout), layout, self.labels_at(layout.windows))
 
     def batch(self, layout: Layout) -> Batch:
         """Return a batch of this set's windows, laid out as given."""
-        labels = np.full((layout.rows, WINDOW), PADDING, np.uint8)
+        labels = np.full((layout.rows, layout.columns - self.flanking_size), PADDING, np.uint8)
         for window, row, start, _ in layout.pieces:
             if window != BLANK:
                 length = self.lengths[window]

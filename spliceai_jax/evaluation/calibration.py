@@ -6,7 +6,6 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
-from scipy.optimize import minimize
 
 from spliceai_jax.architecture import CLASSES, PADDING, SITE_KINDS, SiteKind
 from spliceai_jax.data.windows import Windows
@@ -190,6 +189,8 @@ def fit_temperature(positions: Positions, form: TemperatureForm = "class") -> Te
             total, gradient = total + found, gradient - by_inverse / temperature
         # For each site rather than each position: the optimiser's tolerances are absolute.
         return total / sites, gradient.reshape(classes, -1).sum(-1) / sites
+
+    from scipy.optimize import minimize  # takes a second, which a run need not wait for before its first step
 
     bounds = [tuple(np.log(BOUNDS))] * classes
     options = {"ftol": 1e-12, "gtol": 1e-9}

@@ -62,8 +62,8 @@ def plan_cache(
     if processes.several():
         return CachePlan(False, "none: with several processes every window travels between them")
     # A bfloat16 network would continue in bfloat16; the cache is float32.
-    if settings.precision != "float32":
-        return CachePlan(False, "none: only with `precision=float32`")
+    if settings.precision == "bfloat16":
+        return CachePlan(False, "none: not with `precision=bfloat16`")
     limit, given = settings.activation_cache, settings.activation_cache is not None
     if limit is None:
         limit = _LIMIT_ON_CPU if jax.default_backend() == "cpu" else 0.0

@@ -14,6 +14,7 @@ from jaxtyping import Int
 from spliceai_jax import processes
 from spliceai_jax.architecture import ARCHITECTURES, Architecture
 from spliceai_jax.data.batches import epoch_batches
+from spliceai_jax.data.packing import TrainingPacker
 from spliceai_jax.data.windows import Windows
 from spliceai_jax.data_sets.run import create_data
 from spliceai_jax.display import Display
@@ -135,6 +136,7 @@ class Plan:
             "activation cache": self.cache.words,
             "epochs": epochs,
             "devices": self._devices(),
+            "compiled programs": self._programs(),
             "output": str(self.folder.root),
         }
 
@@ -144,6 +146,20 @@ class Plan:
         if asked > existing and not self.recipe.unfreeze_all:
             words += f" (`unfreeze={asked}` is more than the {existing} units that there are)"
         return words
+
+    def _programs(self) -> str:
+        """Say how many programs are compiled, which takes seconds each on a CPU, and up to minutes on a GPU or TPU."""
+        first_entry = self.trainable.first_entry if self.cache.wanted else 0
+        rows = TrainingPacker(self.train.extents, first_entry, self.batch_size, self.architecture).numbers_of_rows
+        others = ["evaluation", "calibration"]
+        if self.cache.wanted:
+            others.insert(0, "the activation cache")
+        if self.settings.data_settings():
+            others.append("whole sequences")
+        return (
+            f"at most {len(rows) + len(others)}: training steps of {' or '.join(map(str, rows))} rows, "
+            f"{', '.join(others[:-1])} and {others[-1]}"
+        )
 
     def _devices(self) -> str:
         devices, settings = jax.devices(), self.settings

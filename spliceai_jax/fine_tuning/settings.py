@@ -43,12 +43,15 @@ class TransferSettings:
         epochs, scheduler, early_stopping, patience, loss, unfreeze, unfreeze_all, learning_rate, weight_decay,
             batch_size: See `Recipe`.
         resume: Continue the run in the folder; start one where there is none.
-        precision: The type that convolutions compute in; parameters, statistics and the loss are always float32.
+        precision: How convolutions compute; parameters, statistics and the loss are always float32. "tf32": NVIDIA
+            cards use 10 bits of the mantissa of the float32 numbers that they multiply, as PyTorch's convolutions do by
+            default; TPUs add three bfloat16 products; CPUs compute as with "float32". "bfloat16": activations are
+            bfloat16.
         parallel: How several devices are used.
         activation_cache: The most room on disk, in gigabytes (10^9 bytes), for the activation cache, which holds the
             output of the frozen part of the network for every window, so that it is computed only once; 0: compute it
-            every time. None: what the run began with, else 20 on CPUs and 0 elsewhere, where reading it back has not
-            been shown to be faster than computing it.
+            every time. None: what the run began with, else 20 on CPUs and 0 elsewhere, since reading it back was slower
+            than computing it on a GPU.
         coordinator: HOST:PORT where the processes of a run meet, on the host of process 0; None: found where JAX knows
             the cluster, which it does on TPU pods and under SLURM and Open MPI.
         num_processes: The number of processes; needs `coordinator` and `process_id`, except for 1, with which this

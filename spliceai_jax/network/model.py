@@ -1,5 +1,6 @@
 """The network: a Flax Linen port whose submodules are named as in OpenSpliceAI's `.pt` keys."""
 
+from math import lcm
 from typing import Any
 
 import flax.linen as nn
@@ -14,7 +15,8 @@ from jaxtyping import Bool, Float, Integer
 
 from spliceai_jax.architecture import CHANNELS, CLASSES, Architecture
 from spliceai_jax.encoding import BASES
-from spliceai_jax.network.operations import EPSILON, batchnorm_leaky_relu, dilated_convolution, leaky_relu
+from spliceai_jax.network.layout import PLAIN, Layout, Layouts
+from spliceai_jax.network.operations import EPSILON, batchnorm_leaky_relu, dilated_convolution, leaky_relu, masked
 from spliceai_jax.network.temperature import COLLECTION
 
 MOMENTUM = 0.1
@@ -39,15 +41,18 @@ class Convolution(nn.Module):
     dilation: int
     features: int
     dtype: DTypeLike | None
+    precision: jax.lax.Precision
 
     @nn.compact
-    def __call__(self, x: Float[Array, "rows length channels"]) -> Float[Array, "rows length features"]:
-        """Convolve."""
-        shape = (self.width, x.shape[-1], self.features)
+    def __call__(
+        self, x: Float[Array, "rows columns lanes"], layout: Layout = PLAIN
+    ) -> Float[Array, "rows columns other_lanes"]:
+        """Convolve activations of this layout."""
+        shape = (self.width, x.shape[-1] // layout.neighbours, self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        return dilated_convolution(x, kernel, self.dilation) + bias
+        return dilated_convolution(x, kernel, self.dilation, layout, self.precision) + jnp.tile(bias, layout.neighbours)
 
 
 class BatchNormLeakyReLU(nn.Module):
@@ -60,10 +65,15 @@ class BatchNormLeakyReLU(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "rows length channels"], multiplicity: Float[Array, "rows length_or_1"], training: bool
-    ) -> Float[Array, "rows length channels"]:
+        self,
+        x: Float[Array, "rows columns lanes"],
+        multiplicity: Float[Array, "rows columns_or_1 lanes_or_1"],
+        training: bool,
+        inside: Bool[Array, "rows columns lanes_or_1"] | None,
+        neighbours: int,
+    ) -> Float[Array, "rows columns lanes"]:
         """In training, normalise by the batch's statistics and update the running ones; else by the running ones."""
-        features = x.shape[-1]
+        features = x.shape[-1] // neighbours
         weight = self.param("weight", nn.initializers.ones, (features,))
         bias = self.param("bias", nn.initializers.zeros, (features,))
         mean = self.variable("batch_stats", "running_mean", jnp.zeros, (features,))
@@ -71,8 +81,9 @@ class BatchNormLeakyReLU(nn.Module):
         batches = self.variable("batch_stats", "num_batches_tracked", jnp.zeros, (), jnp.int32)
         if not training:
             scale = weight * jax.lax.rsqrt(variance.value + EPSILON)
-            return leaky_relu((x - mean.value) * scale + bias).astype(x.dtype)
-        y, batch_mean, batch_variance = batchnorm_leaky_relu(x, weight, bias, multiplicity, self.axis_name)
+            shift, scale, bias = (jnp.tile(each, neighbours) for each in (mean.value, scale, bias))
+            return leaky_relu(masked((x - shift) * scale + bias, inside)).astype(x.dtype)
+        y, batch_mean, batch_variance = batchnorm_leaky_relu(x, weight, bias, multiplicity, inside, self.axis_name)
         if not self.is_initializing():
             mean.value = (1 - MOMENTUM) * mean.value + MOMENTUM * batch_mean
             variance.value = (1 - MOMENTUM) * variance.value + MOMENTUM * batch_variance
@@ -86,23 +97,28 @@ class ResidualUnit(nn.Module):
     width: int
     dilation: int
     dtype: DTypeLike | None
+    precision: jax.lax.Precision
     axis_name: str | None
 
     @nn.compact
     def __call__(
         self,
-        x: Float[Array, "rows length channels"],
-        multiplicity: Float[Array, "rows length_or_1"],
+        x: Float[Array, "rows columns lanes"],
+        multiplicity: Float[Array, "rows columns_or_1 lanes_or_1"],
         training: bool,
-        inside: Bool[Array, "rows length"] | None,
-    ) -> Float[Array, "rows length channels"]:
-        """Compute the unit; `training` is BatchNorm's mode, the other arguments are those of `SpliceAI`."""
+        inside: Bool[Array, "rows columns lanes_or_1"] | None,
+        layout: Layout,
+    ) -> Float[Array, "rows columns lanes"]:
+        """Compute the unit in a layout.
+
+        `training` is BatchNorm's mode. `multiplicity` and `inside` are those of `SpliceAI`, in the same layout.
+        """
         y = x
         for i in ("1", "2"):
-            y = BatchNormLeakyReLU(self.axis_name, name=f"batchnorm{i}")(y, multiplicity, training)
-            if inside is not None:  # zeros between windows, as beyond the end of a row
-                y = jnp.where(inside[..., None], y, 0)
-            y = Convolution(self.width, self.dilation, CHANNELS, self.dtype, name=f"conv{i}")(y)
+            normalisation = BatchNormLeakyReLU(self.axis_name, name=f"batchnorm{i}")
+            y = normalisation(y, multiplicity, training, inside, layout.neighbours)
+            convolution = Convolution(self.width, self.dilation, CHANNELS, self.dtype, self.precision, name=f"conv{i}")
+            y = convolution(y, layout)
         return x + y
 
 
@@ -111,13 +127,20 @@ class Skip(nn.Module):
 
     crop: int
     dtype: DTypeLike | None
+    precision: jax.lax.Precision
 
     @nn.compact
-    def __call__(self, x: Float[Array, "rows columns channels"]) -> Float[Array, "rows positions channels"]:
-        """Crop and convolve."""
+    def __call__(
+        self, x: Float[Array, "rows columns lanes"], layout: Layout
+    ) -> Float[Array, "rows scored_columns lanes"]:
+        """Crop and convolve activations of this layout."""
+        # Without the barrier XLA computes the last convolution for the scored columns alone, and on NVIDIA cards then
+        # takes its gradient in a way that is many times slower.
+        x = jax.lax.optimization_barrier(x)
         # Cropping first gives the same values as cropping the sum: a 1x1 convolution is position by position.
-        kept = x[:, self.crop : x.shape[1] - self.crop]
-        return Convolution(1, 1, CHANNELS, self.dtype, name="conv")(kept)
+        crop = self.crop // layout.unit
+        convolution = Convolution(1, 1, CHANNELS, self.dtype, self.precision, name="conv")
+        return convolution(x[:, crop : x.shape[1] - crop], layout)
 
 
 @struct.dataclass
@@ -142,24 +165,29 @@ class SpliceAI(nn.Module):
         architecture: One of `ARCHITECTURES`.
         dtype: The type that convolutions compute in; None for the parameters' own type. Statistics and the softmax
             are never computed in less than float32.
+        precision: How convolutions multiply float32 numbers.
         axis_name: The mapped axis (of `shard_map` or `pmap`) that batch statistics are summed over, or None.
+        layouts: How positions lie in arrays while the network computes. The results are the same to float rounding.
     """
 
     architecture: Architecture
     dtype: DTypeLike | None = None
+    precision: jax.lax.Precision = jax.lax.Precision.HIGHEST
     axis_name: str | None = None
+    layouts: Layouts = Layouts()
 
     def setup(self) -> None:
         """Name the submodules as in the `.pt` keys; units and skips share one numbering there."""
         size, units = self.architecture, self.architecture.units
         crop = size.flanking_size // 2
-        self.initial_conv = Convolution(1, 1, CHANNELS, self.dtype)
-        self.initial_skip = Skip(crop, self.dtype)
+        arithmetic = self.dtype, self.precision
+        self.initial_conv = Convolution(1, 1, CHANNELS, *arithmetic)
+        self.initial_skip = Skip(crop, *arithmetic)
         self.residual_units = [
-            ResidualUnit(*units[number], self.dtype, self.axis_name) if number in units else Skip(crop, self.dtype)
+            ResidualUnit(*units[number], *arithmetic, self.axis_name) if number in units else Skip(crop, *arithmetic)
             for number in range(size.entries)
         ]
-        self.final_conv = Convolution(1, 1, len(CLASSES), self.dtype)
+        self.final_conv = Convolution(1, 1, len(CLASSES), *arithmetic)
 
     def __call__(
         self,
@@ -196,11 +224,11 @@ class SpliceAI(nn.Module):
         inside: Bool[Array, "rows columns"] | None = None,
     ) -> Float[Array, "rows positions 3"]:
         """Return what the softmax takes, before any temperature, float32 or wider; for the arguments see `__call__`."""
-        first = inputs if isinstance(inputs, Activations) else self._first(inputs)
-        if multiplicity is None:
-            multiplicity = jnp.ones((first.x.shape[0], 1))
-        last = self._continue(first, len(self.residual_units), multiplicity, training_units, inside)
-        logits = self.final_conv(jnp.asarray(last.skip_sum))
+        first, columns = self._entered(inputs)
+        _, skip_sum = self._through(first, len(self.residual_units), columns, multiplicity, training_units, inside)
+        unphased = self.layouts.unphased
+        logits = unphased.unpack(self.final_conv(skip_sum, unphased))
+        logits = logits[:, : columns - self.architecture.flanking_size]
         return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
 
     def activations(
@@ -210,25 +238,59 @@ class SpliceAI(nn.Module):
         inside: Bool[Array, "rows columns"] | None = None,
     ) -> Activations:
         """Return the output of the entries before number `end`, on running statistics; for `inside` see `__call__`."""
-        return self._continue(self._first(bases), end, jnp.ones((bases.shape[0], 1)), frozenset(), inside)
+        first, columns = self._entered(bases)
+        unphased = self.layouts.unphased
+        x, skip_sum = map(unphased.unpack, self._through(first, end, columns, None, frozenset(), inside))
+        return Activations(x[:, :columns], skip_sum[:, : columns - self.architecture.flanking_size], end)
 
-    def _first(self, bases: Integer[Array | np.ndarray, "rows columns"]) -> Activations:
-        x = self.initial_conv(jax.nn.one_hot(bases.astype(jnp.int32) - 1, len(BASES) - 1))  # N is -1: all zeros
-        return Activations(x, self.initial_skip(x), 0)
+    def _entered(self, inputs: Integer[Array | np.ndarray, "rows columns"] | Activations) -> tuple[Activations, int]:
+        """Bring the input of `logits` into the layout without phases, and count its columns.
 
-    def _continue(
+        Positions of N, or of zeros, fill it up to whole units of all layouts.
+        """
+        unit = lcm(*(self.layouts.of(dilation).unit for dilation in self.architecture.dilations))
+        unphased = self.layouts.unphased
+
+        def filled_up(x: Array | np.ndarray, columns: int) -> Array:
+            return jnp.pad(x, ((0, 0), (0, -columns % unit), *[(0, 0)] * (x.ndim - 2)))
+
+        if isinstance(inputs, Activations):
+            columns = inputs.x.shape[1]
+            x, skip_sum = (unphased.pack(filled_up(part, columns)) for part in (inputs.x, inputs.skip_sum))
+            return Activations(x, skip_sum, inputs.next_entry), columns
+        columns = inputs.shape[1]
+        bases = jax.nn.one_hot(filled_up(inputs, columns).astype(jnp.int32) - 1, len(BASES) - 1)  # N is -1: all zeros
+        x = self.initial_conv(unphased.pack(bases), unphased)
+        return Activations(x, self.initial_skip(x, unphased), 0), columns
+
+    def _through(
         self,
         first: Activations,
         end: int,
-        multiplicity: Float[Array, "rows columns_or_1"],
+        columns: int,
+        multiplicity: Float[Array, "rows columns_or_1"] | None,
         training_units: frozenset[int],
         inside: Bool[Array, "rows columns"] | None,
-    ) -> Activations:
+    ) -> tuple[Float[Array, "rows filled_columns lanes"], Float[Array, "rows scored_columns lanes"]]:
+        """Take what `_entered` returns through the entries before number `end`; the result is in the same layout."""
         x, skip_sum = jnp.asarray(first.x), jnp.asarray(first.skip_sum)
+        layout = unphased = self.layouts.unphased
+        rows, missing = x.shape[0], x.shape[1] * unphased.unit - columns
+        if multiplicity is None:
+            multiplicity = jnp.ones((rows, 1))
+        if missing:  # what fills a row up counts for nothing, and is like what lies beyond its end
+            multiplicity = jnp.pad(jnp.broadcast_to(multiplicity, (rows, columns)), ((0, 0), (0, missing)))
+            inside = jnp.pad(jnp.ones((rows, columns), bool) if inside is None else inside, ((0, 0), (0, missing)))
+        times = within = None
         for number in range(first.next_entry, end):
             entry = self.residual_units[number]
             if isinstance(entry, Skip):
-                skip_sum = skip_sum + entry(x)
-            else:
-                x = entry(x, multiplicity, number in training_units, inside)
-        return Activations(x, skip_sum, end)
+                skip_sum = skip_sum + layout.moved(entry(x, layout), unphased)
+                continue
+            wanted = self.layouts.of(entry.dilation)
+            if times is None or wanted != layout:
+                x, layout = layout.moved(x, wanted), wanted
+                times = layout.spread(multiplicity, CHANNELS)
+                within = None if inside is None else layout.spread(inside, CHANNELS)
+            x = entry(x, times, number in training_units, within, layout)
+        return layout.moved(x, unphased), skip_sum

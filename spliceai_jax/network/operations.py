@@ -12,8 +12,10 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.fft import next_fast_len
+
+from spliceai_jax.network.layout import PLAIN, Layout
 
 EPSILON = 1e-5
 SLOPE = 0.1
@@ -53,75 +55,103 @@ def _combined(count: Array, mean: Array, squares: Array, axis_name: str | None) 
     return total, mean, (all_squares + counts * jnp.square(means - mean)).sum(0)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(4,))
+def masked(x: Array, inside: Array | None) -> Array:
+    """Return zeros between windows, as beyond the end of a row."""
+    return x if inside is None else jnp.where(inside, x, 0)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(5,))
 def batchnorm_leaky_relu(
-    x: Float[Array, "rows length channels"],
+    x: Float[Array, "rows columns lanes"],
     weight: Float[Array, " channels"],
     bias: Float[Array, " channels"],
-    multiplicity: Float[Array, "rows length_or_1"],
+    multiplicity: Float[Array, "rows columns_or_1 lanes_or_1"],
+    inside: Bool[Array, "rows columns lanes_or_1"] | None,
     axis_name: str | None,
-) -> tuple[Float[Array, "rows length channels"], Float[Array, " channels"], Float[Array, " channels"]]:
+) -> tuple[Float[Array, "rows columns lanes"], Float[Array, " channels"], Float[Array, " channels"]]:
     """Normalise by the batch's own statistics, then apply LeakyReLU.
 
     Arguments:
-        x: The activations.
+        x: The activations, in any layout: lanes is a multiple of channels.
         weight: BatchNorm's scale.
         bias: BatchNorm's shift.
-        multiplicity: How often each position, or each position of a row, enters the statistics.
+        multiplicity: How often each position, or each position of a row, enters the statistics; in the same layout,
+            the same in all channels of a position.
+        inside: False where the result is zero. It is made so before LeakyReLU, which leaves zeros as they are: with a
+            `where` after it XLA computes all of this again, on CPUs, for the weights' gradient.
         axis_name: The mapped axis that the batch is cut along, or None.
 
     Returns:
         The activations, in x's type, and the batch's mean and unbiased variance, from which no gradient flows.
         Normalisation is by the biased variance, as in PyTorch.
     """
-    return _forward(x, weight, bias, multiplicity, axis_name)[0]
+    return _forward(x, weight, bias, multiplicity, inside, axis_name)[0]
 
 
-def _forward(x, weight, bias, multiplicity, axis_name):  # type: ignore[no-untyped-def]
-    wide, times = _widen(x), multiplicity[..., None]
+def _tile(vector: Array, x: Array) -> Array:
+    """Repeat what is the same for each channel for all positions side by side."""
+    return jnp.tile(vector, x.shape[-1] // vector.size)
+
+
+def _sum(x: Array, channels: int) -> Array:
+    """Sum over positions, those side by side too."""
+    return x.sum((0, 1)).reshape(-1, channels).sum(0)
+
+
+def _forward(x, weight, bias, multiplicity, inside, axis_name):  # type: ignore[no-untyped-def]
+    wide, channels = _widen(x), weight.size
+    once = multiplicity[..., ::channels]
+    count = once.sum() * (x.size // channels // once.size)
     # Two passes: E[x^2] - E[x]^2 loses digits where the mean is large beside the deviation.
-    count = multiplicity.sum() * (x.shape[1] // multiplicity.shape[1])
-    mean = (wide * times).sum((0, 1)) / jnp.maximum(count, 1)  # a device may hold only rows that fill up the batch
-    squares = (jnp.square(wide - mean) * times).sum((0, 1))
+    mean = _sum(wide * multiplicity, channels) / jnp.maximum(count, 1)  # a device may hold only rows that fill up
+    squares = _sum(jnp.square(wide - _tile(mean, x)) * multiplicity, channels)
     count, mean, squares = _combined(count, mean, squares, axis_name)
     inverse = jax.lax.rsqrt(squares / count + EPSILON)
-    y = leaky_relu((wide - mean) * (inverse * weight) + bias).astype(x.dtype)
+    z = (wide - _tile(mean, x)) * _tile(inverse * weight, x) + _tile(bias, x)
+    y = leaky_relu(masked(z, inside)).astype(x.dtype)
     # A single position has no unbiased variance. PyTorch refuses it; no window is that short here.
-    return (y, mean, squares / jnp.maximum(count - 1, 1)), (x, weight, bias, multiplicity, mean, inverse, count)
+    kept = x, weight, bias, multiplicity, inside, mean, inverse, count
+    return (y, mean, squares / jnp.maximum(count - 1, 1)), kept
 
 
 def _backward(axis_name, kept, cotangents):  # type: ignore[no-untyped-def]
-    x, weight, bias, multiplicity, mean, inverse, count = kept
+    x, weight, bias, multiplicity, inside, mean, inverse, count = kept
     dy = _widen(cotangents[0])
-    normal = (_widen(x) - mean) * inverse
-    dz = jnp.where(normal * weight + bias > 0, dy, SLOPE * dy)
-    dbias, dweight = dz.sum((0, 1)), (dz * normal).sum((0, 1))
+    normal = (_widen(x) - _tile(mean, x)) * _tile(inverse, x)
+    dz = masked(jnp.where(normal * _tile(weight, x) + _tile(bias, x) > 0, dy, SLOPE * dy), inside)
+    dbias, dweight = _sum(dz, weight.size), _sum(dz * normal, weight.size)
     # The parameters' gradients remain this device's share (the caller sums them); that of x needs the global sums.
     sums = jnp.stack([dbias, dweight])
-    all_dbias, all_dweight = sums if axis_name is None else jax.lax.psum(sums, axis_name)
-    through_statistics = multiplicity[..., None] * (all_dbias + normal * all_dweight) / count
-    dx = (dz - through_statistics) * (inverse * weight)
-    return dx.astype(x.dtype), dweight, dbias, jnp.zeros_like(multiplicity)
+    mean_dbias, mean_dweight = (sums if axis_name is None else jax.lax.psum(sums, axis_name)) / count
+    through_statistics = multiplicity * (_tile(mean_dbias, x) + normal * _tile(mean_dweight, x))
+    dx = (dz - through_statistics) * _tile(inverse * weight, x)
+    return dx.astype(x.dtype), dweight, dbias, jnp.zeros_like(multiplicity), None
 
 
 batchnorm_leaky_relu.defvjp(_forward, _backward)
 
 
 def dilated_convolution(
-    x: Float[Array, "rows length channels"], kernel: Float[Array, "width channels features"], dilation: int
-) -> Float[Array, "rows length features"]:
+    x: Float[Array, "rows columns lanes"],
+    kernel: Float[Array, "width channels features"],
+    dilation: int,
+    layout: Layout = PLAIN,
+    precision: jax.lax.Precision = jax.lax.Precision.HIGHEST,
+) -> Float[Array, "rows columns other_lanes"]:
     """Convolve with "same" zero padding.
 
     Arguments:
         x: The activations.
         kernel: The taps, an odd number of them.
         dilation: The distance between neighbouring taps, in positions.
+        layout: The layout of the activations; `dilation` must be a multiple of its phases.
+        precision: How float32 numbers are multiplied. By default float32 means float32: else TPUs would multiply in
+            bfloat16, and GPUs in TF32.
     """
-    # float32 means float32: without this, TPUs multiply in bfloat16 and GPUs may in tf32.
-    precision = None if x.dtype == jnp.bfloat16 else jax.lax.Precision.HIGHEST
+    bfloat16 = x.dtype == jnp.bfloat16
 
     def direct(x: Array, kernel: Array) -> Array:
-        reach = dilation * (kernel.shape[0] - 1) // 2
+        reach = dilation * (kernel.shape[0] // 2)
         return jax.lax.conv_general_dilated(
             x,
             kernel,
@@ -129,10 +159,12 @@ def dilated_convolution(
             [(reach, reach)],
             rhs_dilation=(dilation,),
             dimension_numbers=("NWC", "WIO", "NWC"),
-            precision=precision,
+            precision=None if bfloat16 else precision,
         )
 
-    if kernel.shape[0] < WIDE or x.dtype == jnp.bfloat16:
+    if layout != PLAIN:
+        kernel, dilation = layout.kernel(kernel, dilation), 1
+    if kernel.shape[0] < WIDE or bfloat16:
         return direct(x, kernel)
     return jax.lax.platform_dependent(
         x, kernel, cpu=lambda x, kernel: _by_frequencies(x, kernel, dilation), default=direct

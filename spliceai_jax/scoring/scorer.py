@@ -10,6 +10,7 @@ from jax import Array
 from jaxtyping import Float, UInt8
 
 from spliceai_jax.architecture import ARCHITECTURES
+from spliceai_jax.network.layout import layouts_on
 from spliceai_jax.network.mesh import CUT, SAME, DeviceRow
 from spliceai_jax.network.model import SpliceAI, Variables
 from spliceai_jax.network.pretrained import Pretrained
@@ -38,7 +39,8 @@ class Scorer:
         self.flanking_size = models[0].flanking_size
         self._row = DeviceRow(jax.devices())
         self.devices = self._row.devices
-        network = SpliceAI(ARCHITECTURES[self.flanking_size])
+        layouts = layouts_on(self.devices[0].platform, exact=True)
+        network = SpliceAI(ARCHITECTURES[self.flanking_size], layouts=layouts)
 
         def forward(variables: Variables, bases: UInt8[Array, "rows columns"]) -> Float[Array, "rows positions 2"]:
             return cast(Array, network.apply(variables, bases))[..., 1:]

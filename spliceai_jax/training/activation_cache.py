@@ -8,13 +8,14 @@ import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import IO
 
 import numpy as np
-from jaxtyping import Float32, Int
+from jaxtyping import Bool, Float32, Int
 
-from spliceai_jax.architecture import CHANNELS, WINDOW, Architecture
+from spliceai_jax.architecture import CHANNELS, Architecture
 from spliceai_jax.data import packing
 from spliceai_jax.data.packing import BLANK, Layout
 from spliceai_jax.data.windows import Windows
@@ -63,6 +64,11 @@ class CachedWindows(Windows):
     empty: Float32[np.ndarray, "columns 32"]
     next_entry: int
 
+    @cached_property
+    def continues(self) -> Bool[np.ndarray, " windows"]:
+        """Activations near the end of a window are not those in the middle of another: no window continues one."""
+        return np.zeros(len(self), bool)
+
     @property
     def first_entry(self) -> int:
         """The entry of the network that takes the batches as its input."""
@@ -70,11 +76,11 @@ class CachedWindows(Windows):
 
     def _inputs(self, layout: Layout) -> Activations:
         x = np.zeros((layout.rows, layout.columns, CHANNELS), np.float32)
-        skip_sum = np.zeros((layout.rows, WINDOW, CHANNELS), np.float32)
+        skip_sum = np.zeros((layout.rows, layout.columns - self.flanking_size, CHANNELS), np.float32)
         for window, row, start, size in layout.pieces:
             place = x[row, start : start + size]
-            if window == BLANK:
-                place[:] = self.empty
+            if window == BLANK:  # shortened: its two ends, and between them one position of the many that are alike
+                place[:] = np.concatenate([self.empty[: size - size // 2], self.empty[-(size // 2) :]])
                 continue
             at, length = self.index[window], self.lengths[window]
             cached, offset = int(self.sizes[at]), int(self.offsets[at])

@@ -1,0 +1,101 @@
+"""Train on as many windows as a human data set has, and see whether memory stays flat and the device ever waits.
+
+The file is made here: its shards are all the same stored windows (HDF5's hard links), so that it takes little disk. It
+is read as any other, so that reading takes as long, and memory is as full, as with a real one.
+"""
+
+import argparse
+import json
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import h5py
+import jax
+import numpy as np
+from steps import weights_of
+
+from spliceai_jax import ARCHITECTURES, RECIPES, Pretrained
+from spliceai_jax.data.batches import epoch_batches
+from spliceai_jax.data.hdf5 import read_windows
+from spliceai_jax.training.engine import Engine
+from spliceai_jax.training.step import init_state
+from spliceai_jax.training.trainable import Trainable
+
+HERE = Path(__file__).parent
+WARM_UP = 5
+"""Steps before memory and time are first looked at."""
+
+
+def repeat(source: Path, windows: int, target: Path) -> None:
+    """Write a data set of at least so many windows: the shards of `source`, again and again."""
+    with h5py.File(source) as read, h5py.File(target, "w") as written:
+        stored = sum(key.startswith("X") for key in read)
+        for key in read:
+            read.copy(key, written)
+        held = sum(len(written[f"X{number}"]) for number in range(stored))
+        number = stored
+        while held < windows:
+            for letter in "XY":
+                written[f"{letter}{number}"] = written[f"{letter}{number % stored}"]
+            held += len(written[f"X{number}"])
+            number += 1
+
+
+def resident_mb() -> float:
+    """Return the memory that this process holds now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1e6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--source", type=Path, default=HERE.parent / "demo" / "fly" / "dataset_train.h5")
+    parser.add_argument("--windows", type=int, default=240_000)
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--flanking-size", type=int, default=400)
+    parser.add_argument("--batch-size", type=int, default=12)
+    options = parser.parse_args()
+    architecture, recipe = ARCHITECTURES[options.flanking_size], RECIPES["best"]
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "dataset_train.h5"
+        repeat(options.source, options.windows, path)
+        found = {"file_mb": path.stat().st_size / 1e6}
+        start = time.perf_counter()
+        windows = read_windows(path, options.flanking_size)
+        model = Pretrained.from_pt(weights_of(options.flanking_size, None, Path(scratch)))
+    found |= {"windows": len(windows), "reading_s": time.perf_counter() - start, "after_reading_mb": resident_mb()}
+    start = time.perf_counter()
+    batches = epoch_batches(windows.shards, options.batch_size, "pooled", seed=42, epoch=0)
+    numbers = windows.packer(options.batch_size, architecture).numbers_of_rows
+    found |= {"to_the_first_batch_s": time.perf_counter() - start, "numbers_of_rows": numbers}
+    engine = Engine(architecture, recipe)
+    state = engine.place(jax.device_get(init_state(model.variables, Trainable.of(architecture, recipe), recipe)))
+    waited, pending, memory = 0.0, None, []
+    for number, positions in enumerate(batches[: WARM_UP + options.steps]):
+        if number == WARM_UP:
+            start, waited = time.perf_counter(), 0.0
+        made = time.perf_counter()
+        batch = windows.training_batch(positions, options.batch_size, architecture)
+        # An upper bound: the previous step may have ended at any time while this batch was made.
+        if pending is not None and pending.is_ready():
+            waited += time.perf_counter() - made
+        state, loss = engine.train(state, batch, recipe.learning_rate)
+        if pending is not None:
+            pending.block_until_ready()
+        pending = loss
+        memory.append(resident_mb())
+    np.asarray(pending)
+    seconds = time.perf_counter() - start
+    found |= {
+        "step_s": seconds / options.steps,
+        "waited_share": waited / seconds,
+        "memory_at_step_mb": {number: memory[number] for number in range(WARM_UP, len(memory), 10)},
+        "last_mb": memory[-1],
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+    print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()
