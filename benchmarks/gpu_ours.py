@@ -15,9 +15,9 @@ from spliceai_jax.architecture import CHANNELS, WINDOW, Architecture
 from spliceai_jax.data.batches import Batch
 from spliceai_jax.data.hdf5 import read_windows
 from spliceai_jax.data.packing import whole_windows
+from spliceai_jax.network import model as model_module
 from spliceai_jax.network.layout import Layouts
 from spliceai_jax.network.model import Activations, Variables
-from spliceai_jax.training import engine as engines
 from spliceai_jax.training.engine import Engine
 from spliceai_jax.training.recipes import Recipe
 from spliceai_jax.training.step import init_state
@@ -35,7 +35,7 @@ def engine_of(architecture: Architecture, recipe: Recipe, precision: str, layout
     """Return the engine of a run, or one with other layouts than those that are chosen for the platform."""
     if layouts is None:
         return Engine(architecture, recipe, precision)
-    with mock.patch.object(engines, "layouts_on", return_value=LAYOUTS[layouts]):
+    with mock.patch.object(model_module, "layouts_on", return_value=LAYOUTS[layouts]):
         return Engine(architecture, recipe, precision)
 
 

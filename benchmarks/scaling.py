@@ -74,8 +74,8 @@ def name_of(found: dict) -> str:
 
 
 def programs(findings: list[dict]) -> Iterator[str]:
-    yield "| chip | precision | flanking | step | windows a chip | GB used | exchanges, KB | GFLOP a window | "
-    yield "MB a window | ms: arithmetic | memory | compiler |\n|" + "---|" * 12 + "\n"
+    yield "| chip | precision | flanking | step | windows per chip | GB used | exchanges, KB | GFLOP per window | "
+    yield "MB per window | ms: arithmetic | memory | compiler |\n|" + "---|" * 12 + "\n"
     for found in findings:
         number, size = (sum(seen[what] for seen in found["collectives"].values()) for what in ("number", "bytes"))
         windows, limits = found["case"]["windows"], times(found)
@@ -88,7 +88,7 @@ def programs(findings: list[dict]) -> Iterator[str]:
 
 def weak(findings: list[dict]) -> Iterator[str]:
     """Yield the table for a batch that grows with the chips: milliseconds per step, and the share not in exchanges."""
-    yield "| chip | precision | flanking | step | windows a chip |"
+    yield "| chip | precision | flanking | step | windows per chip |"
     yield "".join(f" {chips} chip{'s' * (chips > 1)} |" for chips in COUNTS) + "\n|" + "---|" * (5 + len(COUNTS)) + "\n"
     for found in findings:
         yield f"| {name_of(found)} | {found['case']['windows']} |"

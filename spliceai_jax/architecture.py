@@ -23,6 +23,13 @@ SiteKind = Literal["donor", "acceptor"]
 SITE_KINDS: tuple[SiteKind, ...] = ("donor", "acceptor")
 """The two kinds of splice site, in the order in which they are shown."""
 
+Precision = Literal["float32", "tf32", "bfloat16"]
+"""How convolutions compute; everything else is float32.
+
+"tf32": NVIDIA cards use 10 bits of the mantissa of the float32 numbers that they multiply, as PyTorch's convolutions do
+by default; TPUs add three bfloat16 products; CPUs compute as with "float32". "bfloat16": activations are bfloat16.
+"""
+
 WIDTHS, DILATIONS = (11, 11, 21, 41), (1, 4, 10, 25)
 """Kernel width and dilation of each group of units; a skip ends each group."""
 

@@ -20,8 +20,7 @@ from jax.stages import Traced
 from spliceai_jax import ARCHITECTURES, RECIPES, SpliceAI
 from spliceai_jax.architecture import WINDOW
 from spliceai_jax.data.batches import Batch
-from spliceai_jax.network.layout import layouts_on
-from spliceai_jax.training.engine import ARITHMETIC
+from spliceai_jax.network.model import network_on
 from spliceai_jax.training.losses import named_loss
 from spliceai_jax.training.recipes import Recipe
 from spliceai_jax.training.step import init_state, make_eval_step, make_train_step
@@ -43,8 +42,7 @@ def variables(flanking_size: int) -> dict:
 def traced(step: str, precision: str, flanking_size: int) -> Traced:
     """The step with the layouts of a GPU, for two whole windows."""
     architecture, recipe = ARCHITECTURES[flanking_size], STEPS[step]
-    layouts = layouts_on("gpu", exact=precision == "float32")
-    model = SpliceAI(architecture, *ARITHMETIC[precision], None, layouts)
+    model = network_on("gpu", architecture, precision)
     batch = Batch(
         ShapeDtypeStruct((2, WINDOW + flanking_size), jnp.uint8),
         ShapeDtypeStruct((2, WINDOW), jnp.uint8),

@@ -14,8 +14,8 @@ from spliceai_jax import ARCHITECTURES, SpliceAI
 from spliceai_jax.network.layout import PLAIN, Layout, Layouts, layouts_on
 from spliceai_jax.network.operations import dilated_convolution
 
-ALL = [("tpu", True), ("cuda", False), ("cuda", True)]
-"""The platforms, and whether float32 is exact there, whose layouts are not the plain one."""
+ALL = [layouts_on("tpu", exact=True), layouts_on("cuda", exact=True)]
+"""All that are not the plain one: a GPU that is not exact has those of a TPU."""
 
 
 @partial(jax.jit, static_argnums=(0, 3))  # one program, not one for each operation
@@ -95,36 +95,40 @@ def both(flanking_size, positions, layouts, dtype, shared_rows):
     ]
 
 
-@pytest.mark.parametrize("shared_rows", [False, True])
-@pytest.mark.parametrize(("platform", "exact"), ALL)
-@pytest.mark.parametrize("flanking_size", [80, 400, pytest.param(2000, marks=pytest.mark.slow)])
-def test_the_network_is_the_same(flanking_size, platform, exact, shared_rows):
-    positions = 123 if shared_rows else 120  # 123: rows are filled up
+@pytest.mark.parametrize("layouts", ALL)
+@pytest.mark.parametrize(
+    ("flanking_size", "positions", "shared_rows"),
+    [(400, 123, True), (2000, 120, False)],  # 123 positions are no whole number of units: rows are filled up
+)
+def test_the_network_is_the_same(flanking_size, positions, shared_rows, layouts):
     with jax.enable_x64(True):
-        ours, plain = both(flanking_size, positions, layouts_on(platform, exact), np.float64, shared_rows)
+        ours, plain = both(flanking_size, positions, layouts, np.float64, shared_rows)
         for name in plain:
             largest = max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(plain[name]))
             for one, other in zip(jax.tree.leaves(ours[name]), jax.tree.leaves(plain[name]), strict=True):
                 np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-11 * largest, err_msg=name)
 
 
-@pytest.mark.parametrize(("platform", "exact"), ALL)
-def test_the_network_is_the_same_to_float32_rounding(platform, exact):
-    ours, plain = both(400, 121, layouts_on(platform, exact), np.float32, True)
+@pytest.mark.parametrize("layouts", ALL)
+def test_the_network_is_the_same_to_float32_rounding(layouts):
+    ours, plain = both(400, 121, layouts, np.float32, True)
     for one, other in zip(ours["scores"], plain["scores"], strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("platform", "exact"), ALL)
-def test_the_largest_network_scores_the_same(platform, exact):
+@pytest.mark.parametrize("layouts", ALL)
+def test_the_largest_network_scores_the_same(layouts):
     architecture, variables = ARCHITECTURES[10000], random_model(10000, 3).variables
     bases = np.random.default_rng(1).integers(0, 5, (1, 10037)).astype(np.uint8)
     ours, plain = (
-        jax.jit(SpliceAI(architecture, layouts=layouts).apply)(variables, bases)
-        for layouts in (layouts_on(platform, exact), Layouts())
+        jax.jit(SpliceAI(architecture, layouts=each).apply)(variables, bases) for each in (layouts, Layouts())
     )
     np.testing.assert_allclose(ours, plain, atol=5e-6)
+
+
+def test_which_layouts_there_are():
+    assert {layouts_on(platform, exact) for platform in ("tpu", "cuda") for exact in (True, False)} == set(ALL)
 
 
 def test_cpus_compute_in_the_plain_layout():

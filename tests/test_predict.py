@@ -181,6 +181,16 @@ def test_mean_of_models(run, model, short_rows, tmp_path, weights):
     assert max(abs(both[0][key] - both[1][key]) for key in found) > 0.1
 
 
+def test_precision(model, run, short_rows):
+    """On a CPU tf32 is float32; bfloat16 has three digits."""
+    exact = wanted(model, SEQUENCES, "+")
+    assert_same(read(run(threshold=0, precision="tf32", output="tf32")), exact)
+    rough = read(run(threshold=0, precision="bfloat16", output="bfloat16"))
+    apart = np.abs([rough[key] - exact[key] for key in exact])
+    assert 1e-4 < apart.max() < 0.1
+    assert apart.mean() < 0.01
+
+
 lengths = st.lists(
     st.integers(0, 30) | st.sampled_from([39, 40, 41, 49, 50, 51, 99, 100, 101, 150, 151, 350]), min_size=1, max_size=6
 )
@@ -395,6 +405,7 @@ def test_refusals(refused, tmp_path):
         ({"threshold": 2}, "`threshold` is 2"),
         ({"gene_flank": 10}, "`gene_flank` has no effect without genes; give `annotation_file` too"),
         ({"strand": "x"}, "`strand` is 'x'; expected one of +, -, both"),
+        ({"precision": "fp16"}, "`precision` is 'fp16'; expected one of float32, tf32, bfloat16"),
         ({"flanking_size": 81}, "`flanking_size` is 81; expected one of 80, 400, 2000, 10000"),
         ({"models": []}, "`models`: none is given"),
     ],

@@ -82,8 +82,9 @@ def test_whole_sequences(stock: Path, fasta: Path, worm: dict[str, str], tmp_pat
         found[kind, sequence, place, strand] = score
     assert len(theirs) > 1000
     apart = np.array([abs(found.get(key, 0) - score) for key, score in theirs.items()])
-    # As printed, at 10000 nt, stock's scores were seen up to 2.4e-6 from float64's, ours up to 1.8e-6.
-    assert apart.max() <= (TOLERANCE if size < 10000 else 1.5 * TOLERANCE)
+    # As printed, at 10000 nt, stock's scores were seen up to 2.4e-6 from float64's, ours up to 1.8e-6; together, on
+    # another processor, 4e-6.
+    assert apart.max() <= (TOLERANCE if size < 10000 else 2.2 * TOLERANCE)
     assert (apart > TOLERANCE).mean() < 0.005
     assert all(score <= 1e-6 + TOLERANCE for key, score in found.items() if key not in theirs)
 

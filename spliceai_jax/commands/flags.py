@@ -3,9 +3,9 @@
 import argparse
 import re
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
-from spliceai_jax.architecture import ARCHITECTURES
+from spliceai_jax.architecture import ARCHITECTURES, Precision
 
 AddFlag = Callable[..., argparse.Action]
 """`add_argument` of a parser or of a group of flags."""
@@ -67,6 +67,15 @@ def add_flanking_size(add: AddFlag) -> None:
         type=int,
         choices=ARCHITECTURES,
         help="the flanking size that the weights must have (default: any)",
+    )
+
+
+def add_precision(add: AddFlag) -> None:
+    """Add --precision."""
+    add(
+        "--precision",
+        choices=get_args(Precision),
+        help="how convolutions compute: tf32 and bfloat16 are faster on GPUs and TPUs (default: float32)",
     )
 
 

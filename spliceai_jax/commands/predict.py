@@ -10,6 +10,7 @@ from spliceai_jax.commands.flags import (
     add_command,
     add_compilation_cache,
     add_flanking_size,
+    add_precision,
 )
 from spliceai_jax.scoring.settings import PredictSettings, StrandChoice
 
@@ -68,6 +69,7 @@ def add(commands: Commands) -> None:
         help="also write splice scores of both strands for the --spsc option of minimap2 and miniprot; gzip if FILE "
         "ends in .gz",
     )
+    add_precision(add_flag)
     add_calibrated(add_flag)
     add_compilation_cache(add_flag)
 

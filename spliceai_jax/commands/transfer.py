@@ -11,10 +11,11 @@ from spliceai_jax.commands.flags import (
     add_command,
     add_compilation_cache,
     add_flanking_size,
+    add_precision,
     add_sequences_of_sets,
 )
 from spliceai_jax.fine_tuning.settings import TransferSettings
-from spliceai_jax.training.recipes import RECIPES, LossName, Parallel, Precision
+from spliceai_jax.training.recipes import RECIPES, LossName, Parallel
 from spliceai_jax.training.schedules import SCHEDULERS
 
 
@@ -130,11 +131,7 @@ def _add_training(add_flag: AddFlag) -> None:
 
 def _add_computing(add_flag: AddFlag) -> None:
     add_flanking_size(add_flag)
-    add_flag(
-        "--precision",
-        choices=get_args(Precision),
-        help="how convolutions compute: tf32 and bfloat16 are faster on GPUs and TPUs (default: float32)",
-    )
+    add_precision(add_flag)
     add_flag("--parallel", choices=get_args(Parallel), help="how several devices are used (default: jit)")
     add_flag(
         "--activation-cache",

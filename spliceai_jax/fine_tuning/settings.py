@@ -6,11 +6,11 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from spliceai_jax.architecture import ARCHITECTURES
+from spliceai_jax.architecture import ARCHITECTURES, Precision
 from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.errors import SettingsError, check_choice
 from spliceai_jax.runs.command import equivalent_command
-from spliceai_jax.training.recipes import RECIPES, LossName, Parallel, Precision, Recipe
+from spliceai_jax.training.recipes import RECIPES, LossName, Parallel, Recipe
 from spliceai_jax.training.schedules import SCHEDULERS, Scheduler
 
 
@@ -43,10 +43,7 @@ class TransferSettings:
         epochs, scheduler, early_stopping, patience, loss, unfreeze, unfreeze_all, learning_rate, weight_decay,
             batch_size: See `Recipe`.
         resume: Continue the run in the folder; start one where there is none.
-        precision: How convolutions compute; parameters, statistics and the loss are always float32. "tf32": NVIDIA
-            cards use 10 bits of the mantissa of the float32 numbers that they multiply, as PyTorch's convolutions do by
-            default; TPUs add three bfloat16 products; CPUs compute as with "float32". "bfloat16": activations are
-            bfloat16.
+        precision: How convolutions compute; see `Precision`.
         parallel: How several devices are used.
         activation_cache: The most room on disk, in gigabytes (10^9 bytes), for the activation cache, which holds the
             output of the frozen part of the network for every window, so that it is computed only once; 0: compute it

@@ -13,9 +13,9 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Bool, Float, Integer
 
-from spliceai_jax.architecture import CHANNELS, CLASSES, Architecture
+from spliceai_jax.architecture import CHANNELS, CLASSES, Architecture, Precision
 from spliceai_jax.encoding import BASES
-from spliceai_jax.network.layout import PLAIN, Layout, Layouts
+from spliceai_jax.network.layout import PLAIN, Layout, Layouts, layouts_on
 from spliceai_jax.network.operations import EPSILON, batchnorm_leaky_relu, dilated_convolution, leaky_relu, masked
 from spliceai_jax.network.temperature import COLLECTION
 
@@ -294,3 +294,19 @@ class SpliceAI(nn.Module):
                 within = None if inside is None else layout.spread(inside, CHANNELS)
             x = entry(x, times, number in training_units, within, layout)
         return layout.moved(x, unphased), skip_sum
+
+
+_ARITHMETIC: dict[Precision, tuple[DTypeLike | None, jax.lax.Precision]] = {
+    "float32": (None, jax.lax.Precision.HIGHEST),
+    "tf32": (None, jax.lax.Precision.HIGH),
+    "bfloat16": (jnp.bfloat16, jax.lax.Precision.DEFAULT),
+}
+"""The type that convolutions compute in, and how they multiply float32 numbers."""
+
+
+def network_on(
+    platform: str, architecture: Architecture, precision: Precision = "float32", axis_name: str | None = None
+) -> SpliceAI:
+    """Return the network in the layouts in which a platform, as JAX names it, computes it fastest."""
+    layouts = layouts_on(platform, exact=precision == "float32")
+    return SpliceAI(architecture, *_ARITHMETIC[precision], axis_name, layouts)

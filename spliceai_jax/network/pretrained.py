@@ -18,8 +18,7 @@ from spliceai_jax.architecture import ARCHITECTURES, CLASSES
 from spliceai_jax.encoding import BASES, encode
 from spliceai_jax.errors import SettingsError, SpliceAIError, SpliceAIWarning, WeightsError
 from spliceai_jax.files import write_whole
-from spliceai_jax.network.layout import layouts_on
-from spliceai_jax.network.model import SpliceAI, Variables
+from spliceai_jax.network.model import Variables, network_on
 from spliceai_jax.network.temperature import COLLECTION, Temperature, in_words, read_temperature
 
 _BASES_AT_ONCE = 200_000
@@ -172,8 +171,7 @@ class Pretrained:
 
 @cache
 def _apply(flanking_size: int) -> Any:
-    layouts = layouts_on(jax.default_backend(), exact=True)
-    return jax.jit(SpliceAI(ARCHITECTURES[flanking_size], layouts=layouts).apply)
+    return jax.jit(network_on(jax.default_backend(), ARCHITECTURES[flanking_size]).apply)
 
 
 def convert_weights(source: str | Path, target: str | Path) -> Pretrained:

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from spliceai_jax.architecture import ARCHITECTURES, SITE_KINDS
+from spliceai_jax.architecture import ARCHITECTURES, SITE_KINDS, Precision
 from spliceai_jax.convert import read_calibrated_pt, tensor_table
 from spliceai_jax.errors import WeightsError
 from spliceai_jax.evaluation.metrics import Metrics
@@ -21,7 +21,7 @@ from spliceai_jax.runs import stored
 from spliceai_jax.runs.history import History, Split
 from spliceai_jax.runs.identity import RunIdentity
 from spliceai_jax.runs.record import DatasetRecord, Parent, Record, Session, rename_of_0_1
-from spliceai_jax.training.recipes import Precision, Recipe
+from spliceai_jax.training.recipes import Recipe
 
 _SPECIES = {"mane": "human (MANE)"}
 

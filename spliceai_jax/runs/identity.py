@@ -2,8 +2,9 @@
 
 from dataclasses import asdict, dataclass
 
+from spliceai_jax.architecture import Precision
 from spliceai_jax.runs.stored import Json
-from spliceai_jax.training.recipes import Precision, Recipe
+from spliceai_jax.training.recipes import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -70,7 +70,7 @@ def predict(settings: PredictSettings, display: Display | None = None) -> Predic
     models = _read_models(settings)
     if settings.spsc is not None and any(model.temperature is None for model in models):
         warnings.warn(_UNCALIBRATED, SpliceAIWarning, stacklevel=2)
-    scorer = Scorer(models)
+    scorer = Scorer(models, settings.precision)
     folder = settings.folder(scorer.flanking_size)
     annotated = settings.annotation_file is not None
     spsc = None if settings.spsc is None else Path(settings.spsc).absolute()

@@ -9,10 +9,9 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, UInt8
 
-from spliceai_jax.architecture import ARCHITECTURES
-from spliceai_jax.network.layout import layouts_on
+from spliceai_jax.architecture import ARCHITECTURES, Precision
 from spliceai_jax.network.mesh import CUT, SAME, DeviceRow
-from spliceai_jax.network.model import SpliceAI, Variables
+from spliceai_jax.network.model import Variables, network_on
 from spliceai_jax.network.pretrained import Pretrained
 from spliceai_jax.scoring.rows import Shape
 
@@ -34,13 +33,12 @@ class Scorer:
         devices: The devices.
     """
 
-    def __init__(self, models: Sequence[Pretrained]) -> None:
+    def __init__(self, models: Sequence[Pretrained], precision: Precision = "float32") -> None:
         """Copy the models' weights to every device; compilation waits for the first call."""
         self.flanking_size = models[0].flanking_size
         self._row = DeviceRow(jax.devices())
         self.devices = self._row.devices
-        layouts = layouts_on(self.devices[0].platform, exact=True)
-        network = SpliceAI(ARCHITECTURES[self.flanking_size], layouts=layouts)
+        network = network_on(self.devices[0].platform, ARCHITECTURES[self.flanking_size], precision)
 
         def forward(variables: Variables, bases: UInt8[Array, "rows columns"]) -> Float[Array, "rows positions 2"]:
             return cast(Array, network.apply(variables, bases))[..., 1:]

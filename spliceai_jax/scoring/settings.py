@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from spliceai_jax.architecture import ARCHITECTURES, WINDOW
+from spliceai_jax.architecture import ARCHITECTURES, WINDOW, Precision
 from spliceai_jax.errors import SettingsError, check_choice
 
 StrandChoice = Literal["+", "-", "both"]
@@ -28,6 +28,7 @@ class PredictSettings:
             they stand in the file, or with `spsc` both.
         bigwig: Write bigWig tracks as well.
         calibrated: Apply to each model the temperature that lies beside its file: see `Pretrained.from_pt`.
+        precision: How convolutions compute; see `Precision`.
         spsc: File of splice scores that minimap2 and miniprot read, to write as well; gzip if its name ends in .gz.
             Aligners need both strands, so that without an annotation both are scored.
 
@@ -45,6 +46,7 @@ class PredictSettings:
     strand: StrandChoice | None = None
     bigwig: bool = False
     calibrated: bool = False
+    precision: Precision = "float32"
     spsc: str | Path | None = None
 
     def __post_init__(self) -> None:
@@ -56,6 +58,7 @@ class PredictSettings:
         if self.gene_flank is not None and self.annotation_file is None:
             raise SettingsError("`gene_flank` has no effect without genes; give `annotation_file` too")
         check_choice("flanking_size", self.flanking_size, (None, *ARCHITECTURES))
+        check_choice("precision", self.precision, get_args(Precision))
         check_choice("strand", self.strand, (None, *get_args(StrandChoice)))
         if self.spsc is not None and self.strand not in (None, "both"):
             raise SettingsError(

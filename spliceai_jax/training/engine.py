@@ -13,17 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.stages import Lowered, Wrapped
-from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from spliceai_jax import processes
-from spliceai_jax.architecture import Architecture
+from spliceai_jax.architecture import Architecture, Precision
 from spliceai_jax.data.batches import Batch
-from spliceai_jax.network.layout import layouts_on
 from spliceai_jax.network.mesh import AXIS, CUT, SAME, DeviceRow
-from spliceai_jax.network.model import Activations, SpliceAI, Variables
+from spliceai_jax.network.model import Activations, Variables, network_on
 from spliceai_jax.training.losses import named_loss
-from spliceai_jax.training.recipes import Parallel, Precision, Recipe
+from spliceai_jax.training.recipes import Parallel, Recipe
 from spliceai_jax.training.step import (
     Rate,
     TrainState,
@@ -36,14 +34,6 @@ from spliceai_jax.training.step import (
 
 T = TypeVar("T")
 BatchStep = Callable[[Variables, Batch], T]
-
-
-ARITHMETIC: dict[Precision, tuple[DTypeLike | None, jax.lax.Precision]] = {
-    "float32": (None, jax.lax.Precision.HIGHEST),
-    "tf32": (None, jax.lax.Precision.HIGH),
-    "bfloat16": (jnp.bfloat16, jax.lax.Precision.DEFAULT),
-}
-"""The setting `precision` -> the type that convolutions compute in, and how they multiply float32 numbers."""
 
 
 class Engine:
@@ -64,14 +54,13 @@ class Engine:
         Arguments:
             architecture: The network's size.
             recipe: What trains and how.
-            precision: The type that convolutions compute in.
+            precision: How convolutions compute.
             devices: The devices to run on, grouped by process; None: all.
         """
         self._row = DeviceRow(processes.devices() if devices is None else devices)
         # XLA would not drop a sum over a single device.
         axis_name = AXIS if len(self._row) > 1 else None
-        layouts = layouts_on(self._row.devices[0].platform, exact=precision == "float32")
-        model = SpliceAI(architecture, *ARITHMETIC[precision], axis_name, layouts)
+        model = network_on(self._row.devices[0].platform, architecture, precision, axis_name)
         self._train = self._compiled_train(make_train_step(model, recipe))
         evaluate = make_eval_step(model, named_loss(recipe.loss, recipe.focal_alpha))
         # Every process computes the metrics of the whole batch, so the output is gathered on all devices.

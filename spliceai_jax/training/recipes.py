@@ -6,7 +6,6 @@ from typing import Literal
 from spliceai_jax.training.schedules import Scheduler, Timing
 
 LossName = Literal["cross_entropy_loss", "focal_loss"]
-Precision = Literal["float32", "tf32", "bfloat16"]
 Parallel = Literal["jit", "pmap"]
 
 
