@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import gzip
+import logging
 import os
 import re
 import signal
@@ -189,6 +190,15 @@ def test_precision(model, run, short_rows):
     apart = np.abs([rough[key] - exact[key] for key in exact])
     assert 1e-4 < apart.max() < 0.1
     assert apart.mean() < 0.01
+
+
+def test_scorers_share_what_is_compiled(model, run, short_rows, caplog):
+    """A run makes one to evaluate each model on whole sequences, and one to predict."""
+    jax.clear_caches()
+    with jax.log_compiles(), caplog.at_level(logging.WARNING, logger="jax"):
+        for output in ("once", "again"):
+            run(output=output)
+    assert caplog.text.count("Finished XLA compilation of jit(forward)") == 1
 
 
 lengths = st.lists(

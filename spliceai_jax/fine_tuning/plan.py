@@ -156,6 +156,8 @@ class Plan:
             others.insert(0, "the activation cache")
         if self.settings.data_settings():
             others.append("whole sequences")
+        if self.settings.predict:  # calibrated scores, whose program is another
+            others.append("the genome's scores")
         return (
             f"at most {len(rows) + len(others)}: training steps of {' or '.join(map(str, rows))} rows, "
             f"{', '.join(others[:-1])} and {others[-1]}"

@@ -1,7 +1,7 @@
 """The scores of rows of bases: the mean of several models' probabilities, on every device."""
 
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from functools import cache, cached_property
 from typing import cast
 
 import jax
@@ -38,12 +38,7 @@ class Scorer:
         self.flanking_size = models[0].flanking_size
         self._row = DeviceRow(jax.devices())
         self.devices = self._row.devices
-        network = network_on(self.devices[0].platform, ARCHITECTURES[self.flanking_size], precision)
-
-        def forward(variables: Variables, bases: UInt8[Array, "rows columns"]) -> Float[Array, "rows positions 2"]:
-            return cast(Array, network.apply(variables, bases))[..., 1:]
-
-        self._forward = self._row.compiled(forward, inputs=(SAME, CUT), outputs=CUT)
+        self._forward = _forward(self.devices, self.flanking_size, precision)
         self._models = [jax.device_put(model.scoring_variables, self._row.same) for model in models]
 
     def shape(self, positions: int, regions: int) -> Shape:
@@ -67,6 +62,17 @@ class Scorer:
         for model in self._models[1:]:
             total = total + self._forward(model, placed)
         return total / len(self._models) if len(self._models) > 1 else total
+
+
+@cache
+def _forward(devices: tuple[jax.Device, ...], flanking_size: int, precision: Precision) -> Callable[..., Array]:
+    """Return the network on these devices; a run makes several scorers, which share what is compiled."""
+    network = network_on(devices[0].platform, ARCHITECTURES[flanking_size], precision)
+
+    def forward(variables: Variables, bases: UInt8[Array, "rows columns"]) -> Float[Array, "rows positions 2"]:
+        return cast(Array, network.apply(variables, bases))[..., 1:]
+
+    return DeviceRow(devices).compiled(forward, inputs=(SAME, CUT), outputs=CUT)
 
 
 class BlankScore:
