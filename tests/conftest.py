@@ -11,6 +11,7 @@ import hypothesis
 import jax
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from spliceai_jax.architecture import ARCHITECTURES, CONTEXT, PADDING, WINDOW
 from spliceai_jax.network.model import SpliceAI
@@ -168,6 +169,21 @@ def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("spliceai_jax.fine_tuning.ending.write_report", lambda run, scoring: run.folder.report)
 
 
+def made(target: Path, refusal: str) -> None:
+    """Let `make` make what the network has and tests need, once: one worker does, the others wait. Else skip."""
+    (ROOT / "build").mkdir(exist_ok=True)
+    with FileLock(ROOT / "build" / f"{target.parent.name}.lock"):
+        if target.exists():
+            return
+        patience = {**os.environ, "PIP_RETRIES": "1", "PIP_DEFAULT_TIMEOUT": "30"}
+        make = ["make", "--silent", str(target.relative_to(ROOT))]
+        try:
+            subprocess.run(make, cwd=ROOT, check=True, capture_output=True, text=True, timeout=900, env=patience)
+        except (OSError, subprocess.SubprocessError) as error:
+            said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1:]
+            pytest.skip(f"{refusal}: {' '.join(map(str, said))}")
+
+
 @pytest.fixture(scope="session")
 def stock() -> Path:
     """The `openspliceai` program; its environment (1.4 GB) is made once and kept.
@@ -177,12 +193,5 @@ def stock() -> Path:
     if given := os.environ.get("SPLICEAI_STOCK_VENV"):
         return Path(given) / "bin" / "openspliceai"
     folder = ROOT / ".venv-stock"
-    if not (folder / ".complete").exists():
-        patience = {**os.environ, "PIP_RETRIES": "1", "PIP_DEFAULT_TIMEOUT": "30"}
-        make = ["make", "--silent", ".venv-stock/.complete"]
-        try:
-            subprocess.run(make, cwd=ROOT, check=True, capture_output=True, text=True, timeout=900, env=patience)
-        except (OSError, subprocess.SubprocessError) as error:
-            said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1:]
-            pytest.skip(f"OpenSpliceAI 0.0.7 cannot be installed here: {' '.join(map(str, said))}")
+    made(folder / ".complete", "OpenSpliceAI 0.0.7 cannot be installed here")
     return folder / "bin" / "openspliceai"

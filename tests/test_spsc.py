@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, random_model
+from conftest import ROOT, made, random_model
 
 from spliceai_jax import PredictSettings, Pretrained, SpliceAIError, SpliceAIWarning, predict
 from spliceai_jax.architecture import SITE_KINDS
@@ -214,13 +214,7 @@ TRANSCRIPT = EXONS[0] + REPEAT + EXONS[1]
 def minimap2() -> Path:
     """minimap2 2.31, built once from the source distribution of the Python package mappy."""
     program = ROOT / ".minimap2" / "minimap2"
-    if not program.exists():
-        make = ["make", "--silent", ".minimap2/minimap2"]
-        try:
-            subprocess.run(make, cwd=ROOT, check=True, capture_output=True, text=True, timeout=600)
-        except (OSError, subprocess.SubprocessError) as error:
-            said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1:]
-            pytest.skip(f"minimap2 2.31 cannot be built here: {' '.join(map(str, said))}")
+    made(program, "minimap2 2.31 cannot be built here")
     return program
 
 
