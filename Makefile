@@ -7,7 +7,7 @@ GPU := .venv-gpu/.complete
 DOCS := .venv/.docs
 MINIMAP2 := .minimap2/minimap2
 
-.PHONY: setup demo test test-fast lint types docs bench-steps bench-run bench-predict bench-data bench-labels bench-align bench-human bench-gpu tpu-check
+.PHONY: setup demo test test-fast test-hostile lint types docs bench-steps bench-run bench-predict bench-data bench-labels bench-align bench-human bench-gpu tpu-check
 
 setup: $(SET_UP)
 
@@ -24,7 +24,11 @@ test: lint types
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(SET_UP)
-	$(BIN)/pytest -n 2 --dist worksteal -m 'not slow'
+	$(BIN)/pytest -n 2 --dist worksteal -m 'not slow and not campaign'
+
+# All attacks; `make test` makes a short selection of them.
+test-hostile: $(SET_UP)
+	$(BIN)/pytest -n 2 --dist worksteal -m 'campaign or not campaign' tests/hostile $(ARGS)
 
 lint: $(SET_UP)
 	$(BIN)/ruff check .

@@ -1,11 +1,15 @@
 """What a user sees of the work: facts, lines and progress."""
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import IO, Any, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from spliceai_jax.output import printable, say, tell
 
 _SECONDS_BETWEEN_LINES = 30
 """The time between plain progress lines, where stderr is not a terminal."""
@@ -42,16 +46,16 @@ class ConsoleDisplay(Display):
         Arguments:
             wording: Applied to every line before it is printed; the command line turns names of arguments into flags.
         """
-        self._progress = Console(stderr=True)
+        self._progress = Console(file=cast(IO[str], _Lossy(sys.stderr)))
         self._wording = wording
 
     def line(self, text: str) -> None:
         """Print the line."""
-        print(self._wording(text), flush=True)
+        say(printable(self._wording(text)))
 
     def facts(self, facts: dict[str, str]) -> None:
         """Print one fact per line."""
-        print(f"{aligned({name: self._wording(fact) for name, fact in facts.items()})}\n", flush=True)
+        say(f"{aligned({name: self._wording(fact) for name, fact in facts.items()})}\n")
 
     @contextlib.contextmanager
     def progress(self, title: str, total: int, unit: str = "windows") -> Iterator[Advance]:
@@ -60,15 +64,15 @@ class ConsoleDisplay(Display):
             yield self._plain(title, total, unit)
             return
         columns = (
-            TextColumn("{task.description:>22}"),
+            TextColumn("{task.description:>22}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
+            TextColumn("{task.fields[rate]}", markup=False),
             TimeRemainingColumn(),
         )
         start, all_done = time.monotonic(), 0
         with Progress(*columns, console=self._progress, transient=True) as bar:
-            task = bar.add_task(title, total=total, rate="")
+            task = bar.add_task(printable(title), total=total, rate="")
 
             def advance(done: int) -> None:
                 nonlocal all_done
@@ -89,11 +93,28 @@ class ConsoleDisplay(Display):
                 last = now
                 # The first call may come after a long compilation and report nothing done yet.
                 left = f", {(now - start) * (total - all_done) / all_done:.0f} s left" if all_done else ""
-                self._progress.print(
-                    f"{title}: {all_done}/{total} {unit}, {_rate(all_done, start, unit)}{left}", highlight=False
-                )
+                tell(printable(f"{title}: {all_done}/{total} {unit}, {_rate(all_done, start, unit)}{left}"))
 
         return advance
+
+
+class _Lossy:
+    """A stream that lets go what it cannot write, after a terminal was closed for example: the work does not stop."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
 
 def counted(number: int, thing: str) -> str:
@@ -103,8 +124,9 @@ def counted(number: int, thing: str) -> str:
 
 def aligned(facts: dict[str, str]) -> str:
     """Return names and values as text, one fact per line."""
-    width = max(map(len, facts))
-    return "\n".join(f"{name:>{width}}  {fact}" for name, fact in facts.items())
+    shown = {printable(name): printable(fact) for name, fact in facts.items()}
+    width = max(map(len, shown))
+    return "\n".join(f"{name:>{width}}  {fact}" for name, fact in shown.items())
 
 
 def _rate(done: int, start: float, unit: str) -> str:

@@ -8,6 +8,8 @@ its flags (see `commands.flags`), prints the message as one line and exits with 
 from collections.abc import Collection, Sequence
 
 _NAMES_SHOWN = 4
+_LARGEST = 2**32 - 1
+"""The largest whole number that a setting may be: the largest seed that NumPy's `RandomState` takes."""
 
 
 class SpliceAIError(Exception):
@@ -66,6 +68,18 @@ def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
     if value not in choices:
         known = ", ".join(str(choice) for choice in choices if choice is not None)
         raise SettingsError(f"`{name}` is {value!r}; expected one of {known}")
+
+
+def check_whole(name: str, value: int | None, least: int = 0) -> None:
+    """Refuse a whole number that is too small, or too large for anything to be made of it; None is left alone.
+
+    Raises:
+        SettingsError: The message names the setting and what was expected.
+    """
+    if value is not None and value < least:
+        raise SettingsError(f"`{name}` is {value}; expected {least} or more")
+    if value is not None and value > _LARGEST:  # it may have hundreds of digits
+        raise SettingsError(f"`{name}` is more than {_LARGEST}; expected {least} to {_LARGEST}")
 
 
 def some(names: Collection[str]) -> str:

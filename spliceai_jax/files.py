@@ -1,20 +1,88 @@
-"""Files written whole or not at all, folders checked for writing, and locked to one process at a time."""
+"""Files written whole or not at all, folders checked for writing, and locked to one process at a time.
+
+What the operating system says of them becomes a sentence here: see `unwritable`.
+"""
 
 import contextlib
+import errno
 import os
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from spliceai_jax.errors import RunFolderError, SpliceAIError
+from spliceai_jax.output import printable_lines
+
+_SECONDS_TO_LET_GO = 0.2
+"""How long a folder's lock is asked for: a process that ends deletes the file of the lock while it still holds it."""
+
+_WAYS_OUT = {
+    errno.ENOSPC: "make room there, or give another folder",
+    errno.EDQUOT: "make room in your quota, or give another folder",
+    errno.EFBIG: "raise the limit on the size of a file (ulimit -f), or give a folder on another file system",
+    errno.ENAMETOOLONG: "give a shorter path",
+    errno.ENOENT: "its folder was deleted or moved meanwhile; give the same command again",
+    errno.EISDIR: "a folder has this file's name; move the folder away, or give another one to write in",
+    errno.EMFILE: "raise the limit on open files (ulimit -n)",
+    errno.EIO: "see to the disk, or give another folder",
+}
+"""What to do about an error of the operating system, by its number; `_GIVE_ANOTHER` for all others."""
+
+_GIVE_ANOTHER = "give a folder that can be written"
+
+
+def unwritable(path: Path, error: OSError, subject: str | None = None) -> RunFolderError:
+    """Return the refusal that tells what the operating system said when a file or folder was to be written.
+
+    Arguments:
+        path: The file or folder.
+        error: What was said.
+        subject: What the message begins with, instead of the path and that it cannot be written.
+    """
+    # HDF5's errors have a number, but a long text of their own.
+    reason = os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
+    way_out = _WAYS_OUT.get(error.errno or 0, _GIVE_ANOTHER)
+    if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.ENOENT) and (
+        # The one that is in the way lies nearest to the root: a file, or a link that leads nowhere.
+        blocked := next((above for above in (*reversed(path.parents), path) if _is_no_folder(above)), None)
+    ):
+        reason, way_out = f"{blocked} is no folder", "move it away, or give another folder"
+    elif error.errno == errno.ENOSPC and _without_inodes(path):
+        reason, way_out = (
+            "the file system has no inodes left for more files",
+            "delete files there, or give another folder",
+        )
+    elif error.errno == errno.EACCES and (umask := _umask()) & 0o700:
+        way_out = f"the umask {umask:03o} takes your rights to your own files away; set another, 022 for example"
+    return RunFolderError(f"{subject or f'{path}: cannot be written'} ({reason}); {way_out}")
+
+
+def _is_no_folder(path: Path) -> bool:
+    return os.path.lexists(path) and not os.path.isdir(path)
+
+
+def _without_inodes(path: Path) -> bool:
+    with contextlib.suppress(OSError):
+        system = os.statvfs(nearest_existing(path))
+        return system.f_files > 0 and system.f_favail == 0
+    return False
+
+
+def _umask() -> int:
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
-    """Write a file in one step: whenever the run is killed, a reader finds the old file or the new one, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file in one step: whenever the run is killed, a reader finds the old file or the new one, whole.
+
+    Raises:
+        RunFolderError: It cannot be written.
+    """
     data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
     with written_whole(path) as partial:
         partial.write_bytes(data)
@@ -22,21 +90,47 @@ def write_whole(path: Path, content: bytes | str) -> None:
 
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Yield the name to write a file under; the file gets its own name when the block ends without an error."""
-    partial = path.with_name(f".{path.name}.partial")
+    """Yield the name to write a file under; the file gets its own name when the block ends without an error.
+
+    Raises:
+        RunFolderError: It cannot be written.
+    """
+    with all_written_whole([path]) as partial:
+        yield partial[path]
+
+
+@contextlib.contextmanager
+def all_written_whole(paths: Sequence[Path]) -> Iterator[dict[Path, Path]]:
+    """Yield the names to write several files under; they get their own when the block ends without an error.
+
+    Folders that are missing are made.
+
+    Raises:
+        RunFolderError: One of them cannot be written.
+    """
+    partial = {path: path.with_name(f".{path.name}.partial") for path in paths}
     try:
+        for path in paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
-        with open(partial, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        for written in partial.values():
+            with open(written, "rb") as file:
+                os.fsync(file.fileno())
+        for path, written in partial.items():
+            os.replace(written, path)
+    except OSError as error:
+        meant = (path for path, written in partial.items() if error.filename in (str(path), str(written)))
+        raise unwritable(next(meant, paths[0] if len(paths) == 1 else paths[0].parent), error) from error
     finally:
-        partial.unlink(missing_ok=True)
+        for written in partial.values():
+            with contextlib.suppress(OSError):
+                written.unlink()
 
 
 def nearest_existing(folder: Path) -> Path:
     """Return the folder, or the nearest one above it that exists."""
     # Not Path.exists, which raises PermissionError on Python 3.11 below a folder that may not be entered.
-    return next(path for path in (folder, *folder.parents) if os.path.exists(path))
+    return next(path for path in (folder, *folder.parents) if os.path.lexists(path))
 
 
 def check_writable(folder: Path, argument: str = "output_dir") -> Path:
@@ -54,12 +148,12 @@ def check_writable(folder: Path, argument: str = "output_dir") -> Path:
     """
     existing = nearest_existing(folder)
     try:
+        with contextlib.suppress(FileNotFoundError):
+            folder.lstat()  # fails where a name is too long, which making the folder would find out only later
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        raise RunFolderError(
-            f"`{argument}`: cannot write in {existing} ({error.strerror}); give a folder that can be written"
-        ) from error
+        raise unwritable(folder, error, f"`{argument}`: cannot write in {existing}") from error
     return existing
 
 
@@ -67,30 +161,66 @@ def check_writable(folder: Path, argument: str = "output_dir") -> Path:
 def held(folder: Path, busy: str) -> Iterator[None]:
     """Make a folder and lock it against other processes while the block runs.
 
+    Neither the lock's file is left behind nor, if nothing was written, the folders that were made.
+
     Raises:
-        RunFolderError: Another process holds it; the message is the folder and `busy`.
+        RunFolderError: Another process holds it; the message is the folder and `busy`. Or it cannot be made.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
+    made = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
     try:
-        lock.acquire(timeout=0)
+        lock = _locked(folder)
     except Timeout:
         raise RunFolderError(f"{folder}: {busy}") from None
+    except OSError as error:
+        refusal = unwritable(Path(error.filename or folder), error)
+        _remove_empty(made)
+        raise refusal from error
     try:
         yield
     finally:
+        # Another process may have opened the file already. It finds, once it holds the lock, that the file is gone, and
+        # begins anew: see filelock's `_finalize_locked_fd`.
+        with contextlib.suppress(OSError):
+            Path(lock.lock_file).unlink()
         lock.release()
+        _remove_empty(made)
+
+
+def _locked(folder: Path) -> FileLock:
+    lock = FileLock(folder / ".lock")
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=_SECONDS_TO_LET_GO)
+        except FileNotFoundError:  # a process that had made the folder has just removed it
+            if os.path.isdir(folder):
+                raise
+        else:
+            return lock
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 @contextlib.contextmanager
 def unexpected_errors_logged(path: Path) -> Iterator[None]:
-    """Write the traceback of an exception that is not a `SpliceAIError` to a file, and name the file in its notes."""
+    """Write the traceback of an exception that is not a `SpliceAIError` to a file, and name the file in its notes.
+
+    Raises:
+        RunFolderError: The operating system refused something: a disk is full, or a file is gone.
+    """
     try:
         yield
     except SpliceAIError:
         raise
     except Exception as error:
-        with contextlib.suppress(OSError):
-            write_whole(path, "".join(traceback.format_exception(error)))
+        if isinstance(error, OSError) and error.errno:
+            place = Path(os.fsdecode(error.filename)) if error.filename else path.parent
+            raise unwritable(place, error, f"{place}: cannot be read or written") from error
+        with contextlib.suppress(RunFolderError):
+            write_whole(path, printable_lines("".join(traceback.format_exception(error))))
             error.add_note(f"its traceback is in {path}")
         raise

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT ask a run to stop at the next step; a second one stops it at once."""
+"""SIGTERM, SIGINT and SIGHUP ask a run to stop at the next step; a second one stops it at once."""
 
 import contextlib
 import signal
@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class StopRequest:
@@ -27,6 +27,8 @@ def stop_request() -> Iterator[StopRequest]:
         yield request
         return
     previous = {number: signal.getsignal(number) for number in _SIGNALS}
+    if previous[signal.SIGHUP] is signal.SIG_IGN:  # the program was started by nohup, to outlive its terminal
+        del previous[signal.SIGHUP]
 
     def restore() -> None:
         for number, handler in previous.items():
@@ -36,8 +38,10 @@ def stop_request() -> Iterator[StopRequest]:
     def handle(number: int, frame: FrameType | None) -> None:
         request.received = signal.Signals(number)
         restore()
+        if signal.SIGHUP in previous:  # a terminal that is closed sends it twice: from the shell and from the kernel
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
-    for number in _SIGNALS:
+    for number in previous:
         signal.signal(number, handle)
     try:
         yield request

@@ -26,6 +26,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from spliceai_jax.errors import ProcessesError, RunFolderError, SpliceAIWarning
+from spliceai_jax.output import complain
 
 _SECONDS_TO_MEET = 50
 _SECONDS_TO_SEE_A_FILE = 20
@@ -167,8 +168,7 @@ _WAYS_OUT = (
 
 
 def _give_up(where: str, arguments: dict[str, Any]) -> None:
-    text = f"{_name_to_be(arguments)}the others did not come to {where} within {_SECONDS_TO_MEET} s; {_WAYS_OUT}"
-    print(f"spliceai-jax: {text}", file=sys.stderr, flush=True)
+    complain(f"{_name_to_be(arguments)}the others did not come to {where} within {_SECONDS_TO_MEET} s; {_WAYS_OUT}")
     os._exit(ProcessesError.exit_status)
 
 
@@ -184,7 +184,7 @@ def _detected_cluster() -> tuple[str, dict[str, Any]] | None:
         # Tasks of the step, not of the job: a batch script or interactive shell is a single task in a job of many.
         ("slurm", "SLURM's first node", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
     ):
-        if (tasks := int(os.environ.get(count, 1))) < 2:
+        if (tasks := _whole_number(count, 1)) < 2:
             continue
         if method == "ompi" and "OMPI_MCA_orte_hnp_uri" not in os.environ:
             raise ProcessesError(
@@ -193,12 +193,27 @@ def _detected_cluster() -> tuple[str, dict[str, Any]] | None:
             )
         return words, {
             "num_processes": tasks,
-            "process_id": int(os.environ[rank]),
+            "process_id": _whole_number(rank),
             "cluster_detection_method": method,
         }
     if find_spec("libtpu") and (glob.glob("/dev/accel*") or glob.glob("/dev/vfio/[0-9]*")):
         return "the TPU's first host", {}
     return None
+
+
+def _whole_number(variable: str, default: int | None = None) -> int:
+    """Return the number that an environment variable of the cluster holds.
+
+    Raises:
+        ProcessesError: It holds something else, or nothing and there is no default.
+    """
+    text = os.environ.get(variable, "" if default is None else str(default))
+    if text.isascii() and text.isdigit() and len(text) < 10:
+        return int(text)
+    raise ProcessesError(
+        f"the environment variable {variable} is {text!r}, where the cluster's number belongs; unset it and what the "
+        "cluster has set beside it, or give `num_processes=1` to run alone"
+    )
 
 
 # -- agreeing ------------------------------------------------------------------------------------------------

@@ -40,10 +40,11 @@ def call(argv: list[object]) -> int:
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, bytes | None]]:
-    """Every file and folder below, with its content and time of change."""
+    """Every file and folder below; of files the content and the time of change."""
+    # The time of a folder changes while it is locked.
     return {
         str(path.relative_to(folder)): (
-            path.lstat().st_mtime_ns,
+            0 if path.is_dir() else path.lstat().st_mtime_ns,
             path.read_bytes() if path.is_file() and not path.is_symlink() else None,
         )
         for path in sorted(folder.rglob("*"))

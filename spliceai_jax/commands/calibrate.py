@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from spliceai_jax.commands.flags import Arguments, Commands, add_command, add_compilation_cache, add_flanking_size
-from spliceai_jax.errors import SettingsError, SpliceAIWarning
+from spliceai_jax.errors import SettingsError, SpliceAIWarning, check_whole
+from spliceai_jax.output import say
 
 _OF_OPENSPLICEAI: dict[str, tuple[tuple[str, str], dict[str, Any]]] = {
     "epochs": (("--epochs", "-n"), {"type": int, "metavar": "N"}),
@@ -73,8 +74,7 @@ def add(commands: Commands) -> None:
 def run(arguments: Arguments, wording: Callable[[str], str]) -> None:
     """Run the command."""
     without_effect = [name for name in _OF_OPENSPLICEAI if arguments.pop(name, None) is not None]
-    if "random_seed" in arguments and arguments["random_seed"] < 0:
-        raise SettingsError(f"`random_seed` is {arguments['random_seed']}; expected 0 or more")
+    check_whole("random_seed", arguments.get("random_seed"))
     arguments["validation_dataset"] = _validation(arguments)
     from spliceai_jax.display import ConsoleDisplay
     from spliceai_jax.evaluation.calibrated import calibration_table
@@ -84,8 +84,8 @@ def run(arguments: Arguments, wording: Callable[[str], str]) -> None:
         named = ", ".join(f"`{name}`" for name in without_effect)
         warnings.warn(f"these flags have no effect here: {named}", SpliceAIWarning, stacklevel=1)
     calibration = calibrate(**arguments, display=ConsoleDisplay(wording))
-    print(calibration_table(calibration))
-    print(f"calibrated model: {Path(arguments['output_dir']) / 'calibrated_model.pt'}")
+    say(calibration_table(calibration))
+    say(f"calibrated model: {Path(arguments['output_dir']) / 'calibrated_model.pt'}")
 
 
 def _validation(arguments: Arguments) -> str | Path:

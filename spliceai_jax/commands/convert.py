@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from spliceai_jax.commands.flags import Arguments, Commands, add_command
+from spliceai_jax.output import say
 
 
 def add(commands: Commands) -> None:
@@ -23,4 +24,4 @@ def run(arguments: Arguments, wording: Callable[[str], str]) -> None:
     from spliceai_jax.network.pretrained import convert_weights
 
     model = convert_weights(**arguments)
-    print(f"{arguments['target']}: the {model.flanking_size}-nt model of {arguments['source']}")
+    say(f"{arguments['target']}: the {model.flanking_size}-nt model of {arguments['source']}")

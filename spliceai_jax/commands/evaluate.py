@@ -14,6 +14,7 @@ from spliceai_jax.commands.flags import (
     names,
 )
 from spliceai_jax.errors import SettingsError
+from spliceai_jax.output import say
 
 
 def add(commands: Commands) -> None:
@@ -58,13 +59,13 @@ def run(arguments: Arguments, wording: Callable[[str], str]) -> None:
         from spliceai_jax.evaluation.metrics import table
 
         metrics = evaluate(**arguments, display=display)
-        print(json.dumps(asdict(metrics), indent=2) if as_json else table(metrics))
+        say(json.dumps(asdict(metrics), indent=2) if as_json else table(metrics))
     else:
         from spliceai_jax.evaluation.genome_metrics import genome_table
         from spliceai_jax.scoring.genome_evaluation import evaluate_genome
 
         on_genome = evaluate_genome(**arguments, display=display)
-        print(json.dumps(asdict(on_genome), indent=2) if as_json else genome_table(on_genome))
+        say(json.dumps(asdict(on_genome), indent=2) if as_json else genome_table(on_genome))
 
 
 def _check(arguments: Arguments) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn, get_args
 
 from spliceai_jax.architecture import ARCHITECTURES, Precision
+from spliceai_jax.output import complain, say
 
 AddFlag = Callable[..., argparse.Action]
 """`add_argument` of a parser or of a group of flags."""
@@ -29,7 +30,12 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print one line, without the usage, and exit."""
-        self.exit(2, f"spliceai-jax: {message}; see {self.prog} --help\n")
+        complain(f"{message}; see {self.prog} --help")
+        raise SystemExit(2)
+
+    def print_help(self, file: Any = None) -> None:
+        """Print the help."""
+        say(self.format_help().rstrip("\n"))
 
 
 def add_command(commands: Commands, name: str, run: Run, summary: str, example: str) -> Parser:

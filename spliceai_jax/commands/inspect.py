@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from spliceai_jax.commands.flags import Arguments, Commands, add_command
+from spliceai_jax.output import say
 
 
 def add(commands: Commands) -> None:
@@ -27,4 +28,4 @@ def run(arguments: Arguments, wording: Callable[[str], str]) -> None:
 
     as_json = arguments.pop("json")
     found = inspect_pt(**arguments)
-    print(json.dumps(asdict(found), indent=2) if as_json else aligned(found.facts()))
+    say(json.dumps(asdict(found), indent=2) if as_json else aligned(found.facts()))

@@ -2,6 +2,7 @@
 """The `spliceai-jax` command: its parser, and errors, warnings and signals turned into lines and exit statuses."""
 
 import argparse
+import logging
 import os
 import sys
 import traceback
@@ -14,6 +15,7 @@ from spliceai_jax import startup
 from spliceai_jax.commands import calibrate, convert, create_data, evaluate, inspect, predict, report, transfer
 from spliceai_jax.commands.flags import Parser, add_debug, in_flags
 from spliceai_jax.errors import SpliceAIError, SpliceAIWarning
+from spliceai_jax.output import complain, say, tell
 
 COMMANDS = (create_data, transfer, predict, evaluate, calibrate, convert, inspect, report)
 
@@ -21,19 +23,22 @@ COMMANDS = (create_data, transfer, predict, evaluate, calibrate, convert, inspec
 class _Versions(argparse.Action):
     """Prints what a bug report needs."""
 
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
-        import jax  # takes seconds
+    def __call__(self, *_: Any) -> NoReturn:
+        raise SystemExit(_guarded(_show_versions, lambda text: text, debug=False))
 
-        from spliceai_jax.runs.versions import versions
 
-        try:
-            kinds = Counter(f"{device.platform} ({device.device_kind})" for device in jax.devices())
-            devices = ", ".join(f"{count} x {kind}" for kind, count in kinds.items())
-        except RuntimeError as error:
-            devices = f"none ({error})"
-        for name, fact in {**versions(), "devices": devices}.items():
-            print(name, fact)
-        parser.exit()
+def _show_versions() -> None:
+    import jax  # takes seconds
+
+    from spliceai_jax.runs.versions import versions
+
+    try:
+        kinds = Counter(f"{device.platform} ({device.device_kind})" for device in jax.devices())
+        devices = ", ".join(f"{count} x {kind}" for kind, count in kinds.items())
+    except (RuntimeError, AssertionError) as error:  # an AssertionError: a plugin of JAX is not installed
+        devices = f"none {f'({error})' if str(error) else ''}".rstrip()
+    for name, fact in {**versions(), "devices": devices}.items():
+        say(f"{name} {fact}")
 
 
 def make_parser() -> Parser:
@@ -65,12 +70,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = vars(parsed)
     arguments.pop("command")
     run, parser, debug = arguments.pop("run"), arguments.pop("parser"), arguments.pop("debug", False)
-    if arguments.pop("compilation_cache", False):
-        startup.keep_compiled_programs()
+    cached = arguments.pop("compilation_cache", False)
     wording = in_flags(parser)
+
+    if not debug:  # orbax's tasks are named there one by one when a checkpoint cannot be written; its error is told
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL + 1)
+
+    def work() -> None:
+        if cached:
+            startup.keep_compiled_programs()
+        run(arguments, wording)
+
     with warnings.catch_warnings():
-        warnings.showwarning = _shown(wording, debug, warnings.showwarning)
-        status = _guarded(lambda: run(arguments, wording), wording, debug)
+        warnings.simplefilter("default")  # PYTHONWARNINGS=error would make errors of notes
+        warnings.showwarning = _shown(wording, debug)
+        status = _guarded(work, wording, debug)
     if status and (processes := _processes()):
         processes.leave(status)
     return status
@@ -78,13 +92,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _guarded(work: Callable[[], None], wording: Callable[[str], str], debug: bool) -> int:
     """Do the work; print an exception as one line, and return the exit status."""
+    # SystemExit comes from `say`, when nobody reads on.
     try:
         work()
     except SpliceAIError as error:
         return _fail(error, wording(str(error)), error.exit_status, debug)
+    except SystemExit as stop:
+        return int(stop.code or 0)
     except KeyboardInterrupt as error:
         return _fail(error, "stopped", 130, debug)
     except Exception as error:
+        if reason := _of_the_environment(error):
+            return _fail(error, reason, 2, debug)
         where = "; ".join(getattr(error, "__notes__", ())) or "--debug shows where it came from"
         return _fail(error, f"unexpected {type(error).__name__}: {error}; {where}", 2, debug)
     return 0
@@ -92,18 +111,35 @@ def _guarded(work: Callable[[], None], wording: Callable[[str], str], debug: boo
 
 def _fail(error: BaseException, text: str, status: int, debug: bool) -> int:
     if debug:
-        traceback.print_exception(error)
+        tell("".join(traceback.format_exception(error)).rstrip("\n"))
     name = processes.name() if (processes := _processes()) else ""
-    print(f"spliceai-jax: {name}{' '.join(text.split())}", file=sys.stderr, flush=True)
+    complain(f"{name}{text}")
     return status
 
 
-def _shown(wording: Callable[[str], str], debug: bool, plain: Callable[..., None]) -> Callable[..., None]:
-    def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+def _of_the_environment(error: Exception) -> str | None:
+    """Return what is wrong with the environment variables that JAX reads, if that is why it failed."""
+    if "JAX flag" in str(error):
+        return f"the environment: {error}; give another value, or unset the variable"
+    asked = os.environ.get("JAX_PLATFORMS")
+    if not asked or "jax" not in sys.modules:
+        return None
+    import jax
+
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as reason:  # an AssertionError: a plugin of JAX is not installed
+        said = f" ({reason})" if str(reason) else ""
+        return f"JAX_PLATFORMS is {asked}, and JAX finds no such devices here{said}; unset it, or set it to cpu"
+    return None
+
+
+def _shown(wording: Callable[[str], str], debug: bool) -> Callable[..., None]:
+    def show(message: Warning | str, category: type[Warning], filename: str, line: int, *_: Any) -> None:
         if issubclass(category, SpliceAIWarning):
-            print(f"spliceai-jax: note: {wording(str(message))}", file=sys.stderr, flush=True)
+            complain(f"note: {wording(str(message))}")
         elif debug:
-            plain(message, category, *rest, **more)
+            tell(warnings.formatwarning(message, category, filename, line).rstrip("\n"))
 
     return show
 
@@ -119,6 +155,7 @@ def _processes() -> Any:
 
 def program() -> int:
     """Run the `spliceai-jax` command and return its exit status."""
+    startup.open_standard_streams()
     if "_ARGCOMPLETE" in os.environ:  # the shell asks for completions
         import argcomplete
 

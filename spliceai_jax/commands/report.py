@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from spliceai_jax.commands.flags import Arguments, Commands, add_command
+from spliceai_jax.output import say
 
 
 def add(commands: Commands) -> None:
@@ -27,4 +28,4 @@ def run(arguments: Arguments, wording: Callable[[str], str]) -> None:
     shown = read_run(**arguments)
     if not shown.finished:
         jax.config.update("jax_platforms", "cpu")  # the run may be at work on the accelerator, and have filled it
-    print(write_report(shown))
+    say(str(write_report(shown)))

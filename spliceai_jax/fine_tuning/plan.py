@@ -12,20 +12,21 @@ import numpy as np
 from jaxtyping import Int
 
 from spliceai_jax import processes
-from spliceai_jax.architecture import ARCHITECTURES, Architecture
+from spliceai_jax.architecture import ARCHITECTURES, WINDOW, Architecture
 from spliceai_jax.data.batches import epoch_batches
 from spliceai_jax.data.packing import TrainingPacker
 from spliceai_jax.data.windows import Windows
 from spliceai_jax.data_sets.run import create_data
 from spliceai_jax.display import Display
-from spliceai_jax.errors import DatasetError, RunFolderError, SettingsError
+from spliceai_jax.errors import DatasetError, RunFolderError, SettingsError, WeightsError
 from spliceai_jax.fine_tuning.cache_plan import CachePlan, plan_cache
 from spliceai_jax.fine_tuning.data_sets import read_sets
+from spliceai_jax.fine_tuning.memory import bytes_of_row, check_memory
 from spliceai_jax.fine_tuning.settings import TransferSettings
 from spliceai_jax.network.pretrained import Pretrained
 from spliceai_jax.runs.folder import FollowedFolder, RunFolder
 from spliceai_jax.runs.identity import RunIdentity
-from spliceai_jax.runs.record import DatasetRecord, Parent, Record, Session, now, read_record
+from spliceai_jax.runs.record import DatasetRecord, Parent, Record, Session, now, read_record, what_rounds
 from spliceai_jax.runs.versions import versions
 from spliceai_jax.training.recipes import Recipe
 from spliceai_jax.training.trainable import Trainable
@@ -45,6 +46,7 @@ class Plan:
         test: Windows to test on.
         validation_from: How the validation windows were found, in words.
         cache: Whether the frozen part's output is cached.
+        parent: The file of the model to start from, as it was read.
     """
 
     settings: TransferSettings
@@ -56,6 +58,7 @@ class Plan:
     test: Windows
     validation_from: str
     cache: CachePlan
+    parent: Parent
 
     @property
     def architecture(self) -> Architecture:
@@ -66,6 +69,11 @@ class Plan:
     def batch_size(self) -> int:
         """Windows in a batch, over all devices."""
         return self.recipe.batch_size or self.architecture.batch_size
+
+    @property
+    def most_rows(self) -> int:
+        """Rows in a batch at most: not more than there are windows, whatever `batch_size` is."""
+        return min(self.batch_size, max(map(len, (self.train, self.validation, self.test))))
 
     @cached_property
     def trainable(self) -> Trainable:
@@ -93,7 +101,6 @@ class Plan:
 
     def record(self) -> Record:
         """Return the facts about the run, with this process as its only session."""
-        weights = Path(self.settings.pretrained_model).absolute()
         session = Session(
             started=now(),
             command=self.settings.command(),
@@ -101,17 +108,14 @@ class Plan:
             devices=self._devices(),
             versions=versions(),
             activation_cache=self.cache.wanted,
+            rounding=what_rounds(),
         )
         return Record(
             recipe=self.settings.recipe,
             trains=self.trainable.words,
             validation_from=self.validation_from,
             batches_per_epoch=len(self.batches(0)),
-            parent=Parent(
-                path=str(weights),
-                sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
-                weights_sha256=self.pretrained.fingerprint,
-            ),
+            parent=self.parent,
             datasets={
                 "train": DatasetRecord.of(self.train),
                 "validation": DatasetRecord.of(self.validation),
@@ -150,7 +154,7 @@ class Plan:
     def _programs(self) -> str:
         """Say how many programs are compiled, which takes seconds each on a CPU, and up to minutes on a GPU or TPU."""
         first_entry = self.trainable.first_entry if self.cache.wanted else 0
-        rows = TrainingPacker(self.train.extents, first_entry, self.batch_size, self.architecture).numbers_of_rows
+        rows = TrainingPacker(self.train.extents, first_entry, self.most_rows, self.architecture).numbers_of_rows
         others = ["evaluation", "calibration"]
         if self.cache.wanted:
             others.insert(0, "the activation cache")
@@ -180,6 +184,7 @@ def make_plan(settings: TransferSettings, display: Display) -> Plan:
         SpliceAIError: One of its subclasses; the message says what was wrong and how to fix it.
     """
     pretrained, folder = _start(settings)
+    parent = _parent(settings, pretrained)
     recipe = settings.effective_recipe
     train, validation, test, validation_from = read_sets(settings, pretrained.flanking_size, display)
     # The models of every epoch and the best one; two checkpoints, and a third one while it is written, each of the
@@ -195,12 +200,15 @@ def make_plan(settings: TransferSettings, display: Display) -> Plan:
         begun_with=_begun_with(folder) if settings.resume else None,
     )
     folder.check_room(needed + cache.bytes)
-    plan = Plan(settings, recipe, pretrained, folder, train, validation, test, validation_from, cache)
+    plan = Plan(settings, recipe, pretrained, folder, train, validation, test, validation_from, cache, parent)
     if not plan.batches(epoch=0):
         raise DatasetError(
             f"{plan.train.source}: no shard fills a batch of {plan.batch_size} windows, and the recipe "
             f"{settings.recipe} drops remainders; give a smaller `batch_size` or another recipe"
         )
+    # Windows are cut where their genes end, so that a row holds more than one on average.
+    share = plan.train.extents.mean() / (WINDOW + architecture.flanking_size)
+    check_memory(plan.most_rows, int(share * bytes_of_row(architecture, plan.trainable, settings.precision)) + 1)
     return plan
 
 
@@ -233,6 +241,16 @@ def _start(settings: TransferSettings) -> tuple[Pretrained, RunFolder]:
     )
     folder.check(settings.resume)
     return pretrained, folder
+
+
+def _parent(settings: TransferSettings, pretrained: Pretrained) -> Parent:
+    """Describe the weights' file while it is there: the run needs it no more once it has begun."""
+    weights = Path(settings.pretrained_model).absolute()
+    try:
+        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    except OSError as error:
+        raise WeightsError(f"{weights}: was removed while it was read ({error.strerror}); put it back") from error
+    return Parent(path=str(weights), sha256=digest, weights_sha256=pretrained.fingerprint)
 
 
 def _check_environment(settings: TransferSettings) -> None:

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from spliceai_jax.architecture import ARCHITECTURES, Precision
 from spliceai_jax.data_sets.settings import CreateDataSettings
-from spliceai_jax.errors import SettingsError, check_choice
+from spliceai_jax.errors import SettingsError, check_choice, check_whole
 from spliceai_jax.runs.command import equivalent_command
 from spliceai_jax.training.recipes import RECIPES, LossName, Parallel, Recipe
 from spliceai_jax.training.schedules import SCHEDULERS, Scheduler
@@ -100,9 +100,7 @@ class TransferSettings:
             "exp_num": 0, "random_seed": 0, "epochs": 1, "patience": 1, "unfreeze": 0, "batch_size": 1,
             "num_processes": 1, "process_id": 0,
         }.items():  # fmt: skip
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise SettingsError(f"`{name}` is {value}; expected {least} or more")
+            check_whole(name, getattr(self, name), least)
         if self.learning_rate is not None and not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise SettingsError(f"`learning_rate` is {self.learning_rate}; expected a number above 0")
         if self.weight_decay is not None and not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):

@@ -140,7 +140,7 @@ def _write(
         region = piece.region
         writer.flush(piece.start if region.sequence == sequence else None)
         sequence = region.sequence
-        spans = region.spans_between(piece.start, piece.end)
-        writer.add(region.sequence, region.strand, spans, piece.start, scores)
+        stretches = region.stretches_between(piece.start, piece.end)
+        writer.add(region.sequence, region.strand, stretches, piece.start, scores)
         advance(piece.end - piece.start)
     writer.flush()
