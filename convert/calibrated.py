@@ -1,72 +1,24 @@
-"""The forms in which the weights and temperature of a calibrated model are found in a `.pt` file.
+"""The forms in which the weights and temperature of a calibrated model are found in a `.pt` file."""
 
-OpenSpliceAI's `calibrate` saves a whole object (a pickle of Python classes), not a state dict. It is read without
-running its code: every class is replaced by one that only keeps what it is given.
-"""
-
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from spliceai_jax.architecture import CLASSES
+from spliceai_jax.convert.pickled import Kept
 from spliceai_jax.errors import WeightsError
 from spliceai_jax.network.temperature import Temperature, check_temperature
 
 FORMAT_VERSION = 1
 """The version of the dictionary that we write."""
 
-_CLASSES = (
-    "openspliceai.calibrate.temperature_scaling.ModelWithTemperature",
-    *(f"openspliceai.train_base.openspliceai.{name}" for name in ("Cropping1D", "ResidualUnit", "Skip", "SpliceAI")),
-    "torch.nn.modules.activation.LeakyReLU",
-    "torch.nn.modules.batchnorm.BatchNorm1d",
-    "torch.nn.modules.container.ModuleList",
-    "torch.nn.modules.conv.Conv1d",
-    "numpy.dtype",
-    "numpy.core.multiarray.scalar",
-    "numpy._core.multiarray.scalar",
-)
-
-
-class _Kept:
-    """Stands for an object of any of these classes, and keeps its attributes."""
-
-    def __init__(self, *arguments: Any) -> None:
-        pass
-
-    def __setstate__(self, state: Any) -> None:
-        if isinstance(state, dict):
-            self.__dict__.update(state)
-
-    def tensors(self, prefix: str = "") -> Iterator[tuple[str, Any]]:
-        """Yield what PyTorch's `state_dict` would hold."""
-        for kind in ("_parameters", "_buffers"):
-            for name, value in self._part(kind).items():
-                if value is not None:
-                    yield f"{prefix}{name}", value
-        for name, module in self._part("_modules").items():
-            if isinstance(module, _Kept):
-                yield from module.tensors(f"{prefix}{name}.")
-
-    def _part(self, kind: str) -> dict[str, Any]:
-        found = self.__dict__.get(kind)
-        return found if isinstance(found, dict) else {}
-
-
-def stand_ins() -> contextlib.AbstractContextManager[None]:
-    """Let `torch.load(weights_only=True)` read OpenSpliceAI's objects, none of whose code runs."""
-    names: list[Any] = [(_Kept, name) for name in _CLASSES]
-    return torch.serialization.safe_globals(names)
-
 
 def unwrap(content: Any, path: Path) -> tuple[Any, Temperature | None, int | None]:
     """Take a file's content apart.
 
     Arguments:
-        content: What `torch.load` returned.
+        content: What `read_archive` returned.
         path: The file, for messages.
 
     Returns:
@@ -76,7 +28,7 @@ def unwrap(content: Any, path: Path) -> tuple[Any, Temperature | None, int | Non
     Raises:
         WeightsError: The temperature is none, or the file's classes are not the network's.
     """
-    if isinstance(content, _Kept):
+    if isinstance(content, Kept):
         content = dict(content.tensors())
     if not isinstance(content, dict):
         return content, None, None
@@ -92,8 +44,17 @@ def unwrap(content: Any, path: Path) -> tuple[Any, Temperature | None, int | Non
             state = {str(key).removeprefix("model."): value for key, value in state.items()}
     if temperature is None:
         return state, None, None
-    values = temperature.detach().flatten().tolist() if isinstance(temperature, torch.Tensor) else temperature
-    return state, check_temperature(values if isinstance(values, list | tuple) else [values], str(path)), size
+    return state, temperature_of(temperature, path), size
+
+
+def temperature_of(found: Any, path: Path) -> Temperature:
+    """Return a temperature that is stored as a tensor, a list or a tuple.
+
+    Raises:
+        WeightsError: It is none.
+    """
+    values = found.flatten()[: len(CLASSES) + 1].tolist() if isinstance(found, torch.Tensor) else found
+    return check_temperature(values if isinstance(values, list | tuple) else [values], str(path))
 
 
 def _check_header(content: dict[str, Any], path: Path) -> None:

@@ -1,10 +1,10 @@
 """Read and write `.pt` files."""
 
+import contextlib
 import io
 import os
-import pickle
-import zipfile
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,13 @@ import torch
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from spliceai_jax.architecture import ARCHITECTURES, CLASSES
-from spliceai_jax.convert.calibrated import FORMAT_VERSION, stand_ins, unwrap
+from spliceai_jax.convert.archive import read_archive
+from spliceai_jax.convert.calibrated import FORMAT_VERSION, temperature_of, unwrap
+from spliceai_jax.convert.pickled import NotPlainError
 from spliceai_jax.convert.table import Tensor, tensor_table
 from spliceai_jax.errors import WeightsError
 from spliceai_jax.network.model import Variables
-from spliceai_jax.network.temperature import Temperature, check_temperature
+from spliceai_jax.network.temperature import Temperature
 
 _LISTED_PROBLEMS = 12
 
@@ -25,37 +27,37 @@ _BEGINNINGS = (b"PK", b"\x80")
 """The first bytes of a zip archive, and of a pickle, which older versions of torch wrote."""
 
 
-def _load(path: Path) -> Any:
+@contextlib.contextmanager
+def _wall(path: Path) -> Iterator[None]:
+    """Turn whatever is raised at reading a file into one error that says what is wrong with the file."""
+    try:
+        yield
+    except WeightsError:
+        raise
+    except NotPlainError as error:
+        raise WeightsError(
+            f"{path}: holds something other than tensors ({error!s:.100}) and was not loaded, since it could run code; "
+            "expected a state dict, saved with torch.save(model.state_dict(), path)"
+        ) from error
+    except Exception as error:  # damaged bytes raise whatever zipfile, pickletools and struct raise
+        reason = getattr(error, "strerror", None) or str(error).strip().split("\n")[0] or type(error).__name__
+        raise WeightsError(
+            f"{path}: cannot be read as a .pt file ({reason:.200}); it may be damaged, or not from torch.save"
+        ) from error
+
+
+def _read(path: Path) -> Any:
     if not os.path.isfile(path):
         found = "a folder, expected" if os.path.isdir(path) else "no such weights file; give the path of"
         raise WeightsError(f"{path}: {found} a .pt file of OpenSpliceAI")
-    try:
-        with open(path, "rb") as file:
-            begins = file.read(2)
-        if not begins.startswith(_BEGINNINGS):
-            raise WeightsError(
-                f"{path}: cannot be read as a .pt file: it is none (its first bytes are {begins!r}); give one that "
-                "torch.save wrote"
-            )
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                # torch does not compare the checksums that it writes.
-                if (damaged := archive.testzip()) is not None:
-                    raise WeightsError(f"{path}: damaged; {damaged} in it does not match its checksum; copy it again")
-        # weights_only: a .pt is a pickle and can carry code; this loader runs none.
-        with stand_ins():
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except WeightsError:
-        raise
-    except pickle.UnpicklingError as error:
+    with open(path, "rb") as file:
+        begins = file.read(2)
+    if not begins.startswith(_BEGINNINGS):
         raise WeightsError(
-            f"{path}: holds something other than tensors and was not loaded, since it could run code; "
-            "expected a state dict, saved with torch.save(model.state_dict(), path)"
-        ) from error
-    except Exception as error:
-        # torch.load raises whatever zipfile, pickle or its own C++ raise on damaged bytes.
-        reason = str(error).strip().split("\n")[0][:200]
-        raise WeightsError(f"{path}: cannot be read as a .pt file ({reason}); it may be damaged") from error
+            f"{path}: cannot be read as a .pt file: it is none (its first bytes are {begins!r}); give one that "
+            "torch.save wrote"
+        )
+    return read_archive(path)
 
 
 def _state_dict(content: Any, path: Path) -> dict[str, torch.Tensor]:
@@ -64,18 +66,18 @@ def _state_dict(content: Any, path: Path) -> dict[str, torch.Tensor]:
     state = {}
     for key, value in content.items():
         name = str(key).removeprefix("module.")
-        if not isinstance(value, torch.Tensor) or value.layout is not torch.strided or value.is_meta:
-            raise WeightsError(f"{path}: {key!r} is not a plain tensor; expected a state dict of tensors")
+        if not isinstance(value, torch.Tensor):
+            raise WeightsError(f"{path}: {key!r:.60} is not a tensor; expected a state dict of tensors")
         if name in state:
-            raise WeightsError(f"{path}: {name!r} is there twice, with and without 'module.'; leave one")
-        state[name] = value.detach().resolve_neg()
+            raise WeightsError(f"{path}: {name!r:.60} is there twice, with and without 'module.'; leave one")
+        state[name] = value
     return state
 
 
 def _problems(state: dict[str, torch.Tensor], tensors: list[Tensor], finite: bool = True) -> list[str]:
     expected = {tensor.key: tensor for tensor in tensors}
     problems = [f"{key} is missing" for key in expected if key not in state]
-    problems += [f"{key} is unexpected" for key in state if key not in expected]
+    problems += [f"{key:.60} is unexpected" for key in state if key not in expected]
     for key, tensor in expected.items():
         if key not in state:
             continue
@@ -132,7 +134,12 @@ def read_calibrated_pt(
     path = Path(path)
     if flanking_size is not None and flanking_size not in ARCHITECTURES:
         raise WeightsError(f"flanking size {flanking_size} is none of {', '.join(map(str, ARCHITECTURES))}")
-    content, temperature, claimed = unwrap(_load(path), path)
+    with _wall(path):
+        return _weights(path, flanking_size, finite)
+
+
+def _weights(path: Path, flanking_size: int | None, finite: bool) -> tuple[int, Variables, Temperature | None]:
+    content, temperature, claimed = unwrap(_read(path), path)
     state = _state_dict(content, path)
     tables = {size: tensor_table(architecture) for size, architecture in ARCHITECTURES.items()}
     fits = next((size for size, tensors in tables.items() if _shapes_fit(state, tensors)), None)
@@ -160,14 +167,25 @@ def read_calibrated_pt(
 def flanking_size_of(variables: Variables, source: Path) -> int:
     """Return the flanking size of variables that did not come from a `.pt` file.
 
+    Arguments:
+        variables: The variables; or, of each, an object with its `shape` and `dtype`.
+        source: Where they came from, for the message.
+
     Raises:
         WeightsError: They are not those of any architecture.
     """
-    shapes = {path: np.shape(value) for path, value in flatten_dict(variables).items()}
+    found = {path: (tuple(value.shape), np.dtype(value.dtype)) for path, value in flatten_dict(variables).items()}
     for size, architecture in ARCHITECTURES.items():
-        if shapes == {t.path: t.shape[::-1] if t.is_kernel else t.shape for t in tensor_table(architecture)}:
+        expected = {
+            tensor.path: (
+                tensor.shape[::-1] if tensor.is_kernel else tensor.shape,
+                np.dtype(np.int32 if tensor.is_count else np.float32),
+            )
+            for tensor in tensor_table(architecture)
+        }
+        if found == expected:
             return size
-    raise WeightsError(f"{source}: holds {len(shapes)} arrays that are not the variables of any of the four models")
+    raise WeightsError(f"{source}: holds {len(found)} arrays that are not the variables of any of the four models")
 
 
 def pt_bytes(flanking_size: int, variables: Variables) -> bytes:
@@ -202,10 +220,12 @@ def read_temperature_pt(path: str | Path) -> Temperature:
     Raises:
         WeightsError: The file is missing or damaged, or holds something else.
     """
-    found = _load(Path(path))
-    if not isinstance(found, torch.Tensor) or found.is_meta or found.layout is not torch.strided:
-        raise WeightsError(f"{path}: holds a {type(found).__name__}, expected a tensor of three temperatures")
-    return check_temperature(found.detach().flatten().tolist(), str(path))
+    path = Path(path)
+    with _wall(path):
+        found = _read(path)
+        if not isinstance(found, torch.Tensor):
+            raise WeightsError(f"{path}: holds a {type(found).__name__}, expected a tensor of three temperatures")
+        return temperature_of(found, path)
 
 
 def _float32(temperature: Temperature) -> torch.Tensor:

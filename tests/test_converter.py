@@ -509,7 +509,7 @@ def test_damaged_tensor_data_is_refused(state, small_model, tmp_path) -> None:
 def test_tensors_without_plain_values_are_refused(value, state, tmp_path) -> None:
     state["final_conv.bias"] = value
     torch.save(state, tmp_path / "model.pt")
-    with pytest.raises(WeightsError, match=r"final_conv.bias|cannot be read"):
+    with pytest.raises(WeightsError, match=r"something other than tensors \(torch\._utils\._rebuild"):
         read_pt(tmp_path / "model.pt")
 
 

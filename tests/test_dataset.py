@@ -78,6 +78,8 @@ STORAGE = {
     "gzip": {"compression": "gzip"},
     "gzip, shuffled, one chunk a window": {"compression": "gzip", "shuffle": True, "per_window": True},
     "lzf": {"compression": "lzf"},
+    "gzip, with checksums": {"compression": "gzip", "fletcher32": True},
+    "checksums alone": {"fletcher32": True},
     "uint8": {"dtype": np.uint8},
     "bool": {"dtype": np.bool_},
     "int64, gzip": {"dtype": np.int64, "compression": "gzip"},

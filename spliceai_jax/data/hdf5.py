@@ -3,7 +3,6 @@
 A file holds two datasets per shard: `Xi`, one-hot bases (n, 15000, 4), and `Yi`, one-hot labels (1, n, 5000, 3).
 """
 
-import contextlib
 import os
 import re
 from collections.abc import Iterator
@@ -15,10 +14,16 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 
 from spliceai_jax.architecture import CLASSES, CONTEXT, PADDING, WINDOW
+from spliceai_jax.data.storage import check_chunks, check_layout, check_written, follow, opened
 from spliceai_jax.data.windows import WINDOWS_AT_ONCE, Windows, check_sites
 from spliceai_jax.display import Display
 from spliceai_jax.encoding import BASES
 from spliceai_jax.errors import DatasetError
+
+_MOST_NAMES = 200_000
+"""A shard, of two names, holds 100 genes."""
+
+_NAMES_SHOWN = 8
 
 
 def read_windows(path: str | Path, flanking_size: int, display: Display | None = None) -> Windows:
@@ -36,7 +41,7 @@ def read_windows(path: str | Path, flanking_size: int, display: Display | None =
             class of splice site altogether.
     """
     path, display = Path(path), display or Display()
-    with _opened(path) as file:
+    with opened(path) as file:
         sizes = _shard_sizes(file, path)
         windows = _read(file, path, sizes, flanking_size, display)
     check_sites(windows, f"{path}")
@@ -48,42 +53,47 @@ def check_form(path: str | Path) -> None:
 
     Raises:
         DatasetError: The file is missing, damaged or not HDF5; it has no shards, lacks one in between, or has an X
-            without its Y; a shard has the wrong shape or type, or its X and Y differ in windows.
+            without its Y; a shard has the wrong shape or type, or its X and Y differ in windows; or its data are not
+            all in this file (see `storage`).
     """
-    with _opened(Path(path)) as file:
+    with opened(Path(path)) as file:
         _shard_sizes(file, Path(path))
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
-    if not os.path.isfile(path):
-        raise DatasetError(f"{path}: no such data set; give an HDF5 file made by OpenSpliceAI's create-data")
-    try:
-        with h5py.File(path, "r", rdcc_nbytes=2**20) as file:
-            yield file
-    except (OSError, KeyError) as error:  # KeyError: a link that leads nowhere
-        reason = str(error).replace("\n", " ")[:200]
-        raise DatasetError(f"{path}: cannot be read as HDF5, it may be damaged or cut short ({reason})") from error
 
 
 def _shard_sizes(file: h5py.File, path: Path) -> list[int]:
     """Check the form of every shard and return the number of windows in each."""
-    sizes = []
+    sizes, stored, on_disk = [], 0, os.path.getsize(path)
     for number in range(_count_shards(file, path)):
-        x = _check_dataset(file[f"X{number}"], f"X{number}", path, (None, WINDOW + CONTEXT, len(BASES) - 1))
-        y = _check_dataset(file[f"Y{number}"], f"Y{number}", path, (1, None, WINDOW, len(CLASSES)))
+        x = _check_dataset(file, f"X{number}", path, (None, WINDOW + CONTEXT, len(BASES) - 1))
+        y = _check_dataset(file, f"Y{number}", path, (1, None, WINDOW, len(CLASSES)))
         if x.shape[0] != y.shape[1]:
             raise DatasetError(f"{path}: X{number} has {x.shape[0]} windows but Y{number} has {y.shape[1]}")
         sizes.append(x.shape[0])
+        stored += x.id.get_storage_size() + y.id.get_storage_size()
+        if stored > on_disk:
+            raise DatasetError(
+                f"{path}: its first {len(sizes)} shards take {stored} bytes, but the file has {on_disk}: some share "
+                "their data; make the data set again"
+            )
     return sizes
 
 
 def _count_shards(file: h5py.File, path: Path) -> int:
+    if len(file) > _MOST_NAMES:
+        raise DatasetError(f"{path}: holds {len(file)} names, expected X0, Y0, X1, Y1, ... of at most {_MOST_NAMES}")
+    names = [name if isinstance(name, str) else name.decode(errors="replace") for name in file]
+    if odd := [name for name in names if re.fullmatch("[XY](0[0-9]+|[0-9]{7,})", name)]:
+        raise DatasetError(
+            f"{path}: has {odd[0]:.40}; OpenSpliceAI numbers shards X0, X1, X2 and so on, without zeros in front; "
+            "rename it, or make the data set again"
+        )
     found: dict[str, set[int]] = {
-        kind: {int(match[1]) for key in file if (match := re.fullmatch(rf"{kind}(\d+)", key))} for kind in "XY"
+        kind: {int(match[1]) for name in names if (match := re.fullmatch(f"{kind}([0-9]+)", name))} for kind in "XY"
     }
     if not found["X"] and not found["Y"]:
-        raise DatasetError(f"{path}: has no shards; expected datasets X0, Y0, X1, Y1, ..., found {list(file)[:8]}")
+        raise DatasetError(
+            f"{path}: has no shards; expected datasets X0, Y0, X1, Y1, ..., found {names[:_NAMES_SHOWN]!s:.200}"
+        )
     for kind, other in ("XY", "YX"):
         if alone := sorted(found[kind] - found[other]):
             raise DatasetError(f"{path}: has {kind}{alone[0]} but no {other}{alone[0]}; make the data set again")
@@ -95,17 +105,18 @@ def _count_shards(file: h5py.File, path: Path) -> int:
     return len(found["X"])
 
 
-def _check_dataset(dataset: object, name: str, path: Path, shape: tuple[int | None, ...]) -> h5py.Dataset:
+def _check_dataset(file: h5py.File, name: str, path: Path, shape: tuple[int | None, ...]) -> h5py.Dataset:
     wanted = "(" + ", ".join("n" if size is None else str(size) for size in shape) + ")"
+    dataset = follow(file, name, path)
     if not isinstance(dataset, h5py.Dataset):
         raise DatasetError(f"{path}: {name} is a group, expected a dataset of shape {wanted}")
-    fits = len(dataset.shape) == len(shape) and all(
-        size in (None, found) for size, found in zip(shape, dataset.shape, strict=True)
-    )
-    if not fits:
+    check_layout(dataset, name, path)
+    found = dataset.shape or ()
+    if len(found) != len(shape) or any(size not in (None, have) for size, have in zip(shape, found, strict=True)):
         raise DatasetError(f"{path}: {name} has shape {dataset.shape}, expected {wanted}")
     if dataset.dtype.kind not in "iub":
-        raise DatasetError(f"{path}: {name} holds {dataset.dtype}, expected int8")
+        raise DatasetError(f"{path}: {name} holds {dataset.dtype!s:.100}, expected int8")
+    check_written(dataset, name, path, shape.index(None))
     return dataset
 
 
@@ -115,17 +126,25 @@ def _read(file: h5py.File, path: Path, sizes: list[int], flanking_size: int, dis
     labels = np.empty((total, WINDOW), np.uint8)
     row = 0
     with display.progress(f"reading {path.name}", total) as advance:
-        for number in range(len(sizes)):  # by number: as text X10 would come before X2
-            x, y = file[f"X{number}"], file[f"Y{number}"]  # opened anew: HDF5 caches megabytes for each that stays open
-            for start in range(0, x.shape[0], WINDOWS_AT_ONCE):
-                codes = _codes(x[start : start + WINDOWS_AT_ONCE], f"X{number}", path)
-                size = len(codes)
-                bases[row : row + size] = codes[:, crop : crop + WINDOW + flanking_size]
-                codes = _codes(y[0, start : start + WINDOWS_AT_ONCE], f"Y{number}", path)
-                labels[row : row + size] = np.where(codes == 0, PADDING, codes - 1)
-                row += size
-                advance(size)
+        for number, size in enumerate(sizes):  # by number: as text X10 would come before X2
+            for at, codes in _decoded(file, f"X{number}", path, 0):
+                bases[row + at : row + at + len(codes)] = codes[:, crop : crop + WINDOW + flanking_size]
+                advance(len(codes))
+            for at, codes in _decoded(file, f"Y{number}", path, 1):
+                labels[row + at : row + at + len(codes)] = np.where(codes == 0, PADDING, codes - 1)
+            row += size
     return Windows(path, bases, labels, np.repeat(np.arange(len(sizes)), sizes), np.arange(total))
+
+
+def _decoded(file: h5py.File, name: str, path: Path, axis: int) -> Iterator[tuple[int, UInt8[np.ndarray, "n columns"]]]:
+    """Yield the windows of a dataset as numbers (see `_codes`), whole chunks at a time, and where they begin."""
+    dataset = file[name]  # opened anew: HDF5 caches megabytes for each that stays open
+    check_chunks(dataset, name, path)
+    in_chunk = dataset.chunks[axis] if dataset.chunks else 1
+    at_once = max(WINDOWS_AT_ONCE // in_chunk, 1) * in_chunk
+    for start in range(0, dataset.shape[axis], at_once):
+        rows = slice(start, start + at_once)
+        yield start, _codes(dataset[0, rows] if axis else dataset[rows], name, path)
 
 
 def _codes(one_hot: Shaped[np.ndarray, "*shape k"], name: str, path: Path) -> UInt8[np.ndarray, "*shape"]:

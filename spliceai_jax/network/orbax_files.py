@@ -1,19 +1,49 @@
 """Variables as orbax checkpoint directories."""
 
 import logging
+import math
 from pathlib import Path
+from typing import Any
 
+import jax
 import orbax.checkpoint as ocp
 
 from spliceai_jax.network.model import Variables
 
 logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs at length, and raises its errors anyway
 
+_MOST_BYTES = 16_000_000
+"""The largest network takes 3.1 MB."""
+
 
 def save_variables(path: Path, variables: Variables) -> None:
     """Write variables as a checkpoint directory, which must not exist."""
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(path.absolute(), variables)
+
+
+def describe_variables(path: Path) -> dict[str, Any]:
+    """Return what a checkpoint directory says about its variables: of each, an object with `shape` and `dtype`.
+
+    Nothing is read whose size is not known by then.
+
+    Raises:
+        ValueError: The directory is too large, or holds pipes, devices or links.
+        Exception: Whatever orbax raises.
+    """
+    size = 0
+    for file in path.rglob("*"):
+        if file.is_symlink() or not (file.is_file() or file.is_dir()):
+            raise ValueError(f"{file.name!r:.60} in it is neither a file nor a folder")
+        size += file.stat().st_size
+        if size > _MOST_BYTES:
+            raise ValueError(f"it has more than the {_MOST_BYTES / 1e6:.0f} MB that a network may take")
+    with ocp.StandardCheckpointer() as checkpointer:
+        described = checkpointer.metadata(path.absolute()).item_metadata.tree
+    for array in jax.tree.leaves(described):
+        if math.prod(array.storage.chunk_shape) > max(math.prod(array.shape), 1):
+            raise ValueError("an array in it lies in chunks larger than itself")
+    return described
 
 
 def load_variables(path: Path) -> Variables:

@@ -120,10 +120,16 @@ class Pretrained:
 
         path = Path(path)
         try:
+            size = convert.flanking_size_of(orbax_files.describe_variables(path), path)
             variables = orbax_files.load_variables(path)
+        except WeightsError:
+            raise
         except Exception as error:  # orbax raises whatever its storage layers do
-            raise WeightsError(f"{path}: cannot be read as an orbax checkpoint ({error!s:.200})") from error
-        return cls(convert.flanking_size_of(variables, path), variables)
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise WeightsError(
+                f"{path}: cannot be read as an orbax checkpoint ({reason:.200}); it may be damaged, make it again"
+            ) from error
+        return cls(size, variables)
 
     def to_orbax(self, path: str | Path) -> None:
         """Write an orbax checkpoint directory, which must not exist."""

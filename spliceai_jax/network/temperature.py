@@ -12,6 +12,7 @@ import msgspec
 
 from spliceai_jax.architecture import CLASSES
 from spliceai_jax.errors import WeightsError
+from spliceai_jax.json_files import read_json
 
 Temperature = tuple[float, float, float]
 """What the logits of neither, acceptor and donor are divided by before the softmax; 1 changes nothing."""
@@ -20,6 +21,9 @@ COLLECTION = "calibration"
 """The collection of the network's variables that holds the temperature, where there is one."""
 
 _FORMAT_VERSION = 1
+_MOST_BYTES = 100_000
+"""The file takes 500, and the length of a path."""
+
 _LOWEST, _HIGHEST = 0.01, 100.0
 """Temperatures beyond these make every score 0 or 1, or all alike, and are taken for damage."""
 
@@ -89,13 +93,13 @@ def check_temperature(values: Sequence[Any], source: str) -> Temperature:
     Raises:
         WeightsError: These are not three numbers from 0.01 to 100.
     """
-    found = [float(value) if isinstance(value, int | float) else math.nan for value in values]
+    found = [value if isinstance(value, int | float) else math.nan for value in values]
     if len(found) != len(CLASSES) or not all(_LOWEST <= value <= _HIGHEST for value in found):
         raise WeightsError(
             f"{source}: the temperature is {list(values)!s:.100}; expected three numbers from {_LOWEST:g} to "
             f"{_HIGHEST:g}, for {', '.join(CLASSES)}; calibrate the model again"
         )
-    neither, acceptor, donor = found
+    neither, acceptor, donor = map(float, found)
     return neither, acceptor, donor
 
 
@@ -107,7 +111,7 @@ def read_temperature(model: Path) -> Temperature:
     """
     path = temperature_beside(model)
     try:
-        found = msgspec.convert(json.loads(path.read_bytes()), TemperatureFile)
+        found = msgspec.convert(read_json(path), TemperatureFile)
     except FileNotFoundError:
         raise WeightsError(
             f"{model}: `calibrated` needs {path.name} beside it, which is not there; make it by `spliceai-jax "
@@ -119,7 +123,7 @@ def read_temperature(model: Path) -> Temperature:
         ) from error
     if found.sha256 != hashlib.sha256(model.read_bytes()).hexdigest():
         raise WeightsError(
-            f"{path}: belongs to another model than {model}, of SHA-256 {found.sha256}; calibrate this model, or leave "
-            "out `calibrated`"
+            f"{path}: belongs to another model than {model}, of SHA-256 {found.sha256:.64}; calibrate this model, or "
+            "leave out `calibrated`"
         )
     return check_temperature(found.temperature, str(path))

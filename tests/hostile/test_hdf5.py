@@ -1,0 +1,387 @@
+"""Data sets from strangers: each is read as it is, or refused in one line, whatever HDF5 itself would do with it."""
+
+import faulthandler
+import os
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from conftest import make_windows
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hostile.conftest import Attack, refused
+from spliceai_jax.data.hdf5 import check_form, read_windows
+from spliceai_jax.errors import DatasetError
+
+X, Y = (4, 15000, 4), (1, 4, 5000, 3)
+CHUNK = {"X0": (1, 15000, 4), "Y0": (1, 1, 5000, 3)}
+
+Spoil = Callable[[h5py.File, Path], None]
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    """A data set of four windows, a chunk each, as create-data writes them."""
+    bases, labels = make_windows(4, 1)
+    path = tmp_path / "set.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("X0", data=np.eye(5, dtype="i1")[bases][..., 1:], chunks=CHUNK["X0"], compression="gzip")
+        file.create_dataset("Y0", data=np.eye(4, dtype="i1")[labels][..., :3][None], chunks=CHUNK["Y0"])
+    return path
+
+
+def replaced(name: str, *arguments: object, **storage: object) -> Spoil:
+    """Put a new dataset under a name; its data are not written unless they are among the keywords."""
+
+    def spoil(file: h5py.File, folder: Path) -> None:
+        del file[name]
+        file.create_dataset(name, *arguments, **storage)
+
+    return spoil
+
+
+def linked(link: Callable[[Path], object]) -> Spoil:
+    def spoil(file: h5py.File, folder: Path) -> None:
+        file.move("X0", "data")
+        file["X0"] = link(folder)
+
+    return spoil
+
+
+def to_fifo(folder: Path) -> object:
+    os.mkfifo(folder / "pipe.h5")
+    return h5py.ExternalLink(str(folder / "pipe.h5"), "/X0")
+
+
+def virtual(source: Callable[[Path], str], shape: tuple = X, maxshape: tuple | None = None) -> Spoil:
+    def spoil(file: h5py.File, folder: Path) -> None:
+        del file["X0"]
+        layout = h5py.VirtualLayout(X, "i1")
+        layout[:] = h5py.VirtualSource(source(folder), "X0", X)
+        file.create_virtual_dataset("X0", layout)
+
+    return spoil
+
+
+def fifo_source(folder: Path) -> str:
+    os.mkfifo(folder / "pipe.h5")
+    return str(folder / "pipe.h5")
+
+
+def partly_written(file: h5py.File, folder: Path) -> None:
+    del file["X0"]
+    dataset = file.create_dataset("X0", X, "i1", chunks=CHUNK["X0"])
+    dataset[1:] = 0
+
+
+def a_chunk_of(content: bytes, **storage: object) -> Spoil:
+    def spoil(file: h5py.File, folder: Path) -> None:
+        del file["X0"]
+        dataset = file.create_dataset("X0", X, "i1", chunks=CHUNK["X0"], **storage)
+        for row in range(X[0]):
+            dataset.id.write_direct_chunk((row, 0, 0), content)
+
+    return spoil
+
+
+def zeros_packed(megabytes: int) -> bytes:
+    """A gzip stream of so many zeros, at once: all its blocks but the first are alike."""
+    packer, block = zlib.compressobj(9), bytes(2**20)
+    first, other = (packer.compress(block) + packer.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
+    return first + other * (megabytes - 1) + packer.flush()
+
+
+def of_type(kind: h5py.h5t.TypeID) -> Spoil:
+    def spoil(file: h5py.File, folder: Path) -> None:
+        del file["X0"]
+        h5py.h5d.create(file.id, b"X0", kind, h5py.h5s.create_simple(X))
+
+    return spoil
+
+
+def lzf_within_gzip(file: h5py.File, folder: Path) -> None:
+    del file["X0"]
+    storage = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    storage.set_chunk(CHUNK["X0"])
+    storage.set_filter(h5py.h5z.FILTER_LZF, 0)
+    storage.set_deflate(9)
+    h5py.h5d.create(file.id, b"X0", h5py.h5t.STD_I8LE, h5py.h5s.create_simple(X), storage)
+
+
+def int128() -> h5py.h5t.TypeID:
+    kind = h5py.h5t.STD_I8LE.copy()
+    kind.set_size(16)
+    kind.set_precision(128)
+    return kind
+
+
+def named(name: bytes) -> Spoil:
+    def spoil(file: h5py.File, folder: Path) -> None:
+        h5py.h5g.create(file.id, name)
+
+    return spoil
+
+
+def only_named(name: bytes) -> Spoil:
+    def spoil(file: h5py.File, folder: Path) -> None:
+        del file["X0"], file["Y0"]
+        h5py.h5g.create(file.id, name)
+
+    return spoil
+
+
+def many_names(file: h5py.File, folder: Path) -> None:
+    """One dataset of ten thousand windows that takes 1 MB, under 20,000 pairs of names."""
+    del file["X0"], file["Y0"]
+    x = file.create_dataset("X0", (10_000, 15000, 4), "i1", chunks=CHUNK["X0"], compression="gzip")
+    y = file.create_dataset("Y0", (1, 10_000, 5000, 3), "i1", chunks=CHUNK["Y0"], compression="gzip")
+    bases, labels = zlib.compress(bytes(60_000), 9), zlib.compress(bytes(15_000), 9)
+    for row in range(10_000):
+        x.id.write_direct_chunk((row, 0, 0), bases)
+        y.id.write_direct_chunk((0, row, 0, 0), labels)
+    for number in range(1, 20_000):
+        file[f"X{number}"], file[f"Y{number}"] = x, y
+
+
+LINK = "X0 is a link to another place, expected a dataset; write its values into a file"
+ELSEWHERE = "X0 takes its data from other files, expected them in this one; write"
+NEVER = "X0 claims data that were never written to it"
+CLAIMS = "than its file of"
+UNPACKED = "the chunk of X0 at (0, 0, 0) does not unpack to its 60000 bytes"
+
+HOSTILE: dict[str, tuple[Spoil, str]] = {
+    "external link to a pipe": (linked(to_fifo), LINK),
+    "external link to nothing": (linked(lambda folder: h5py.ExternalLink("nothing.h5", "/X0")), LINK),
+    "external link to itself": (linked(lambda folder: h5py.ExternalLink(str(folder / "set.h5"), "/X0")), LINK),
+    "soft link in a circle": (linked(lambda folder: h5py.SoftLink("/X0")), LINK),
+    "soft link to nothing": (linked(lambda folder: h5py.SoftLink("/nothing")), LINK),
+    "soft link": (linked(lambda folder: h5py.SoftLink("/data")), LINK),
+    "virtual, of itself": (virtual(lambda folder: "."), ELSEWHERE),
+    "virtual, of nothing": (virtual(lambda folder: str(folder / "nothing.h5")), ELSEWHERE),
+    "virtual, of a pipe": (virtual(fifo_source), ELSEWHERE),
+    "external storage": (replaced("X0", X, "i1", external=[("/etc/passwd", 0, 240_000)]), ELSEWHERE),
+    "never written": (replaced("X0", X, "i1"), NEVER),
+    "labels never written": (replaced("Y0", Y, "i1"), "Y0 claims data that were never written to it"),
+    "no chunk written": (replaced("X0", X, "i1", chunks=CHUNK["X0"]), NEVER),
+    "a chunk never written": (partly_written, NEVER),
+    "10^7 windows of fill value": (replaced("X0", (10**7, *X[1:]), "i1", fillvalue=1, chunks=CHUNK["X0"]), CLAIMS),
+    "2^60 windows": (replaced("X0", (2**60, *X[1:]), "i1", chunks=CHUNK["X0"]), CLAIMS),
+    "many names of one dataset": (many_names, "some share their data"),
+    "a chunk of 3 GB": (a_chunk_of(zeros_packed(3000), compression="gzip"), UNPACKED),
+    "a short packed chunk": (a_chunk_of(zlib.compress(bytes(10)), compression="gzip"), UNPACKED),
+    "a short chunk": (a_chunk_of(bytes(10)), UNPACKED),
+    "no gzip": (a_chunk_of(bytes(1000), compression="gzip"), "cannot be read as HDF5"),
+    "a chunk of 4 GB": (
+        replaced("X0", X, "i1", chunks=(1, 2**30, 3), maxshape=(None, None, 4), compression="gzip"),
+        "too large to be read a few windows at a time",
+    ),
+    "chunks across 100,000 windows": (
+        replaced("X0", X, "i1", chunks=(100_000, 1, 1), maxshape=(None, 15000, 4), compression="gzip"),
+        "too large to be read a few windows at a time",
+    ),
+    "lzf within gzip": (lzf_within_gzip, "packed by the HDF5 filters [32000, 1]"),
+    "scale and offset": (replaced("X0", data=np.zeros(X, "i1"), scaleoffset=2), "packed by the HDF5 filters [6]"),
+    "no dataspace": (replaced("X0", data=h5py.Empty("i1")), "X0 has shape None"),
+    "a number": (replaced("X0", data=3), "X0 has shape ()"),
+    "32 axes": (replaced("X0", data=np.zeros((1,) * 32, "i1")), "X0 has shape (1, 1"),
+    "128-bit integers": (of_type(int128()), "cannot be read as HDF5"),
+    "text": (replaced("X0", data=["a" * 1000]), "X0 has shape (1,)"),
+    "records": (replaced("X0", data=np.zeros(X, [("a" * 1000, "i1")])), "expected int8"),
+    "a type": (replaced("X0", data=np.zeros(X)), "X0 holds float64"),
+    "X01 beside X1": (named(b"X01"), "has X01; OpenSpliceAI numbers shards X0, X1, X2"),
+    "a number of 5,000 digits": (named(b"X" + b"1" * 5000), "OpenSpliceAI numbers shards"),
+    "shard 999999999": (named(b"X999999999"), "OpenSpliceAI numbers shards"),
+    "another script's digits": (only_named("X٣".encode()), "has no shards"),
+    "names that are not UTF-8": (only_named(b"X\xff\x1b[31m\r\n"), "has no shards"),
+    "a name of 60,000 letters": (only_named(b"a" * 60_000), "has no shards"),
+}  # fmt: skip
+SHORT = (
+    "external link to a pipe",
+    "virtual, of itself",
+    "never written",
+    "a chunk never written",
+    "2^60 windows",
+    "a short packed chunk",
+    "no dataspace",
+    "names that are not UTF-8",
+)
+
+
+def shortened(cases: Iterable[str], *short: str) -> list[Any]:
+    """All cases, of which only those named are not left to the campaign."""
+    return [case if case in short else pytest.param(case, marks=pytest.mark.campaign) for case in cases]
+
+
+@pytest.mark.parametrize("case", shortened(HOSTILE, *SHORT))
+def test_hostile(case: str, good: Path, small_model: Path, attack: Attack) -> None:
+    spoil, said = HOSTILE[case]
+    with h5py.File(good, "a") as file:
+        spoil(file, good.parent)
+    refused(attack("evaluate", "-m", small_model, "-test", good), str(good), said)
+
+
+def test_lzf_that_claims_another_size(good: Path, small_model: Path, attack: Attack) -> None:
+    with h5py.File(good, "a") as file:
+        replaced("X0", data=np.zeros(X, "i1"), chunks=CHUNK["X0"], compression="lzf")(file, good.parent)
+    content = good.read_bytes()
+    assert content.count(struct.pack("<3I", 4, 261, 60_000)) == 1
+    good.write_bytes(content.replace(struct.pack("<3I", 4, 261, 60_000), struct.pack("<3I", 4, 261, 10)))
+    refused(attack("evaluate", "-m", small_model, "-test", good), str(good), "packed by the HDF5 filters [32000]")
+
+
+def test_the_good_one_is_read(good: Path) -> None:
+    assert len(read_windows(good, 80)) == 4
+
+
+@pytest.mark.parametrize("command", shortened(["transfer", "calibrate"], "transfer"))
+def test_other_commands(command: str, good: Path, small_model: Path, attack: Attack) -> None:
+    with h5py.File(good, "a") as file:
+        partly_written(file, good.parent)
+    arguments = {
+        "transfer": ["-train", good, "-test", good, "-m", small_model, "-o", "out", "-p", "name"],
+        "calibrate": ["-m", small_model, "-d", good, "-o", "out"],
+    }[command]
+    refused(attack(command, *arguments), str(good), NEVER)
+
+
+OTHER_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "weights": (lambda path: path.write_bytes(b"PK\x03\x04" + bytes(500)), "a zip archive, as models (.pt files) are"),
+    "old weights": (lambda path: path.write_bytes(b"\x80\x02\x8a\nl\xfc"), "a pickle, as old models (.pt files) are"),
+    "gzip": (lambda path: path.write_bytes(b"\x1f\x8b\x08" + bytes(50)), "compressed by gzip"),
+    "FASTA": (lambda path: path.write_text(">chr1\nACGT\n" * 500), "it is FASTA"),
+    "GFF3": (lambda path: path.write_text("##gff-version 3\n"), "it is GFF3"),
+    "text": (lambda path: path.write_text("a\x1b[31mb\n" * 50), "it is text"),
+    "nothing": (lambda path: path.write_bytes(b""), "it is empty"),
+    "zeros": (lambda path: path.write_bytes(bytes(10_000)), "it is not (it begins with b'\\x00"),
+    "only the signature": (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99)), "cannot be read as HDF5"),
+    "a folder": (lambda path: path.mkdir(), "no such data set"),
+    "a pipe": (os.mkfifo, "no such data set"),
+}
+
+
+@pytest.mark.parametrize("case", shortened(OTHER_FILES, "weights"))
+def test_other_files(case: str, tmp_path: Path, small_model: Path, attack: Attack) -> None:
+    make, said = OTHER_FILES[case]
+    make(tmp_path / "set.h5")
+    refused(attack("evaluate", "-m", small_model, "-test", tmp_path / "set.h5"), "set.h5: ", said)
+
+
+LEFT_OPEN = """
+import h5py, os, sys
+file = h5py.File(sys.argv[1], "a", libver="latest")
+file.swmr_mode = True
+file.flush()
+os._exit(0)
+"""
+
+
+def test_left_open_by_a_writer(tmp_path: Path, small_model: Path, attack: Attack) -> None:
+    """A program that wrote the file was killed; HDF5 itself says how the file is freed."""
+    with h5py.File(tmp_path / "set.h5", "w", libver="latest") as file:
+        file["X0"] = np.zeros(3)
+    subprocess.run([sys.executable, "-c", LEFT_OPEN, tmp_path / "set.h5"], check=True)
+    refused(attack("evaluate", "-m", small_model, "-test", tmp_path / "set.h5"), "set.h5", "h5clear")
+
+
+@pytest.mark.parametrize("change", [lambda file: file.truncate(3000), lambda file: file.write(b"\x89HDF")])
+def test_changed_while_it_is_read(change: Callable, good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from spliceai_jax.data import hdf5
+
+    original = hdf5.check_chunks
+
+    def slowly(*arguments: object) -> None:
+        with open(good, "r+b") as file:
+            change(file)
+        original(*arguments)
+
+    monkeypatch.setattr(hdf5, "check_chunks", slowly)
+    with pytest.raises(DatasetError, match=r"set\.h5: (was changed while it was read|cannot be read as HDF5)"):
+        read_windows(good, 80)
+
+
+# -- shapes, and bytes, at random ----------------------------------------------------------------------------------
+
+
+sizes = st.one_of(st.integers(0, 5), st.sampled_from([1, 3, 4, 5000, 15000, 2**31, 2**60]))
+
+
+@given(
+    shape=st.lists(sizes, max_size=5),
+    kind=st.sampled_from(["i1", "u1", "?", ">i8", "f4", "S3", "c8"]),
+    chunked=st.booleans(),
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_shape(shape: list[int], kind: str, chunked: bool, tmp_path: Path) -> None:
+    """No shape and type but the right ones pass, and none that was never written."""
+    path = tmp_path / "shape.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("Y0", Y, "i1")
+        try:
+            file.create_dataset("X0", tuple(shape), kind, chunks=(1,) * len(shape) if chunked and shape else None)
+        except (ValueError, OSError):
+            return  # HDF5 has no such dataset
+    with pytest.raises(DatasetError) as refusal:
+        check_form(path)
+    assert len(str(refusal.value)) < 500 + len(str(path))
+
+
+def mutant(content: bytes, seed: int) -> bytes:
+    """Some bytes changed, a stretch cut out, doubled or zeroed; mostly where HDF5 keeps what it says about the data."""
+    random = np.random.default_rng(seed)
+    changed = bytearray(content)
+    for _ in range(random.integers(1, 5)):
+        at = int(random.integers(0, min(len(changed), 6000) if random.random() < 0.8 else len(changed)))
+        length = int(random.integers(1, 64))
+        match random.integers(0, 6):
+            case 0 | 1:
+                changed[at] ^= 1 << int(random.integers(0, 8))
+            case 2:
+                changed[at] = random.choice([0, 1, 127, 128, 255])
+            case 3:
+                changed[at : at + length] = bytes([int(random.choice([0, 255]))]) * length
+            case 4:
+                changed[at : at + 8] = int(random.integers(0, len(content))).to_bytes(8, "little")
+            case 5:
+                del changed[at : at + length]
+    return bytes(changed)
+
+
+def check_mutants(seeds: range, content: bytes, folder: Path) -> dict[str, int]:
+    """Read mutants of a file; count how many were refused and how many read."""
+    counts = {"read": 0, "refused": 0}
+    path = folder / "mutant.h5"
+    for seed in seeds:
+        path.write_bytes(mutant(content, seed))
+        faulthandler.dump_traceback_later(20, exit=True)  # HDF5 without end ends here
+        refusal = None
+        try:
+            read_windows(path, 80)
+        except DatasetError as error:
+            refusal = str(error)
+        faulthandler.cancel_dump_traceback_later()
+        counts["refused" if refusal else "read"] += 1
+        assert refusal is None or ("\n" not in refusal and len(refusal) < 700), seed
+    return counts
+
+
+@pytest.mark.parametrize("storage", [{"libver": "earliest"}, {"libver": "latest"}])
+@pytest.mark.parametrize("seeds", [range(20), pytest.param(range(20, 400), marks=pytest.mark.campaign)])
+def test_mutants(seeds: range, storage: dict, tmp_path: Path) -> None:
+    """Bytes of a small real-shaped file, changed at random."""
+    bases, labels = make_windows(2, 1)
+    with h5py.File(tmp_path / "whole.h5", "w", **storage) as file:
+        for number in range(2):
+            x, y = np.eye(5, dtype="i1")[bases][..., 1:], np.eye(4, dtype="i1")[labels][..., :3][None]
+            file.create_dataset(f"X{number}", data=x, chunks=CHUNK["X0"], compression="gzip")
+            file.create_dataset(f"Y{number}", data=y, chunks=CHUNK["Y0"], compression="gzip")
+    counts = check_mutants(seeds, (tmp_path / "whole.h5").read_bytes(), tmp_path)
+    assert counts["refused"] > len(seeds) // 10
+    assert sum(counts.values()) == len(seeds)
