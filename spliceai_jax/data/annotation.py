@@ -53,7 +53,8 @@ class Gene:
         start: Its first base there, counted from 0.
         end: The base after its last.
         strand: "+" or "-".
-        symbol: The name that people know it by (Name, gene_name, gene, gene_symbol); else `name`.
+        symbol: The name that people know it by (Name, gene_name, gene, gene_symbol); `name` if it has none, or one that
+            is no name (see `names.fault_of`).
         biotype: Its biotype under whichever attribute the annotation uses; None where it gives none.
         trans_spliced: Whether its transcripts are joined from several places.
         transcripts: Its transcripts, in the file's order.

@@ -1,16 +1,16 @@
 """The lines of annotations, GFF3 or GTF, that describe genes, transcripts, exons and CDS."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import IO, Literal, NamedTuple
-
-from gffutils.feature import feature_from_line
+from urllib.parse import unquote
 
 from spliceai_jax.data.compressed import opened
+from spliceai_jax.data.names import fault_of
 from spliceai_jax.errors import SequenceError
 
 Role = Literal["gene", "transcript", "exon", "CDS"]
@@ -23,14 +23,13 @@ _PARTS: Mapping[bytes, Role] = {b"exon": "exon", b"CDS": "CDS"}
 _TRANSCRIPTS = re.compile(rb"(?i)(rna|transcript|transcript_variant|gene_segment)$")  # of the Sequence Ontology
 
 _LONGEST_LINE = 10_000_000
-_LONGEST_QUOTED = 20_000
 _WITH_ARTICLE: Mapping[Role, str] = {"gene": "a gene", "transcript": "a transcript", "exon": "an exon", "CDS": "a CDS"}
 _STRANDS = {"+": 1, "-": -1, ".": 0, "?": 0}
 _LAST_BASE = 2**31 - 1
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _GTF_PAIR = re.compile(r'\s*[^\s=;"]+\s+[^\s=;]')
 _GFF3_PAIR = re.compile(r'\s*[^\s=;"]+\s*=')
 _BARE = re.compile(r'([^\s=;"]+)\s*;?')
+_GTF_PIECE = re.compile(r'(?:[^;"]++|"[^"]*+")++')  # a semicolon between quotation marks separates nothing
 
 SYMBOLS = ("Name", "gene_name", "gene", "gene_symbol")
 GENE_BIOTYPES = ("gene_biotype", "gene_type", "biotype", "locus_type")
@@ -40,25 +39,6 @@ _IDS = ("ID", "Parent", "gene_id", "transcript_id")
 # All that is used of column 9; a human annotation has ten times as much.
 _KEYS = frozenset(_IDS + SYMBOLS + GENE_BIOTYPES + TRANSCRIPT_BIOTYPES + TRANS_SPLICING + ("Note", "exception", "tag"))
 _KEYS_OF_GFF3_PARTS = frozenset({"Parent"})
-
-# How gffutils reads column 9: given, so that it need not guess for each line, and takes no comma of GTF as a separator.
-_GFF3_DIALECT = {
-    "fmt": "gff3",
-    "field separator": ";",
-    "keyval separator": "=",
-    "quoted GFF2 values": False,
-    "repeated keys": False,
-    "leading semicolon": True,
-    "trailing semicolon": True,
-    "semicolon in quotes": False,
-    "order": [],
-}
-_GTF_DIALECT = _GFF3_DIALECT | {
-    "fmt": "gtf",
-    "keyval separator": " ",
-    "quoted GFF2 values": True,
-    "repeated keys": True,
-}
 
 
 class Feature(NamedTuple):
@@ -161,10 +141,10 @@ def _feature(line: bytes, role: Role, form: Form, number: int, place: str) -> Fe
     if strand not in _STRANDS:
         raise SequenceError(f"{place}: {_WITH_ARTICLE[role]} on strand {strand[:20]!r}; expected + - . or ?")
     named = _gtf(columns, role, place) if form == "GTF" else _gff3(columns, role, place)
-    symbols = (value for key in SYMBOLS for value in named.attributes.get(key, ())[:1])
-    names = (sequence, named.name, named.gene, *named.parents, *symbols)
-    if not sequence or _CONTROL.search("".join(names)):
-        raise SequenceError(f"{place}: a name that is empty or has control characters; give it another")
+    if not sequence:
+        raise SequenceError(f"{place}: no name of a sequence; expected one in the first column")
+    if fault := fault_of(sequence, named.name or first(named.attributes, "Name"), named.gene, *named.parents):
+        raise SequenceError(f"{place}: {fault}")
     return Feature(number, kind, role, sequence, int(start) - 1, int(end), _STRANDS[strand], *named)
 
 
@@ -186,9 +166,12 @@ def _gff3(columns: list[str], role: Role, place: str) -> _Named:
     if _GTF_PAIR.match(text) and "=" not in text:
         raise SequenceError(f"{place}: attributes in the form of GTF; expected GFF3, as in the lines before")
     keys = _KEYS_OF_GFF3_PARTS if role in ("exon", "CDS") else _KEYS
-    pieces = (piece.strip() for piece in text.split(";"))
-    kept = ";".join(piece for piece in pieces if piece.partition("=")[0] in keys)
-    attributes = _parsed_parent(kept) if role in ("exon", "CDS") else _parsed(columns, kept, _GFF3_DIALECT)
+    attributes: dict[str, list[str]] = {}
+    for key, value in _pairs(text.split(";"), "=", keys):
+        values = attributes.setdefault(key, [])
+        if value:
+            # The commas of a sentence should be escaped, but often are not.
+            values += map(unquote, [value] if ", " in value else value.split(","))
     return _Named(",".join(attributes.get("ID", ())), attributes.get("Parent", ()), "", attributes)
 
 
@@ -199,18 +182,16 @@ def _gtf(columns: list[str], role: Role, place: str) -> _Named:
     if bare := _BARE.fullmatch(text):
         name = bare[1] if role in ("gene", "transcript") and bare[1] != "." else ""
         return _Named(name, (), name if role == "gene" else "", {})
-    pieces = [piece.strip() for piece in text.split(";")]
+    pieces = text.split(";")
     if any(piece.count('"') % 2 for piece in pieces):
         if text.count('"') % 2:
             raise SequenceError(f"{place}: a quotation mark that is not closed; expected them in pairs")
-        if len(text) > _LONGEST_QUOTED:
-            raise SequenceError(
-                f"{place}: semicolons between quotation marks in more than {_LONGEST_QUOTED} characters"
-            )
-        attributes = _parsed(columns, ";".join(pieces), _GTF_DIALECT | {"semicolon in quotes": True})
-    else:
-        kept = ";".join(piece for piece in pieces if piece.split(" ", 1)[0] in _KEYS)
-        attributes = _parsed(columns, kept, _GTF_DIALECT)
+        pieces = _GTF_PIECE.findall(text)
+    attributes: dict[str, list[str]] = {}
+    for key, value in _pairs(pieces, " ", _KEYS):
+        values = attributes.setdefault(key, [])
+        if value := value.strip('"'):
+            values.append(value)
     gene, transcript = (first(attributes, key).strip(' "') for key in ("gene_id", "transcript_id"))
     if role == "gene":
         return _Named(gene, (), gene, attributes)
@@ -220,15 +201,12 @@ def _gtf(columns: list[str], role: Role, place: str) -> _Named:
     return _Named("", (transcript or gene,), gene, attributes)
 
 
-@lru_cache(1000)
-def _parsed_parent(attributes: str) -> Attributes:
-    """Return the attributes of an exon or CDS, of which only the parent is kept: ten lines in a row have the same."""
-    return _parsed(["."] * 8, attributes, _GFF3_DIALECT)
-
-
-def _parsed(columns: list[str], attributes: str, dialect: dict[str, object]) -> Attributes:
-    parsed = feature_from_line("\t".join([*columns[:8], attributes]), dialect=dialect).attributes
-    return dict(parsed.items())  # a dict of its own is many times faster to look things up in
+def _pairs(pieces: Iterable[str], separator: str, keys: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yield key and value of the pieces of column 9 that are used; the value is "" where there is none."""
+    for piece in pieces:
+        key, _, value = piece.strip(" ").partition(separator)
+        if key in keys:
+            yield key, value
 
 
 def first(attributes: Attributes, *keys: str) -> str:

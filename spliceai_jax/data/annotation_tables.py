@@ -14,6 +14,7 @@ from spliceai_jax.data.annotation_lines import (
     first,
 )
 from spliceai_jax.data.annotation_places import GrowingPlaces, Places
+from spliceai_jax.data.names import fault_of
 
 # What annotations call the representative transcript of a gene, the better choice first.
 PREFERRED_TAGS = ("MANE_Select", "Ensembl_canonical", "RefSeq_Select")
@@ -103,6 +104,7 @@ def _gene_facts(feature: Feature) -> Facts:
         biotype = feature.type if feature.type == "protein_coding_gene" else ""
         biotype = biotype or (note if _BIOTYPE_NOTE.fullmatch(note) else "")
     symbol = first(attributes, *SYMBOLS) or name
+    symbol = name if fault_of(symbol) else symbol
     return Facts(name, symbol, _normalised(biotype), trans_spliced=_is_trans_spliced(attributes))
 
 

@@ -13,10 +13,12 @@ import numpy as np
 from jaxtyping import UInt8
 
 from spliceai_jax.data.compressed import opened
+from spliceai_jax.data.names import fault_of
 from spliceai_jax.encoding import COMPLEMENT, LETTER_CODES, NO_LETTER, Strand
 from spliceai_jax.errors import RunFolderError, SequenceError
 
 _CHUNK = 2**20
+_LONGEST_HEADER = 1_000_000
 _SPACE = b" \t\r\n\v\f"
 _CODES = LETTER_CODES.tobytes()
 _NO_LETTER = re.compile(b"[^" + re.escape(bytes(i for i in range(256) if _CODES[i] != NO_LETTER) + _SPACE) + b"]")
@@ -27,7 +29,7 @@ class Genome:
 
     Attributes:
         source: The FASTA file.
-        lengths: Name of each sequence (the first word of its header) -> its number of bases, sorted by name.
+        lengths: Name of each sequence (its header up to the first blank or tab) -> its number of bases, sorted by name.
         known: The number of bases that are A, C, G or T.
         soft_masked: The number of bases in lower case, which marks repeats.
     """
@@ -41,7 +43,8 @@ class Genome:
 
         Raises:
             SequenceError: The file is missing, damaged or not FASTA, or it holds no bases, two sequences of the same
-                name, a sequence without a name, or letters that are not DNA; the message names the line.
+                name, a sequence without a name or with one that cannot be used (see `names.fault_of`), a header of
+                more than a million bytes, or letters that are not DNA; the message names the line.
             RunFolderError: There is no room in `scratch`.
         """
         self.source = Path(path)
@@ -85,6 +88,11 @@ class Genome:
                     if header is not None:
                         end = chunk.find(b"\n", at)
                         header += chunk[at:] if end < 0 else chunk[at:end]
+                        if len(header) > _LONGEST_HEADER:
+                            raise SequenceError(
+                                f"{self.source}: line {line}: a header of more than {_LONGEST_HEADER} bytes; expected "
+                                "a name and a few words"
+                            )
                         if end < 0:
                             break
                         name, header = self._begin(header, line), None
@@ -106,10 +114,13 @@ class Genome:
         self.lengths = dict(sorted(self.lengths.items()))
 
     def _begin(self, header: bytes, line: int) -> str:
-        words = header.decode("utf-8", "surrogateescape").split(maxsplit=1)
-        if not words:
+        # Only a blank or a tab ends a name, as only \n ends a line; to Python there are more of both.
+        first_word = header.rstrip(b"\r").replace(b"\t", b" ").lstrip(b" ").partition(b" ")[0]
+        name = first_word.decode("utf-8", "surrogateescape")
+        if not name:
             raise SequenceError(f"{self.source}: line {line}: a sequence without a name; expected one after the >")
-        name = words[0]
+        if fault := fault_of(name):
+            raise SequenceError(f"{self.source}: line {line}: {fault}")
         if name in self.lengths:
             raise SequenceError(
                 f"{self.source}: line {line}: a second sequence named {name!r}; names (a header's first word) must "

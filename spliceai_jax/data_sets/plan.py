@@ -19,7 +19,7 @@ from spliceai_jax.runs.versions import versions
 _WINDOW_BYTES = 11_000
 """The most room, in bytes, that a window takes: 10,400 for random bases, 9000 for a genome's, 2000 with N around."""
 
-_PACKAGES = ("spliceai-jax", "numpy", "h5py", "gffutils", "mappy", "isal")
+_PACKAGES = ("spliceai-jax", "numpy", "h5py", "mappy", "isal")
 
 _FEW = 20
 """Fewer sites of a kind than this say little of a model."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from spliceai_jax.data.compressed import sha256_of
+from spliceai_jax.data.compressed import check_unchanged, sha256_of
 from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.data_sets.split import SetName
 from spliceai_jax.data_sets.writing import SetCounts
@@ -36,6 +36,16 @@ class Source:
             SequenceError: It cannot be read, or only once.
         """
         return cls(str(Path(path).absolute()), sha256_of(path, kind))
+
+
+def check_sources(genome: Source, annotation: Source) -> None:
+    """Refuse files that have changed since `Source.of`.
+
+    Raises:
+        SequenceError: One has.
+    """
+    check_unchanged(genome.path, "a FASTA file", genome.sha256)
+    check_unchanged(annotation.path, "a GFF3 or GTF file", annotation.sha256)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from spliceai_jax.data.fasta import Genome
 from spliceai_jax.data_sets import writing
 from spliceai_jax.data_sets.folder import DataFolder
 from spliceai_jax.data_sets.plan import DataPlan, make_plan
-from spliceai_jax.data_sets.record import DataSetsRecord, Identity, Source, described
+from spliceai_jax.data_sets.record import DataSetsRecord, Identity, Source, check_sources, described
 from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.data_sets.split import SetName
 from spliceai_jax.data_sets.writing import SetCounts
@@ -70,6 +70,7 @@ def create_data(settings: CreateDataSettings, display: Display | None = None) ->
         return _made_already(folder, record, display)
     genes = read_genes(settings.annotation_gff)
     with unexpected_errors_logged(folder.root / "error.log"), closing(Genome(settings.genome_fasta, scratch)) as genome:
+        check_sources(*sources)
         plan = make_plan(settings, genome, genes, scratch, display)
         for note in plan.notes:
             warnings.warn(note, SpliceAIWarning, stacklevel=2)
@@ -79,16 +80,10 @@ def create_data(settings: CreateDataSettings, display: Display | None = None) ->
             if record := folder.check(identity):  # another process has made them meanwhile
                 return _made_already(folder, record, display)
             folder.begin(identity)
-            try:
-                counts = _write(plan, folder, settings, genome, display, stop)
-                record = plan.record(identity, sources, genome, counts)
-                _draw_page(folder, settings, plan, record, genome)
-                folder.finish(record)
-            except OSError as error:
-                raise RunFolderError(
-                    f"{folder.root}: cannot be written ({error.strerror or error}); make room, or give another "
-                    "`output_dir`"
-                ) from error
+            counts = _write(plan, folder, settings, genome, display, stop)
+            record = plan.record(identity, sources, genome, counts)
+            _draw_page(folder, settings, plan, record, genome)
+            folder.finish(record)
     words = described(record.sets)
     for name in record.sets:
         display.line(f"{folder.dataset(name)}: {words[name]}")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from spliceai_jax.errors import SettingsError, check_choice
+from spliceai_jax.errors import SettingsError, check_choice, check_whole
 from spliceai_jax.runs.command import equivalent_command
 
 ParseType = Literal["canonical", "all_isoforms"]
@@ -93,8 +93,7 @@ class CreateDataSettings:
         for name in ("split_ratio", "val_split_ratio", "min_identity", "min_coverage"):
             if not 0 < (value := getattr(self, name)) < 1:
                 raise SettingsError(f"`{name}` is {value}; expected a number above 0 and below 1")
-        if self.random_seed < 0:
-            raise SettingsError(f"`random_seed` is {self.random_seed}; expected 0 or more")
+        check_whole("random_seed", self.random_seed)
         if self.parse_type == "all_isoforms" and self.isoforms not in (None, "union"):
             raise SettingsError(
                 f"`parse_type='all_isoforms'` and `isoforms={self.isoforms!r}` contradict each other; leave one out"

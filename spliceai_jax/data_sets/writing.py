@@ -1,9 +1,11 @@
 """The files of one data set in OpenSpliceAI's forms, written gene by gene."""
 
-from collections.abc import Iterator, Sequence
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import h5py
 import numpy as np
@@ -59,6 +61,47 @@ def windows_of(chosen: ChosenGene) -> int:
     return -(-chosen.length // WINDOW)
 
 
+class _File(io.FileIO):
+    """A file that takes whatever is written to it, and remembers the first error in doing so.
+
+    On a full disk HDF5 crashes the process when it closes a file that it could not write.
+    """
+
+    _failure: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write all of the data, unless something has gone wrong."""
+        left = memoryview(data).cast("B")
+        try:
+            while left and not self._failure:
+                left = left[super().write(left) :]
+        except OSError as error:
+            self._failure = error
+        return len(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Cut or extend the file, unless that cannot be done."""
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self._failure = self._failure or error
+            return size or 0
+
+    def check(self) -> None:
+        """Raise what has gone wrong."""
+        if self._failure:
+            raise self._failure
+
+
+@contextmanager
+def _new_hdf5(path: Path) -> Iterator[tuple[h5py.File, Callable[[], None]]]:
+    """Make an HDF5 file; yield it, and a function that raises OSError if it cannot be written."""
+    with _File(path, "w+b") as raw:
+        with h5py.File(raw, "w", libver="earliest") as file:
+            yield file, raw.check
+        raw.check()
+
+
 def write_dataset(
     path: Path, genes: Sequence[ChosenGene], genome: Genome, context: Context, advance: Advance
 ) -> SetCounts:
@@ -75,7 +118,7 @@ def write_dataset(
         What was written.
     """
     labelled, windows = np.zeros(PADDING + 1, np.int64), 0
-    with h5py.File(path, "w", libver="earliest") as file:
+    with _new_hdf5(path) as (file, check):
         for number, together in _shards(genes):
             rows = sum(map(windows_of, together))
             x = _dataset(file, f"X{number}", (rows, WINDOW + CONTEXT, len(BASES) - 1))
@@ -89,6 +132,7 @@ def write_dataset(
                     x.id.write_direct_chunk((row, 0, 0), isal_zlib.compress(bases, _GZIP_LEVEL))
                     y.id.write_direct_chunk((0, row, 0, 0), isal_zlib.compress(window_labels, _GZIP_LEVEL))
                     row += 1
+                check()
                 advance(1)
             windows += rows
     return SetCounts(
@@ -164,7 +208,7 @@ def write_datafile(path: Path, genes: Sequence[ChosenGene], genome: Genome) -> N
     Positions count from 1. A label is a digit: 0 neither, 1 acceptor, 2 donor; a site that is left out has a 3, which
     OpenSpliceAI does not know.
     """
-    with h5py.File(path, "w", libver="earliest") as file:
+    with _new_hdf5(path) as (file, check):
         for name in _columns([], genome):
             file.create_dataset(name, (len(genes),), h5py.string_dtype())
         for number, together in _shards(genes):
@@ -172,6 +216,7 @@ def write_datafile(path: Path, genes: Sequence[ChosenGene], genome: Genome) -> N
             for name, values in _columns(together, genome).items():
                 encoded = [value.encode("utf-8", "surrogateescape") for value in values]  # as `_opened`
                 file[name][first : first + len(together)] = np.array(encoded, object)
+            check()
 
 
 def _columns(genes: Sequence[ChosenGene], genome: Genome) -> dict[str, list[str]]:

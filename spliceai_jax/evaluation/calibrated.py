@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-import msgspec
-
 from spliceai_jax.architecture import SITE_KINDS
 from spliceai_jax.data.windows import Windows
 from spliceai_jax.display import Advance, ignore
@@ -65,11 +63,6 @@ class Calibration:
     def to_json(self) -> str:
         """Return the content of `calibration.json`."""
         return json.dumps({"format_version": _FORMAT_VERSION, **asdict(self)}, indent=2) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> "Calibration":
-        """Read what `to_json` wrote; raises ValueError if it is anything else."""
-        return msgspec.convert(json.loads(text), cls)
 
     @property
     def doubts(self) -> list[str]:

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+import msgspec
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
@@ -36,6 +37,9 @@ MOST_KEPT = 2**20
 
 _AT_ONCE = 2**18
 """Positions that are computed with together, which limits the memory for their float64 form."""
+
+InBins = Annotated[tuple[float, ...], msgspec.Meta(min_length=BINS, max_length=BINS)]
+"""A number for each bin."""
 
 Logits = Float32[np.ndarray, "positions 3"]
 
@@ -227,9 +231,9 @@ class Reliability:
         positions: The number of positions in each bin.
     """
 
-    scores: tuple[float, ...]
-    shares: tuple[float, ...]
-    positions: tuple[float, ...]
+    scores: InBins
+    shares: InBins
+    positions: InBins
 
     @property
     def error(self) -> float:

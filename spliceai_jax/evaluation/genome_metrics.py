@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float32, Int8
 
 from spliceai_jax.architecture import SITE_KINDS, SiteKind
 from spliceai_jax.evaluation.ranking import TOP_LENGTHS, Ranking
+from spliceai_jax.json_files import Count, check_keys
 
 RECALL = 0.9
 """The share of the sites that are found at the threshold at which false positives are counted."""
@@ -39,7 +40,11 @@ class GenomeSiteMetrics:
     left_out: int
     threshold: float
     recall: float
-    false_positives: dict[Place, int]
+    false_positives: dict[Place, Count]
+
+    def __post_init__(self) -> None:
+        """Refuse, with a ValueError, what lacks a place: it was read from a damaged file."""
+        check_keys("false_positives", self.false_positives, PLACES)
 
 
 @dataclass(frozen=True)
@@ -58,9 +63,13 @@ class GenomeMetrics:
     sequences: int
     bases: int
     genes: int
-    positions: dict[Place, int]
+    positions: dict[Place, Count]
     donor: GenomeSiteMetrics
     acceptor: GenomeSiteMetrics
+
+    def __post_init__(self) -> None:
+        """Refuse, with a ValueError, what lacks a place: it was read from a damaged file."""
+        check_keys("positions", self.positions, PLACES)
 
     def site(self, kind: SiteKind) -> GenomeSiteMetrics:
         """Return the metrics of one kind of site."""

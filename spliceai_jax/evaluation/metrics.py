@@ -2,12 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
+import msgspec
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
 from spliceai_jax.architecture import CLASSES, PADDING, SITE_KINDS, SiteKind
 from spliceai_jax.evaluation.ranking import TOP_LENGTHS, Ranking
+from spliceai_jax.json_files import Count
+
+Tops = Annotated[tuple[float, ...], msgspec.Meta(min_length=len(TOP_LENGTHS), max_length=len(TOP_LENGTHS))]
+"""A number for each of `TOP_LENGTHS`."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +37,9 @@ class SiteMetrics:
     recall: float
     f1: float
     auprc: float
-    top_k: tuple[float, ...]
-    thresholds: tuple[float, ...]
-    sites: int
+    top_k: Tops
+    thresholds: Tops
+    sites: Count
 
     @property
     def top_k_accuracy(self) -> float:

@@ -15,6 +15,8 @@ Positions = Int[np.ndarray, " positions"]
 Spans = Int[np.ndarray, "spans 2"]
 """Starts and ends of stretches that do not overlap, in order."""
 
+_NONE: Positions = np.zeros(0, np.int64)
+
 _INSIDE, _ANTISENSE, _OUTSIDE = (PLACES.index(place) for place in ("inside", "antisense", "outside"))
 
 
@@ -31,7 +33,8 @@ class AnnotatedSites:
         """
         self._sites = _sites(coding, strand)
         self._open = {
-            kind: np.setdiff1d(positions, self._sites[kind]) for kind, positions in _sites(others, strand).items()
+            kind: np.setdiff1d(positions, self._sites[kind]) if positions.size else positions
+            for kind, positions in _sites(others, strand).items()
         }
         genes = [*coding, *others]
         self._sense = _joined((gene.start, gene.end) for gene in genes if gene.strand == strand)
@@ -67,10 +70,11 @@ def _sites(genes: Iterable[Gene], strand: Strand) -> dict[SiteKind, Positions]:
         if gene.strand == strand
         for transcript in gene.transcripts
     ]
-    none = [np.zeros(0, np.int64)]
+    if not found:  # as on many contigs of a draft genome
+        return {"donor": _NONE, "acceptor": _NONE}
     return {
-        "donor": np.unique(np.concatenate(none + [sites.donors for sites in found])),
-        "acceptor": np.unique(np.concatenate(none + [sites.acceptors for sites in found])),
+        "donor": np.unique(np.concatenate([sites.donors for sites in found])),
+        "acceptor": np.unique(np.concatenate([sites.acceptors for sites in found])),
     }
 
 
@@ -87,6 +91,7 @@ def _joined(spans: Iterable[tuple[int, int]]) -> Spans:
 
 def _marked(positions: Positions, start: int, end: int) -> Bool[np.ndarray, " positions"]:
     marks = np.zeros(end - start, bool)
-    first, last = np.searchsorted(positions, (start, end))
-    marks[positions[first:last] - start] = True
+    if positions.size:
+        first, last = np.searchsorted(positions, (start, end))
+        marks[positions[first:last] - start] = True
     return marks

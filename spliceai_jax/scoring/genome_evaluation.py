@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from spliceai_jax.architecture import CLASSES, SITE_KINDS
-from spliceai_jax.data.compressed import sha256_of
+from spliceai_jax.data.compressed import check_unchanged, sha256_of
 from spliceai_jax.display import Display
 from spliceai_jax.evaluation.evaluate import model_to_evaluate
 from spliceai_jax.evaluation.genome_metrics import GenomeMetrics, GenomeMetricsAccumulator
@@ -93,6 +93,8 @@ def evaluate_genome_models(
     missing = [name for name in models if name not in results]
     if missing:
         with genome_truth(genome_fasta, annotation_gff, sequences) as truth:
+            check_unchanged(genome_fasta, "a FASTA file", wanted.genome_sha256)
+            check_unchanged(annotation_gff, "a GFF3 or GTF file", wanted.annotation_sha256)
             for name in missing:
                 metrics = _evaluate(models[name], truth, display or Display(), f"genome, {name} model")
                 results[name] = ModelEvaluation.of(models[name], metrics)

@@ -1,8 +1,12 @@
 """The stretches of a genome that are scored: whole sequences, or genes and what lies beside them."""
 
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
 
 from spliceai_jax.data.annotation import Gene
 from spliceai_jax.data.fasta import Genome
@@ -11,9 +15,11 @@ from spliceai_jax.encoding import Strand
 from spliceai_jax.errors import SettingsError, SpliceAIWarning
 from spliceai_jax.scoring.settings import PredictSettings
 
+_LONGEST_COLUMN = 4000
+"""About as many characters of genes' names stand in a row; a hundred genes that overlap have fewer."""
 
-@dataclass(frozen=True)
-class Span:
+
+class Span(NamedTuple):
     """A stretch of a sequence that output rows are named after, a gene or the whole sequence.
 
     Attributes:
@@ -27,6 +33,27 @@ class Span:
     name: str
 
 
+class Stretch(NamedTuple):
+    """Neighbouring positions that lie in the same spans.
+
+    Attributes:
+        start: The first position, counted from 0.
+        end: The position after the last.
+        names: The names of the spans, in the order of their starts; the first of them where there are very many.
+        more: The number of further spans.
+    """
+
+    start: int
+    end: int
+    names: tuple[str, ...]
+    more: int = 0
+
+    @property
+    def name(self) -> str:
+        """What the rows' fourth column begins with."""
+        return ",".join((*self.names, f"{self.more} more") if self.more else self.names)
+
+
 @dataclass(frozen=True)
 class Region:
     """A stretch of one strand of a sequence, every position of which is scored.
@@ -36,18 +63,19 @@ class Region:
         strand: "+" or "-".
         start: Its first position, counted from 0 on the "+" strand.
         end: The position after its last.
-        spans: What its rows are named after; together they cover the region, and they may overlap.
+        stretches: What its rows are named after, from its start to its end without a gap.
     """
 
     sequence: str
     strand: Strand
     start: int
     end: int
-    spans: tuple[Span, ...]
+    stretches: Sequence[Stretch]
 
-    def spans_between(self, start: int, end: int) -> list[Span]:
-        """Return the spans that have a position in this stretch."""
-        return [span for span in self.spans if span.start < end and span.end > start]
+    def stretches_between(self, start: int, end: int) -> Sequence[Stretch]:
+        """Return the stretches that have a position between these two."""
+        first = bisect_right(self.stretches, start, key=lambda stretch: stretch.start) - 1
+        return self.stretches[first : bisect_left(self.stretches, end, key=lambda stretch: stretch.start)]
 
 
 @dataclass(frozen=True)
@@ -76,7 +104,7 @@ def whole_sequences(genome: Genome, strands: Sequence[Strand], names: Collection
     def regions() -> Iterator[list[Region]]:
         for name, length in lengths.items():
             if length:
-                yield [Region(name, strand, 0, length, (Span(0, length, name),)) for strand in strands]
+                yield [Region(name, strand, 0, length, (Stretch(0, length, (name,)),)) for strand in strands]
 
     return Selection(
         f"whole sequences, {' and '.join(strands)}",
@@ -88,15 +116,15 @@ def whole_sequences(genome: Genome, strands: Sequence[Strand], names: Collection
 
 def genes_and_flanks(genome: Genome, genes: Sequence[Gene], flank: int) -> Selection:
     """Select genes, each on its strand, and `flank` bases on each side of them, as far as their sequences go."""
-    stretches: dict[str, dict[Strand, list[Span]]] = {}
+    spans_of: dict[str, dict[Strand, list[Span]]] = {}
     for gene in genes:
         start, end = max(gene.start - flank, 0), min(gene.end + flank, genome.lengths[gene.sequence])
         # The form of OpenSpliceAI's names, which count from 1.
         name = f"{gene.name} {gene.sequence}:{start + 1}-{end}({gene.strand})"
-        stretches.setdefault(gene.sequence, {}).setdefault(gene.strand, []).append(Span(start, end, name))
+        spans_of.setdefault(gene.sequence, {}).setdefault(gene.strand, []).append(Span(start, end, name))
     regions = [
         [region for strand, spans in sorted(by_strand.items()) for region in _joined(sequence, strand, spans)]
-        for sequence, by_strand in sorted(stretches.items())
+        for sequence, by_strand in sorted(spans_of.items())
     ]
     return Selection(
         f"{len(genes)} genes, each on its strand, and {flank} bases to each side",
@@ -108,15 +136,35 @@ def genes_and_flanks(genome: Genome, genes: Sequence[Gene], flank: int) -> Selec
 
 def _joined(sequence: str, strand: Strand, spans: list[Span]) -> Iterator[Region]:
     """Join spans that overlap or touch, so that no position is scored twice."""
-    ordered = sorted(spans, key=lambda span: (span.start, span.end, span.name))
-    joined, end = ordered[:1], ordered[0].end
-    for span in ordered[1:]:
-        if span.start > end:
-            yield Region(sequence, strand, joined[0].start, end, tuple(joined))
-            joined, end = [], span.end
-        joined.append(span)
-        end = max(end, span.end)
-    yield Region(sequence, strand, joined[0].start, end, tuple(joined))
+    spans = sorted(spans)
+    ends = sorted((span.end, number) for number, span in enumerate(spans))
+    edges = sorted({edge for span in spans for edge in (span.start, span.end)})
+    begun = ended = 0
+    here: OrderedDict[int, Span] = OrderedDict()
+    stretches: list[Stretch] = []
+    for start, end in pairwise(edges):
+        while ends[ended][0] == start:
+            del here[ends[ended][1]]
+            ended += 1
+        while begun < len(spans) and spans[begun].start == start:
+            here[begun] = spans[begun]
+            begun += 1
+        if here:
+            stretches.append(_stretch(start, end, here))
+        else:
+            yield Region(sequence, strand, stretches[0].start, start, stretches)
+            stretches = []
+    yield Region(sequence, strand, stretches[0].start, edges[-1], stretches)
+
+
+def _stretch(start: int, end: int, here: Mapping[int, Span]) -> Stretch:
+    names, room = [], _LONGEST_COLUMN
+    for span in here.values():
+        names.append(span.name)
+        room -= len(span.name)
+        if room < 0:
+            break
+    return Stretch(start, end, tuple(names), len(here) - len(names))
 
 
 def genes_to_score(genes: Sequence[Gene], genome: Genome, settings: PredictSettings) -> list[Gene]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from spliceai_jax.architecture import ARCHITECTURES, WINDOW, Precision
-from spliceai_jax.errors import SettingsError, check_choice
+from spliceai_jax.errors import SettingsError, check_choice, check_whole
 
 StrandChoice = Literal["+", "-", "both"]
 
@@ -53,8 +53,7 @@ class PredictSettings:
         """Check every value that can be checked without opening a file."""
         if not 0 <= self.threshold <= 1:
             raise SettingsError(f"`threshold` is {self.threshold}; expected a score, 0 to 1")
-        if self.gene_flank is not None and self.gene_flank < 0:
-            raise SettingsError(f"`gene_flank` is {self.gene_flank}; expected bases, 0 or more")
+        check_whole("gene_flank", self.gene_flank)
         if self.gene_flank is not None and self.annotation_file is None:
             raise SettingsError("`gene_flank` has no effect without genes; give `annotation_file` too")
         check_choice("flanking_size", self.flanking_size, (None, *ARCHITECTURES))

@@ -6,13 +6,14 @@ A donor's row lies at the scored base, the last of the exon. An acceptor's row d
 base before the scored one in the direction of transcription, the last of the intron.
 """
 
+import errno
 import importlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -20,9 +21,9 @@ from jaxtyping import Float, Int, UInt8
 from spliceai_jax.architecture import CLASSES, SITE_KINDS, SiteKind
 from spliceai_jax.data.fasta import Genome
 from spliceai_jax.encoding import Strand
-from spliceai_jax.errors import RunFolderError, SettingsError
-from spliceai_jax.files import check_writable
-from spliceai_jax.scoring.regions import Span
+from spliceai_jax.errors import RunFolderError, SettingsError, some
+from spliceai_jax.files import all_written_whole, check_writable
+from spliceai_jax.scoring.regions import Stretch
 from spliceai_jax.scoring.spsc import SpliceScoreWriter
 
 _SHIFT = {("acceptor", "+"): -1, ("acceptor", "-"): 1, ("donor", "+"): 0, ("donor", "-"): 0}
@@ -31,7 +32,13 @@ _SHIFT = {("acceptor", "+"): -1, ("acceptor", "-"): 1, ("donor", "+"): 0, ("dono
 _STRAND_NAMES: dict[Strand, str] = {"+": "plus", "-": "minus"}
 
 _THOUSANDS = np.array([list(b"%03d" % i) for i in range(1000)], np.uint8)
+_BIGWIG_END = (0x888FFC26).to_bytes(4, "little")
+"""The last bytes of a bigWig, which are written last of all."""
+_BIGWIG_ENTRY, _BIGWIG_ROOM = 32, 1_000_000
+"""Bytes that an entry of a bigWig may take, or a sequence's name, and those that must be left on the disk beside."""
+
 _DIGITS = 12
+_FEW_ROWS = 40
 _MORE_DIGITS = np.array([n for digits in range(1, _DIGITS) for n in (10**digits - 1, 10**digits)])
 """Starts at which the end, or the start, becomes a digit longer."""
 
@@ -46,9 +53,15 @@ def _lines(
     sequence: str, starts: Int[np.ndarray, " rows"], name: str, scores: Float[np.ndarray, " rows"], tail: str
 ) -> UInt8[np.ndarray, "rows width"]:
     """Return BED lines in ASCII; their starts have equally many digits, and so have their ends."""
-    # Python's own formatting takes far longer.
-    digits = len(str(starts[0])), len(str(starts[0] + 1))
     micros = np.rint(scores.astype(np.float64) * 1e6).astype(np.int64)
+    if len(starts) < _FEW_ROWS:
+        text = "".join(
+            f"{sequence}\t{start}\t{start + 1}\t{name}\t{micro // 10**6}.{micro % 10**6:06}{tail}"
+            for start, micro in zip(starts.tolist(), micros.tolist(), strict=True)
+        )
+        return np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8).reshape(len(starts), -1)
+    # Of more rows Python's own formatting takes far longer than this.
+    digits = len(str(starts[0])), len(str(starts[0] + 1))
     columns: list[str | UInt8[np.ndarray, "rows digits"]] = [
         f"{sequence}\t", _decimal(starts, digits[0]), "\t", _decimal(starts + 1, digits[1]), f"\t{name}\t",
         _decimal(micros // 10**6, 1), ".", _decimal(micros, 6), tail,
@@ -130,7 +143,7 @@ class TrackWriter:
     def __init__(
         self,
         beds: dict[SiteKind, BedWriter],
-        bigwigs: dict[tuple[SiteKind, Strand], Any],
+        bigwigs: dict[tuple[SiteKind, Strand], "_BigWig"],
         lengths: dict[str, int],
         threshold: float,
         splice_scores: SpliceScoreWriter | None,
@@ -139,7 +152,7 @@ class TrackWriter:
 
         Arguments:
             beds: The BED file of each kind of site.
-            bigwigs: pyBigWig's open files, their headers written, of the kinds and strands that have one.
+            bigwigs: The bigWig of each kind and strand that has one.
             lengths: Name of each sequence -> its number of bases.
             threshold: The lowest score that is written.
             splice_scores: The splice scores for aligners, where they are wanted.
@@ -159,7 +172,7 @@ class TrackWriter:
         self,
         sequence: str,
         strand: Strand,
-        spans: Sequence[Span],
+        stretches: Sequence[Stretch],
         start: int,
         scores: Float[np.ndarray, "positions 2"],
     ) -> None:
@@ -168,28 +181,27 @@ class TrackWriter:
         Arguments:
             sequence: The name of the sequence.
             strand: "+" or "-".
-            spans: All spans that these positions lie in; where several overlap, a row carries all their names.
+            stretches: The stretches that these positions lie in, in order; a row carries the names of its stretch.
             start: The first position, counted from 0 on the "+" strand.
             scores: Probabilities of acceptor and donor, in the order of the "+" strand.
         """
-        edges = sorted({edge for span in spans for edge in (span.start, span.end)})
         for kind in SITE_KINDS:
             probabilities = scores[:, CLASSES.index(kind) - 1]
-            shift = _SHIFT[kind, strand]
             hits = np.flatnonzero(probabilities >= self._threshold)
+            shift = _SHIFT[kind, strand]
+            starts = hits + (start + shift)
             # At the edge of a sequence there may be no base to write the row at.
-            hits = hits[(hits + start + shift >= 0) & (hits + start + shift < self._lengths[sequence])]
-            if not len(hits):
+            first, last = np.searchsorted(starts, (0, self._lengths[sequence]))
+            starts, found = starts[first:last], probabilities[hits[first:last]]
+            if not len(starts):
                 continue
-            for part in np.split(hits, np.searchsorted(hits + start, edges)):
-                if len(part):
-                    place = start + part[0]
-                    name = ",".join(span.name for span in spans if span.start <= place < span.end)
-                    starts = start + shift + part
-                    self._beds[kind].add(sequence, strand, f"{name}_{kind.capitalize()}", starts, probabilities[part])
+            cuts = np.searchsorted(starts, [stretch.start + shift for stretch in stretches[1:]]).tolist()
+            for stretch, first, last in zip(stretches, [0, *cuts], [*cuts, len(starts)], strict=True):
+                if first < last:
+                    name = f"{stretch.name}_{kind.capitalize()}"
+                    self._beds[kind].add(sequence, strand, name, starts[first:last], found[first:last])
             if bigwig := self._bigwigs.get((kind, strand)):
-                values = probabilities[hits].astype(np.float64)
-                bigwig.addEntries(sequence, (start + shift + hits), values=values, span=1)
+                bigwig.add(sequence, starts, found)
         if self.splice_scores:
             self.splice_scores.add(sequence, strand, start, scores)
 
@@ -276,47 +288,58 @@ class Tracks:
             RunFolderError: A file cannot be written.
         """
         paths = self.paths if self.spsc is None else (*self.paths, self.spsc)
-        partial = {path: path.with_name(f".{path.name}.partial") for path in paths}
-        try:
-            with ExitStack() as stack:
-                beds = {
-                    kind: BedWriter(stack.enter_context(open(partial[path], "wb")), self._annotated)
-                    for kind, path in self.beds.items()
-                }
-                bigwigs = {
-                    key: stack.enter_context(_bigwig(partial[path], genome.lengths))
-                    for key, path in self.bigwigs.items()
-                }
-                splice_scores = None
-                if self.spsc:
-                    self.spsc.parent.mkdir(parents=True, exist_ok=True)
-                    compressed = self.spsc.suffix == ".gz"
-                    splice_scores = SpliceScoreWriter(partial[self.spsc], compressed, genome)
-                    stack.callback(splice_scores.close)
-                yield TrackWriter(beds, bigwigs, genome.lengths, self._threshold, splice_scores)
-                if splice_scores:
-                    splice_scores.finish()
-            for path in partial.values():
-                with open(path, "rb") as file:
-                    os.fsync(file.fileno())
-            for path, whole in partial.items():
-                os.replace(whole, path)
-        except OSError as error:
-            raise RunFolderError(
-                f"{error.filename or self.beds['donor'].parent}: cannot be written ({error.strerror}); make room or "
-                "give another `output_dir`"
-            ) from error
-        finally:
-            for path in partial.values():
-                path.unlink(missing_ok=True)
+        with all_written_whole(paths) as partial, ExitStack() as stack:
+            beds = {
+                kind: BedWriter(stack.enter_context(open(partial[path], "wb")), self._annotated)
+                for kind, path in self.beds.items()
+            }
+            bigwigs = {
+                key: stack.enter_context(closing(_BigWig(partial[path], genome.lengths)))
+                for key, path in self.bigwigs.items()
+            }
+            splice_scores = None
+            if self.spsc:
+                compressed = self.spsc.suffix == ".gz"
+                splice_scores = SpliceScoreWriter(partial[self.spsc], compressed, genome)
+                stack.callback(splice_scores.close)
+            yield TrackWriter(beds, bigwigs, genome.lengths, self._threshold, splice_scores)
+            if splice_scores:
+                splice_scores.finish()
 
 
-@contextmanager
-def _bigwig(path: Path, lengths: dict[str, int]) -> Iterator[Any]:
-    """Make a bigWig and write its header."""
-    with closing(_pybigwig().open(str(path), "w")) as bigwig:
-        bigwig.addHeader([(name, length) for name, length in lengths.items() if length])
-        yield bigwig
+class _BigWig:
+    """A bigWig under way. On a full disk pyBigWig crashes, or ends as if nothing had happened; this raises OSError."""
+
+    def __init__(self, path: Path, lengths: dict[str, int]) -> None:
+        """Make the file and write its header."""
+        # pyBigWig takes no others.
+        if odd := [name for name in lengths if name != name.encode("utf-8", "replace").decode()]:
+            raise SettingsError(f"`bigwig`: bigWigs hold names in UTF-8 only, which {some(odd)} are not; rename them")
+        self._path = path
+        self._check_room(len(lengths))
+        self._file = _pybigwig().open(str(path), "w")
+        self._file.addHeader([(name, length) for name, length in lengths.items() if length])
+
+    def add(self, sequence: str, starts: Int[np.ndarray, " entries"], scores: Float[np.ndarray, " entries"]) -> None:
+        """Add entries of one base each."""
+        self._check_room(len(starts))
+        self._file.addEntries(sequence, starts, values=scores.astype(np.float64), span=1)
+
+    def close(self) -> None:
+        """Write what has not been written, and check that the file is whole."""
+        self._file.close()
+        with open(self._path, "rb") as file:
+            file.seek(-len(_BIGWIG_END), os.SEEK_END)
+            if file.read() != _BIGWIG_END:
+                raise self._full()
+
+    def _check_room(self, entries: int) -> None:
+        disk = os.statvfs(self._path.parent)
+        if disk.f_bavail * disk.f_frsize < _BIGWIG_ROOM + _BIGWIG_ENTRY * entries:
+            raise self._full()
+
+    def _full(self) -> OSError:
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
 
 
 def _pybigwig() -> ModuleType:
