@@ -18,11 +18,12 @@ from spliceai_jax.training.engine import Engine
 def known_calibration(folder: RunFolder) -> Calibration | None:
     """Return what the best model's temperature was found to do; None unless that and the temperature are there."""
     try:
-        temperature = read_temperature(folder.best_model)
-    except WeightsError:
+        read_temperature(folder.best_model)
+        beside = temperature_beside(folder.best_model).read_text()
+    except (OSError, ValueError, WeightsError):
         return None
     measured = read_calibration(folder)
-    return measured if measured and measured.temperature == temperature else None
+    return measured if measured and measured.file.render() == beside else None
 
 
 def calibrate_best(

@@ -71,7 +71,7 @@ def _calibrate(
     if not (calibration := known_calibration(plan.folder)):
         with display.progress("calibrate", len(sets["validation"]) + len(sets["test"])) as advance:
             calibration = calibrate_best(
-                plan.folder, engine, sets, plan.batch_size, plan.settings.random_seed, watched(advance)
+                plan.folder, engine, sets, plan.most_rows, plan.settings.random_seed, watched(advance)
             )
     display.line(
         f"its temperature, for `predict --calibrated`: {calibration.temperature[0]:.3f}, fitted on "
@@ -87,6 +87,6 @@ def _report(
         return
     test = trainer.sets["test"]
     with display.progress("report", len(test)) as advance:
-        scoring = Scoring(engine, plan.pretrained.variables, test, plan.batch_size, watched(advance))
+        scoring = Scoring(engine, plan.pretrained.variables, test, plan.most_rows, watched(advance))
         page = write_report(run, scoring)
     display.line(f"report: {page}")

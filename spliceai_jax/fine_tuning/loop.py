@@ -1,5 +1,6 @@
 """The training loop: epochs of steps, each followed by an evaluation; it can be stopped and continued at any batch."""
 
+import hashlib
 import math
 from collections.abc import Iterator
 from typing import NoReturn
@@ -7,6 +8,7 @@ from typing import NoReturn
 import jax
 import numpy as np
 
+from spliceai_jax.convert import pt_bytes
 from spliceai_jax.display import Advance, Display
 from spliceai_jax.errors import DivergedError, Interrupted
 from spliceai_jax.fine_tuning.outcome import show_epoch, show_table_so_far
@@ -92,15 +94,17 @@ class TrainingLoop:
         # The last step's loss was computed before its update of the weights.
         if not all(np.isfinite(value).all() for value in jax.tree.leaves(variables)):
             self._diverged("weights became infinite or not a number")
+        model = pt_bytes(self._plan.architecture.flanking_size, variables)
         title = f"epoch {loop.epoch}"
         epoch = Epoch(
             learning_rate=history.update_rates[-1],
             train=self._evaluate(title, "train"),
             validation=self._evaluate(title, "validation"),
             test=self._evaluate(title, "test"),
+            model_sha256=hashlib.sha256(model).hexdigest(),
         )
         history.epochs.append(epoch)
-        self._writer.models(variables, loop)
+        self._writer.models(model, loop)
         loop.epoch, loop.batch = loop.epoch + 1, 0
         self._save()
         show_epoch(history, len(history.epochs) - 1, self._display)
@@ -113,7 +117,12 @@ class TrainingLoop:
         trainer = self._trainer
         windows = trainer.just_trained(self._loop.epoch) if split == "train" else trainer.sets[split]
         with self._display.progress(f"{title}, {split}", len(windows)) as advance:
-            return trainer.evaluate(windows, self._stopping(advance))
+            try:
+                return trainer.evaluate(windows, self._stopping(advance))
+            except DivergedError:
+                if not self._loop.history.untouched:  # the weights that the run was given are to blame
+                    raise
+                self._diverged(f"the loss on the {split} set became infinite or not a number")
 
     def _stopping(self, advance: Advance) -> Advance:
         """Return a progress callback that also stops the run, between batches, if asked to.

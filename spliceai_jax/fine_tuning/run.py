@@ -18,7 +18,8 @@ from spliceai_jax.interrupts import stop_request
 from spliceai_jax.processes import Cluster
 from spliceai_jax.runs.checkpoints import Checkpoints
 from spliceai_jax.runs.history import LoopState
-from spliceai_jax.runs.record import Record, add_session
+from spliceai_jax.runs.kept import check_best, check_kept
+from spliceai_jax.runs.record import Record, add_session, rounds_differently
 from spliceai_jax.runs.tensorboard import Scalars
 from spliceai_jax.runs.writer import RunWriter
 from spliceai_jax.training.step import TrainState
@@ -44,11 +45,12 @@ def transfer(settings: TransferSettings, display: Display | None = None) -> Tran
         plan = processes.all_or_none(lambda: make_plan(settings, shown))
         stack.enter_context(_folder_taken(plan, shown))
         stack.enter_context(files.unexpected_errors_logged(plan.folder.error_log))
-        checkpoints = stack.enter_context(Checkpoints(plan.folder.checkpoints))
+        checkpoints = stack.enter_context(Checkpoints(plan.folder))
         stop = stack.enter_context(stop_request())
         state, loop = _restored(plan, checkpoints)
         trainer = Trainer(plan, state)
         if loop.history.finished(plan.recipe):
+            _check_kept(plan, trainer, loop)
             shown.line("this run is finished already")
             show_table_so_far(loop.history, shown)
         else:
@@ -56,11 +58,14 @@ def transfer(settings: TransferSettings, display: Display | None = None) -> Tran
                 shown.line(f"going on from epoch {loop.epoch}, batch {loop.batch}")
             writer = RunWriter(plan.folder, plan.identity(), _begin_session(plan, shown), checkpoints, _scalars(plan))
             TrainingLoop(plan, trainer, writer, StopVote(stop), loop, shown).to_the_end()
+            _check_kept(plan, trainer, loop)
         result = conclude(loop.history, plan.folder, settings.recipe, shown)
         if not processes.leads():  # the others take no part in what follows
             return result
         finish(plan, trainer, stop, shown)
-        return replace(result, predictions=predict_genome(plan, shown))
+        predictions = predict_genome(plan, shown)
+        check_best(plan.folder, plan.identity(), loop)  # much time may have passed
+        return replace(result, predictions=predictions)
 
 
 @contextlib.contextmanager
@@ -85,9 +90,17 @@ def _folder_taken(plan: Plan, display: Display) -> Iterator[None]:
 def _restored(plan: Plan, checkpoints: Checkpoints) -> tuple[TrainState, LoopState]:
     """Return what the latest checkpoint holds, or if there is none, the state before the first step."""
     start = initial_state(plan)
-    state, loop = processes.all_or_none(lambda: checkpoints.restore(start)) or (start, LoopState())
+    state, loop = checkpoints.restore(start, plan.recipe, len(plan.batches(0))) or (start, LoopState())
     processes.check_same({"epoch": loop.epoch, "batch": loop.batch})
     return state, loop
+
+
+def _check_kept(plan: Plan, trainer: Trainer, loop: LoopState) -> None:
+    """Compare what a finished run names with what is there; of several processes the leader does."""
+    variables = trainer.variables
+    processes.all_or_none(
+        lambda: check_kept(plan.folder, plan.identity(), loop, variables) if processes.leads() else None
+    )
 
 
 def _begin_session(plan: Plan, display: Display) -> Record:
@@ -97,6 +110,11 @@ def _begin_session(plan: Plan, display: Display) -> Record:
         display.line(
             "activations were cached in one part of this run and computed in another: it ends as if it had not been "
             "interrupted to float rounding, but not to the bit; `activation_cache` decides"
+        )
+    if differing := rounds_differently(record.sessions):
+        display.line(
+            "not all of this run is computed in the same way: it ends as if it had not been interrupted to float "
+            f"rounding, but not to the bit ({'; '.join(differing)})"
         )
     return record
 

@@ -78,7 +78,7 @@ class Trainer:
                 windows,
                 plan.architecture,
                 plan.trainable.first_entry,
-                plan.batch_size,
+                plan.most_rows,
                 folder,
                 after_batch,
             )
@@ -90,7 +90,7 @@ class Trainer:
         rate_of = schedule(recipe.scheduler, recipe.timing, recipe.learning_rate, recipe.epochs, len(batches))
         for number, positions in enumerate(batches[first_batch:], first_batch):
             rate = rate_of(epoch * len(batches) + number)
-            batch = self.sets["train"].training_batch(positions, plan.batch_size, plan.architecture)
+            batch = self.sets["train"].training_batch(positions, plan.most_rows, plan.architecture)
             self._state, loss = self.engine.train(self._state, batch, rate)
             yield Step(len(positions), rate, loss)
 
@@ -101,5 +101,5 @@ class Trainer:
     def evaluate(self, windows: Windows, after_batch: Advance) -> SplitRecord:
         """Evaluate the network with its present weights."""
         return SplitRecord(
-            *evaluate_windows(self.engine, self._state.variables, windows, self._plan.batch_size, after_batch)
+            *evaluate_windows(self.engine, self._state.variables, windows, self._plan.most_rows, after_batch)
         )

@@ -15,10 +15,11 @@ from spliceai_jax.architecture import ARCHITECTURES, SITE_KINDS, Precision
 from spliceai_jax.convert import read_calibrated_pt, tensor_table
 from spliceai_jax.errors import WeightsError
 from spliceai_jax.evaluation.metrics import Metrics
+from spliceai_jax.json_files import check_keys
 from spliceai_jax.network.pretrained import Pretrained
 from spliceai_jax.network.temperature import Temperature, in_words, read_temperature, temperature_beside
 from spliceai_jax.runs import stored
-from spliceai_jax.runs.history import History, Split
+from spliceai_jax.runs.history import SPLITS, History, Split
 from spliceai_jax.runs.identity import RunIdentity
 from spliceai_jax.runs.record import DatasetRecord, Parent, Record, Session, rename_of_0_1
 from spliceai_jax.training.recipes import Recipe
@@ -85,6 +86,12 @@ class ModelCard(Session):
     before: dict[Split, Metrics]
     after: dict[Split, Metrics]
 
+    def __post_init__(self) -> None:
+        """Refuse, with a ValueError, a card without all sets: it was read from a damaged file."""
+        check_keys("datasets", self.datasets, SPLITS)
+        for field, measured in (("before", self.before), ("after", self.after)):
+            check_keys(field, measured, ("validation", "test"))
+
     def facts(self) -> dict[str, str]:
         """Return what a reader wants to know first, as names and values."""
         train, test = self.datasets["train"], self.datasets["test"]
@@ -102,8 +109,8 @@ class ModelCard(Session):
         return {**facts, "command": self.command}
 
 
-def render_card(content: bytes, identity: RunIdentity, record: Record, history: History) -> str:
-    """Write the card of a run's best model as JSON.
+def model_card(content: bytes, identity: RunIdentity, record: Record, history: History) -> ModelCard:
+    """Return the card of a run's best model.
 
     Arguments:
         content: The model's `.pt` file.
@@ -113,7 +120,7 @@ def render_card(content: bytes, identity: RunIdentity, record: Record, history: 
     """
     best = history.epochs[history.best_epoch]
     session = record.sessions[-1]
-    card = ModelCard(
+    return ModelCard(
         **{field.name: getattr(session, field.name) for field in fields(Session)},
         sha256=hashlib.sha256(content).hexdigest(),
         flanking_size=identity.flanking_size,
@@ -126,7 +133,6 @@ def render_card(content: bytes, identity: RunIdentity, record: Record, history: 
         before={name: split.metrics for name, split in history.untouched.items()},
         after={"validation": best.validation.metrics, "test": best.test.metrics},
     )
-    return stored.render(asdict(card))
 
 
 @dataclass(frozen=True)
@@ -227,11 +233,11 @@ def _temperature_beside(path: Path) -> tuple[Temperature | None, str | None]:
 def _card_beside(path: Path, digest: str) -> tuple[ModelCard | None, str | None]:
     beside = path.with_suffix(".json")
     try:
-        card = stored.parse(beside.read_text(), ModelCard, rename_of_0_1)
+        card = stored.parse(beside, ModelCard, rename_of_0_1)
     except FileNotFoundError:
         return None, None
-    except (OSError, ValueError, RecursionError) as error:
-        return None, f"{beside} cannot be read as a card ({type(error).__name__}: {error})"
+    except (OSError, ValueError) as error:
+        return None, f"{beside} cannot be read as a card ({error})"
     if card.sha256 != digest:
-        return None, f"{beside} describes another file, of SHA-256 {card.sha256}"
+        return None, f"{beside} describes another file, of SHA-256 {card.sha256:.64}"
     return card, None

@@ -1,6 +1,7 @@
 """A run's folder on disk: OpenSpliceAI's layout, locked by one process at a time, every file written whole."""
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -134,6 +135,11 @@ class RunFolder:
                     f"{self.root}: holds a run already; go on with it by `resume=True`, or give another `exp_num`, "
                     "`project_name` or `output_dir`"
                 )
+        elif any(path.exists() for path in (self.record, self.history, self.checkpoints)):
+            raise RunFolderError(
+                f"{self.identity_file}: missing, though {self.root} holds a run, which cannot go on without it; put it "
+                "back, or give another `exp_num`, `project_name` or `output_dir`"
+            )
         elif any((self.root / name).exists() for name in ("models", "LOG")):
             raise RunFolderError(
                 f"{self.root}: holds models or logs that spliceai-jax did not write; give another `exp_num`, "
@@ -153,14 +159,33 @@ class RunFolder:
             yield
 
     def write(self, path: Path, content: bytes | str) -> None:
-        """Write one of the run's files whole."""
+        """Write one of the run's files whole.
+
+        Raises:
+            RunFolderError: The run is no longer there: its folder would be made again, without what it held.
+        """
+        if path != self.identity_file and not self.identity_file.exists():
+            raise RunFolderError(
+                f"{self.root}: the run's folder, or its {self.identity_file.name}, was removed while the run worked; "
+                "put it back and give `resume=True`, or start the run again"
+            )
         files.write_whole(path, content)
 
     def set_aside(self, path: Path) -> Path:
-        """Rename a file that cannot be used, so that nothing of it is lost, and return its new name."""
+        """Rename a file or folder that cannot be used, so that nothing of it is lost, and return its new name.
+
+        Raises:
+            RunFolderError: It cannot be renamed.
+        """
         names = (path.with_name(f"{path.stem}.unreadable_{number}{path.suffix}") for number in range(1, 10**6))
-        aside = next(name for name in names if not name.exists())
-        path.rename(aside)
+        aside = next(name for name in names if not os.path.lexists(name))
+        try:
+            path.rename(aside)
+        except OSError as error:
+            raise RunFolderError(
+                f"{path}: cannot be used, and cannot be kept as {aside.name} ({error.strerror}); make the folder "
+                "writable, or move it away"
+            ) from error
         return aside
 
     def read_identity(self) -> RunIdentity:

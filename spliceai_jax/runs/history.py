@@ -1,12 +1,14 @@
 """What a run has measured so far; the log files and the stopping rule follow from it."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from spliceai_jax.evaluation.metrics import Metrics
+from spliceai_jax.json_files import Count, check_keys
 from spliceai_jax.training.recipes import Recipe
 
 Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,14 @@ class Epoch:
         train: On at most 1000 of the windows just trained on, with the weights after the epoch.
         validation: On the whole validation split.
         test: On the whole test split.
+        model_sha256: SHA-256 of the `.pt` file of the weights after the epoch; "" where an earlier version trained it.
     """
 
     learning_rate: float
     train: SplitRecord
     validation: SplitRecord
     test: SplitRecord
+    model_sha256: str = ""
 
     def split(self, name: Split) -> SplitRecord:
         """Return the evaluation of one split."""
@@ -89,6 +93,33 @@ class LoopState:
         history: What was measured so far.
     """
 
-    epoch: int = 0
-    batch: int = 0
+    epoch: Count = 0
+    batch: Count = 0
     history: History = field(default_factory=History)
+
+    def __post_init__(self) -> None:
+        """Refuse what no run can have measured, with a ValueError: it was read from a damaged file."""
+        history = self.history
+        if len(history.epochs) != self.epoch:
+            raise ValueError(f"`history` holds {len(history.epochs)} epochs, in epoch {self.epoch}")
+        if len(history.update_losses) != len(history.update_rates):
+            raise ValueError(
+                f"`history` holds {len(history.update_losses)} losses and {len(history.update_rates)} rates"
+            )
+        if history.epochs or history.update_losses:
+            check_keys("untouched", history.untouched, ("validation", "test"))
+
+    def check_range(self, recipe: Recipe, batches: int) -> None:
+        """Refuse, with a ValueError, what is no place in a run.
+
+        Arguments:
+            recipe: The recipe of the run.
+            batches: The number of batches in an epoch.
+        """
+        last = recipe.epochs * batches
+        done = self.epoch * batches + self.batch
+        if self.batch > batches or done > last:
+            place = f"`epoch` {self.epoch}, `batch` {self.batch}"
+            raise ValueError(f"it is in {place}, of {recipe.epochs} epochs of {batches} batches")
+        if len(self.history.update_losses) != done:
+            raise ValueError(f"`history` holds {len(self.history.update_losses)} losses after {done} batches")

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-from spliceai_jax.architecture import Precision
+from spliceai_jax.architecture import ARCHITECTURES, Precision
 from spliceai_jax.runs.stored import Json
 from spliceai_jax.training.recipes import Recipe
 
@@ -33,11 +33,15 @@ class RunIdentity:
     validation_dataset: str
     test_dataset: str
 
+    def __post_init__(self) -> None:
+        """Refuse, with a ValueError, a network that there is not: it was read from a damaged file."""
+        if self.flanking_size not in ARCHITECTURES:
+            raise ValueError(f"`flanking_size` is {self.flanking_size}; expected {', '.join(map(str, ARCHITECTURES))}")
+
     @property
     def batch_size(self) -> int:
         """Windows in a batch."""
-        assert self.choices.batch_size is not None, "the identity of a run holds the number of windows in a batch"
-        return self.choices.batch_size
+        return self.choices.batch_size or ARCHITECTURES[self.flanking_size].batch_size
 
     def to_json(self) -> Json:
         """Return the content of `run.json`, where the fields of the recipe stand beside the others."""

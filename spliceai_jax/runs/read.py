@@ -70,12 +70,14 @@ def read_run(root: str | Path) -> Run:
 def read_calibration(folder: RunFolder) -> Calibration | None:
     """Read what the best model's temperature does; None where there is none, or it cannot be read, with a warning."""
     try:
-        return Calibration.from_json(folder.calibration.read_bytes())
+        found = stored.read(folder.calibration, Calibration)
+        if "test" not in found.measures:  # as `calibrate` without a test set writes
+            raise RunFolderError(f"{folder.calibration}: damaged (`measures` lacks test)")
+        return found
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, RecursionError) as error:
-        said = f"{folder.calibration}: cannot be read ({error!s:.200}); it is left out"
-        warnings.warn(said, SpliceAIWarning, stacklevel=2)
+    except RunFolderError as error:
+        warnings.warn(f"{error}; it is left out", SpliceAIWarning, stacklevel=2)
         return None
 
 

@@ -3,17 +3,21 @@
 They are in `record.json` in the run's folder. `resume` does not compare them.
 """
 
+import os
 import warnings
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from spliceai_jax.data.windows import Windows
 from spliceai_jax.errors import RunFolderError, SpliceAIWarning
+from spliceai_jax.json_files import Count, check_keys
 from spliceai_jax.runs import stored
 from spliceai_jax.runs.folder import RunFolder
-from spliceai_jax.runs.history import Split
+from spliceai_jax.runs.history import SPLITS, Split
 from spliceai_jax.runs.stored import Json
+from spliceai_jax.startup import processor
 
 
 @dataclass(frozen=True)
@@ -32,9 +36,9 @@ class DatasetRecord:
     """
 
     path: str
-    windows: int
-    donors: int
-    acceptors: int
+    windows: Count
+    donors: Count
+    acceptors: Count
     gt_share: float
     ag_share: float
     padding_share: float
@@ -82,6 +86,7 @@ class Session:
         devices: What it computed on, in words.
         versions: Package -> version.
         activation_cache: Whether the frozen part's output was computed once and cached: see `activation_cache`.
+        rounding: What else decides how sums are rounded: see `what_rounds`.
     """
 
     started: str
@@ -90,6 +95,7 @@ class Session:
     devices: str
     versions: dict[str, str]
     activation_cache: bool = False
+    rounding: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -109,10 +115,47 @@ class Record:
     recipe: str
     trains: str
     validation_from: str
-    batches_per_epoch: int
+    batches_per_epoch: Count
     parent: Parent
     datasets: dict[Split, DatasetRecord]
     sessions: tuple[Session, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse, with a ValueError, a record without all data sets: it was read from a damaged file."""
+        check_keys("datasets", self.datasets, SPLITS)
+        if not self.sessions:
+            raise ValueError("`sessions` is empty")
+
+
+_ROUNDING_PACKAGES = ("spliceai-jax", "jax", "jaxlib")
+"""The packages that decide which program computes."""
+
+
+def what_rounds() -> dict[str, str]:
+    """Return what decides how sums are rounded on this machine, beside devices and packages, as names and values.
+
+    XLA divides sums among its threads, of which it has as many as this process may use cores, or as NPROC says; it
+    compiles for the features of the processor.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "threads": os.environ.get("NPROC") or str(cores),
+        "processor": processor(),
+        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
+    }
+
+
+def rounds_differently(sessions: Sequence[Session]) -> list[str]:
+    """Return in words what decides rounding and was not the same for all sessions; what was not recorded is left out.
+
+    Where it is empty, the run ends as if one session had done it all, bit for bit.
+    """
+    seen: dict[str, dict[str, None]] = {}
+    for session in sessions:
+        packages = {name: session.versions[name] for name in _ROUNDING_PACKAGES if name in session.versions}
+        for name, value in ({"devices": session.devices} | session.rounding | packages).items():
+            seen.setdefault(name, {})[value] = None
+    return [f"{name} {', then '.join(map(repr, values))}" for name, values in seen.items() if len(values) > 1]
 
 
 def now() -> str:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from spliceai_jax.errors import RunFolderError
+from spliceai_jax.json_files import read_json
 
 FORMAT_VERSION = 2
 """Written into every file. Files of spliceai-jax 0.1.0 have no version and count as 1."""
@@ -25,24 +26,29 @@ def render(content: Json, indent: int | None = 2) -> str:
     return json.dumps({"format_version": FORMAT_VERSION, **content}, indent=indent) + "\n"
 
 
-def parse(text: str, kind: type[T], upgrade: Upgrade = lambda data: data) -> T:
-    """Turn a file's text into a dataclass. Fields that older files lack get their defaults, unknown ones are ignored.
+def parse(path: Path, kind: type[T], upgrade: Upgrade = lambda data: data) -> T:
+    """Turn a file into a dataclass. Fields that older files lack get their defaults, unknown ones are ignored.
 
     Arguments:
-        text: The file's text.
+        path: The file.
         kind: The dataclass.
         upgrade: Applied to the JSON object first, to rename what older versions wrote.
 
     Raises:
-        ValueError: The text is not JSON, its version is unknown, or a field is missing or has the wrong type; the
-            message names the field.
+        OSError: It cannot be read.
+        ValueError: It is not JSON, its version is unknown, or a field is missing or has the wrong type; the message
+            names the field.
     """
-    data = json.loads(text)
-    if not isinstance(data, dict):
-        raise ValueError(f"expected a JSON object, found {type(data).__name__}")
-    if (version := data.get("format_version", 1)) not in range(1, FORMAT_VERSION + 1):
-        raise ValueError(f"format version {version!r}; this spliceai-jax knows 1 to {FORMAT_VERSION}, use a newer one")
-    return convert(upgrade(data), kind)
+    try:
+        data = read_json(path)
+        if not isinstance(data, dict):
+            raise ValueError(f"expected a JSON object, found {type(data).__name__}")
+        if (version := data.get("format_version", 1)) not in range(1, FORMAT_VERSION + 1):
+            known = f"this spliceai-jax knows 1 to {FORMAT_VERSION}, use a newer one"
+            raise ValueError(f"format version {version!r:.50}; {known}")
+        return convert(upgrade(data), kind)
+    except RecursionError:
+        raise ValueError("its lists are nested too deeply") from None
 
 
 def convert(data: Any, kind: type[T]) -> T:
@@ -58,10 +64,10 @@ def read(path: Path, kind: type[T], upgrade: Upgrade = lambda data: data) -> T:
         RunFolderError: It cannot be read, or is damaged.
     """
     try:
-        return parse(path.read_text(), kind, upgrade)
+        return parse(path, kind, upgrade)
     except (FileNotFoundError, NotADirectoryError):
         raise
     except OSError as error:
         raise RunFolderError(f"{path}: cannot be read ({error.strerror}); make it readable") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise RunFolderError(f"{path}: damaged ({error})") from error

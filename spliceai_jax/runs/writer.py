@@ -2,10 +2,8 @@
 
 from dataclasses import asdict
 
-from spliceai_jax.convert import pt_bytes
-from spliceai_jax.network.model import Variables
 from spliceai_jax.runs import stored
-from spliceai_jax.runs.card import render_card
+from spliceai_jax.runs.card import model_card
 from spliceai_jax.runs.checkpoints import Checkpoints
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import LoopState
@@ -56,12 +54,16 @@ class RunWriter:
         self.logs(loop)
         self._checkpoints.save(state, loop)
 
-    def models(self, variables: Variables, loop: LoopState) -> None:
-        """Write the model of the epoch under way, and if it is the best one so far, `model_best.pt` and its card."""
-        content = pt_bytes(self._identity.flanking_size, variables)
+    def models(self, content: bytes, loop: LoopState) -> None:
+        """Write the model of the epoch under way, and if it is the best one so far, `model_best.pt` and its card.
+
+        Arguments:
+            content: The model's `.pt` file.
+            loop: Where the run stands, the epoch's measures included.
+        """
         self._folder.write(self._folder.epoch_model(loop.epoch), content)
         if loop.history.best_epoch == loop.epoch:
             self._folder.write(self._folder.best_model, content)
             # The card holds its model's SHA-256: between the two writes the old card does not pass for the new one's.
-            card = render_card(content, self._identity, self._record, loop.history)
-            self._folder.write(self._folder.best_card, card)
+            card = model_card(content, self._identity, self._record, loop.history)
+            self._folder.write(self._folder.best_card, stored.render(asdict(card)))

@@ -1,0 +1,134 @@
+"""What a finished run names is there, whole: compared with what it recorded, and made again where that is possible."""
+
+import hashlib
+import warnings
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+
+from spliceai_jax.convert import pt_bytes, read_calibrated_pt
+from spliceai_jax.errors import RunFolderError, SpliceAIWarning, WeightsError
+from spliceai_jax.network.model import Variables
+from spliceai_jax.runs import stored
+from spliceai_jax.runs.card import ModelCard, model_card
+from spliceai_jax.runs.folder import RunFolder
+from spliceai_jax.runs.history import LoopState
+from spliceai_jax.runs.identity import RunIdentity
+from spliceai_jax.runs.logs import render_logs
+from spliceai_jax.runs.record import Session, read_record, rename_of_0_1
+
+
+def check_kept(folder: RunFolder, identity: RunIdentity, loop: LoopState, last: Variables) -> None:
+    """Compare a finished run's models, the best one's card, logs and history with its checkpoint.
+
+    What is missing or damaged is made again, and a warning says so; the damaged file is kept under another name. The
+    models that can be made again are the best one, the copy of it that its epoch left, and the last epoch's. Of a run
+    of an earlier version, which recorded no digests, only the best model is looked at.
+
+    Arguments:
+        folder: The run's folder.
+        identity: What decides the run's result.
+        loop: Where the run stands: at its end.
+        last: The network's variables after the last epoch.
+
+    Raises:
+        RunFolderError: The best model is lost.
+    """
+    epochs, best = loop.history.epochs, loop.history.best_epoch
+    of_last = pt_bytes(identity.flanking_size, last)
+    made_again, lost = [], []
+    for epoch in (best, *(number for number in range(len(epochs)) if number != best)):
+        if not (wanted := epochs[epoch].model_sha256) and epoch != best:
+            continue
+        copies = [folder.epoch_model(epoch)] + ([folder.best_model] if epoch == best else [])
+        whole = [path for path in copies if _is_whole(path, wanted, identity)]
+        if whole:
+            content = whole[0].read_bytes()
+        elif epoch == len(epochs) - 1:
+            content = of_last
+        else:
+            lost += copies
+            continue
+        for path in copies:
+            if path not in whole:
+                _put_back(folder, path, content)
+                made_again.append(path)
+    if folder.best_model in lost:
+        raise RunFolderError(
+            f"{folder.best_model}: missing or damaged, like {folder.epoch_model(best).name}, and no checkpoint holds "
+            f"epoch {best}; bring back a copy of one of the two, or train anew with another `exp_num`"
+        )
+    made_again += _put_back_texts(folder, identity, loop)
+    for paths, words in (
+        (made_again, "missing or damaged; made again"),
+        (lost, "missing or damaged, and lost; the best is whole"),
+    ):
+        if paths:
+            names = ", ".join(str(path.relative_to(folder.root)) for path in paths)
+            warnings.warn(f"{folder.root}: {names}: {words}", SpliceAIWarning, stacklevel=2)
+
+
+def check_best(folder: RunFolder, identity: RunIdentity, loop: LoopState) -> None:
+    """Refuse to name a best model that is gone, some time after all was there.
+
+    Raises:
+        RunFolderError: It is missing or damaged.
+    """
+    if not _is_whole(folder.best_model, loop.history.epochs[loop.history.best_epoch].model_sha256, identity):
+        raise RunFolderError(
+            f"{folder.best_model}: was removed or changed after the run had finished; give the same command with "
+            "`resume=True` to make it again"
+        )
+
+
+def _is_whole(model: Path, sha256: str, identity: RunIdentity) -> bool:
+    try:
+        if sha256:
+            with open(model, "rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+        read_calibrated_pt(model, identity.flanking_size)  # of an earlier version, which did not record it
+    except (OSError, WeightsError):
+        return False
+    return True
+
+
+def _put_back_texts(folder: RunFolder, identity: RunIdentity, loop: LoopState) -> list[Path]:
+    """Write the texts that are not what follows from the history, and return their paths."""
+    expected = {folder.log(name): text for name, text in render_logs(loop.history).items()}
+    if folder.history.exists() or loop.history.epochs[-1].model_sha256:  # runs of 0.1.0 have none
+        expected[folder.history] = stored.render(asdict(loop), indent=None)
+    if (card := _card(folder, identity, loop)) is not None:
+        expected[folder.best_card] = card
+    put_back = []
+    for path, text in expected.items():
+        try:
+            if path.read_bytes() == text.encode():
+                continue
+        except OSError:
+            pass
+        _put_back(folder, path, text)
+        put_back.append(path)
+    return put_back
+
+
+def _card(folder: RunFolder, identity: RunIdentity, loop: LoopState) -> str | None:
+    """Return what the best model's card should be; None where it is that, or the record, its source, is lost."""
+    try:
+        record = read_record(folder.record)
+    except RunFolderError:
+        return None
+    if not record:
+        return None
+    card = model_card(folder.best_model.read_bytes(), identity, record, loop.history)
+    try:  # an earlier session may have written it
+        found = stored.parse(folder.best_card, ModelCard, rename_of_0_1)
+    except (OSError, ValueError):
+        return stored.render(asdict(card))
+    card = replace(card, **{field.name: getattr(found, field.name) for field in fields(Session)})
+    text = stored.render(asdict(card))
+    return None if stored.render(asdict(found)) == text else text
+
+
+def _put_back(folder: RunFolder, path: Path, content: bytes | str) -> None:
+    if path.exists():
+        folder.set_aside(path)
+    folder.write(path, content)

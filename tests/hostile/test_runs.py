@@ -1,0 +1,548 @@
+"""What a run keeps is damaged: it ends as if it had not been, or one line says what is wrong."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import orbax.checkpoint
+import pytest
+from test_resume import Killed
+
+from hostile.conftest import BYTES, Attack, Outcome, printable, refused, told, within_limits
+from hostile.mutants import mutants
+from spliceai_jax import TransferSettings, transfer
+from spliceai_jax.errors import DivergedError, RunFolderError, SpliceAIWarning
+from spliceai_jax.evaluation.calibrated import Calibration
+from spliceai_jax.fine_tuning import stop
+from spliceai_jax.report.page import render
+from spliceai_jax.runs import identity, stored
+from spliceai_jax.runs.card import ModelCard
+from spliceai_jax.runs.folder import RunFolder
+from spliceai_jax.runs.history import LoopState
+from spliceai_jax.runs.identity import RunIdentity
+from spliceai_jax.runs.read import read_run
+from spliceai_jax.runs.record import Record
+from spliceai_jax.training.engine import Engine
+
+pytestmark = pytest.mark.slow
+
+RUN = "SpliceAI_small_80_0_rs42/0"
+EPOCHS, STEPS = 3, 3
+
+DAMAGED = int(os.environ.get("SPLICEAI_DAMAGED", 30))
+"""How many times each of the two runs is damaged at random."""
+
+Damage = Callable[[Path], object]
+
+
+@pytest.fixture(scope="module")
+def settings(small_data: Path, small_model: Path) -> dict[str, object]:
+    return {
+        "train_dataset": small_data / "dataset_train.h5",
+        "test_dataset": small_data / "dataset_test.h5",
+        "pretrained_model": small_model,
+        "project_name": "small",
+        "epochs": EPOCHS,
+        "batch_size": 4,
+        "unfreeze": 1,
+        "learning_rate": 0.01,
+    }
+
+
+@pytest.fixture(scope="module")
+def runs(settings: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders of two runs: `finished`, whose best epoch is not the last, and `interrupted` in its second epoch."""
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("spliceai_jax.fine_tuning.ending.write_report", lambda run, scoring: run.folder.report)
+        transfer(TransferSettings(**settings, output_dir=folder / "finished"))
+        patch.setattr(stop, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+        train, trained = Engine.train, []
+
+        def dying(*arguments: object) -> object:
+            trained.append(1)
+            if len(trained) == STEPS + 3:
+                raise Killed
+            return train(*arguments)
+
+        patch.setattr(Engine, "train", dying)
+        with pytest.raises(Killed):
+            transfer(TransferSettings(**settings, output_dir=folder / "interrupted"))
+    return folder
+
+
+@pytest.fixture
+def damaged(runs: Path, settings: dict[str, object], tmp_path: Path, attack: Attack) -> Callable[..., Outcome]:
+    """Damage a copy of a run, and go on with it."""
+
+    def go_on(which: str, damage: Damage, *more: object, **environment: str) -> Outcome:
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        shutil.copytree(runs / which, tmp_path / "out")
+        damage(tmp_path / "out" / RUN)
+        flags = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", value)]
+        return attack("transfer", *flags, "-o", tmp_path / "out", "--resume", *more, **environment)
+
+    return go_on
+
+
+def results(root: Path) -> dict[str, bytes]:
+    """The models and logs, without what was kept of damaged ones."""
+    files = [path for folder in ("models", "LOG") for path in (root / folder).rglob("*") if path.is_file()]
+    found = {str(path.relative_to(root)): path.read_bytes() for path in files if "unreadable" not in path.name}
+    found.pop("models/model_best.json", None)
+    return found
+
+
+def notes(outcome: Outcome) -> list[str]:
+    """Check that a command succeeded, in bounded memory, and return the notes it printed, a line each."""
+    assert outcome.status == 0, outcome
+    lines = outcome.stderr.splitlines()
+    # Where stderr is no terminal, progress is shown as lines of their own.
+    said = [line for line in lines if not re.match(r"[\w ,]+: \d+/\d+ windows", line)]
+    assert all(line.startswith("spliceai-jax: note: ") and printable(line) for line in said), said
+    assert outcome.grown < BYTES  # the time is that of training and of the report
+    return [line.removeprefix("spliceai-jax: note: ") for line in said]
+
+
+def flip(path: Path, at: int, mask: int = 4) -> None:
+    content = bytearray(path.read_bytes())
+    content[at] ^= mask
+    path.write_bytes(content)
+
+
+def largest(folder: Path) -> Path:
+    """The file of a checkpoint that holds most of the weights."""
+    return max((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+
+
+def latest(root: Path, back: int = 0) -> Path:
+    """The latest checkpoint, or one before it."""
+    return sorted((root / "checkpoints").glob("[0-9]"))[-1 - back]
+
+
+def spoilt_progress(root: Path, old: str, new: str) -> None:
+    path = latest(root) / "progress" / "metadata"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+
+
+CHECKPOINTS: dict[str, Damage] = {
+    "a bit of the weights": lambda root: flip(largest(latest(root)), 100_000),
+    "half of the weights": lambda root: os.truncate(largest(latest(root)), 100_000),
+    "the epoch": lambda root: spoilt_progress(root, '"epoch": 1', '"epoch": 9'),
+    "no digest": lambda root: spoilt_progress(root, '"sha256"', '"sha257"'),
+    "1 GB of progress": lambda root: os.truncate(latest(root) / "progress" / "metadata", 10**9),
+    "deep progress": lambda root: (latest(root) / "progress" / "metadata").write_text("[" * 10**6),
+    "a list": lambda root: (latest(root) / "progress" / "metadata").write_text("[1, 2]"),
+    "no state": lambda root: shutil.rmtree(latest(root) / "state"),
+    "an empty folder": lambda root: (root / "checkpoints" / "9").mkdir(),
+}
+DEAR = ("deep progress", "a list", "no state", "no digest", "an empty folder")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.campaign) if name in DEAR else name for name in CHECKPOINTS]
+)
+def test_the_checkpoint_before_is_taken(name, damaged, runs, tmp_path) -> None:
+    """Nothing is lost: the damaged one is kept under another name, and the end is the same, bit for bit."""
+    outcome = damaged("interrupted", CHECKPOINTS[name])
+    [note] = notes(outcome)
+    assert re.search(r"checkpoints/\d: this checkpoint is damaged .*; kept as \d\.unreadable_1, and the run", note)
+    assert len(list((tmp_path / "out" / RUN / "checkpoints").glob("*.unreadable_1"))) == 1
+    assert results(tmp_path / "out" / RUN) == results(runs / "finished" / RUN)
+
+
+@pytest.mark.parametrize(
+    "seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.campaign) for seed in range(2, DAMAGED))]
+)
+@pytest.mark.parametrize("which", ["finished", "interrupted"])
+def test_damaged_bytes(which, seed, damaged, runs, tmp_path) -> None:
+    """Any file of a run: the end is the same, bit for bit, or one line says what is wrong."""
+    random = np.random.default_rng(seed)
+    folder = str(random.choice(["models", "checkpoints", "checkpoints", "LOG", "*.json"]))
+    chosen = []
+
+    def damage(root: Path) -> None:
+        below = root.glob(folder) if "*" in folder else (root / folder).rglob("*")
+        files = sorted(path for path in below if path.is_file())
+        path = files[random.integers(len(files))]
+        chosen.append(path.relative_to(root))
+        [content] = mutants(path.read_bytes(), 1, seed)
+        path.write_bytes(content)
+
+    outcome = damaged(which, damage)
+    if outcome.status == 2:
+        assert not (which == "finished" and folder in ("models", "LOG")), outcome
+        told(outcome)
+        return
+    lost = [name for note in notes(outcome) if "and lost" in note for name in re.findall(r"models/model_\d\.pt", note)]
+    found, expected = results(tmp_path / "out" / RUN), results(runs / "finished" / RUN)
+    assert [name for name in expected if found.get(name) != expected[name]] == lost, (chosen, outcome)
+    assert found.keys() == expected.keys(), (chosen, outcome)
+
+
+def without_a_digest(root: Path) -> None:
+    """Make the latest checkpoint one of an earlier version."""
+    path = latest(root) / "progress" / "metadata"
+    progress = json.loads(path.read_text())
+    del progress["sha256"]
+    path.write_text(json.dumps(progress))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"epoch": 2}, "`history` holds 1 epochs, in epoch 2"),
+        ({"batch": 99}, "`epoch` 1, `batch` 99, of 3 epochs of 3 batches"),
+        ({"batch": -1}, "Expected `int` >= 0 - at `$.batch`"),
+        ({"batch": 10**400}, "`epoch` 1, `batch` 10000000"),
+        ({"batch": 3}, "losses after 6 batches"),
+    ],
+)
+def test_ranges(change, said, damaged) -> None:
+    """What has no digest is compared with what a run can be."""
+
+    def damage(root: Path) -> None:
+        without_a_digest(root)
+        path = latest(root) / "progress" / "metadata"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+        shutil.rmtree(latest(root, back=1))
+
+    line = told(damaged("interrupted", damage))
+    assert said in line
+    assert "there is no other, so that the run cannot go on" in line
+
+
+@pytest.mark.campaign
+def test_no_digest_is_needed(damaged, runs, tmp_path) -> None:
+    assert notes(damaged("interrupted", without_a_digest)) == []
+    assert results(tmp_path / "out" / RUN) == results(runs / "finished" / RUN)
+
+
+LOST: dict[str, tuple[str, Damage, str]] = {
+    "all checkpoints": (
+        "interrupted",
+        lambda root: [flip(largest(latest(root, back)), 100_000) for back in (0, 1)],
+        "there is no other, so that the run cannot go on; bring back a copy",
+    ),
+    "checkpoints gone": (
+        "finished", lambda root: shutil.rmtree(root / "checkpoints"), "holds no checkpoint, though"
+    ),
+    "a file for their folder": (
+        "finished",
+        lambda root: (shutil.rmtree(root / "checkpoints"), (root / "checkpoints").touch()),
+        "checkpoints",
+    ),
+    "no run.json": ("finished", lambda root: (root / "run.json").unlink(), "run.json: missing, though"),
+    "the best model": (
+        "finished",
+        lambda root: [(root / "models" / name).unlink() for name in ("model_0.pt", "model_best.pt")],
+        "model_best.pt: missing or damaged, like model_0.pt, and no checkpoint holds epoch 0",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_refused(name, damaged) -> None:
+    which, damage, said = LOST[name]
+    outcome = damaged(which, damage)
+    assert outcome.status == 2
+    assert said in told(outcome)
+    assert "finished already" not in outcome.stdout
+    assert "best model" not in outcome.stdout
+
+
+REPAIRED: dict[str, tuple[Damage, str]] = {
+    "the best model": (
+        lambda root: os.truncate(root / "models" / "model_best.pt", 1000),
+        "models/model_best.pt: missing or damaged; made again",
+    ),
+    "its copy": (
+        lambda root: flip(root / "models" / "model_0.pt", 200_000),
+        "models/model_0.pt: missing or damaged; made again",
+    ),
+    "the last model": (
+        lambda root: (root / "models" / "model_2.pt").unlink(),
+        "models/model_2.pt: missing or damaged; made again",
+    ),
+    "a log": (
+        lambda root: flip(root / "LOG" / "VAL" / "loss_batch.txt", 5),
+        "LOG/VAL/loss_batch.txt: missing or damaged; made again",
+    ),
+    "the history": (
+        lambda root: (root / "history.json").write_text("{"),
+        "history.json: missing or damaged; made again",
+    ),
+    "the card": (
+        lambda root: spoilt(root / "models" / "model_best.json", '"epoch": 0', '"epoch": 1'),
+        "models/model_best.json: missing or damaged; made again",
+    ),
+}
+
+
+def spoilt(path: Path, old: str, new: str) -> None:
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+
+
+@pytest.mark.parametrize("name", REPAIRED)
+def test_made_again(name, damaged, runs, tmp_path) -> None:
+    """A finished run notices what is not as it recorded, and makes it again."""
+    damage, said = REPAIRED[name]
+    outcome = damaged("finished", damage)
+    assert any(note.endswith(said) for note in notes(outcome)), outcome.stderr
+    assert results(tmp_path / "out" / RUN) == results(runs / "finished" / RUN)
+    for name in ("history.json", "models/model_best.json"):
+        assert (tmp_path / "out" / RUN / name).read_bytes() == (runs / "finished" / RUN / name).read_bytes()
+
+
+def test_a_lost_model_that_is_not_the_best(damaged, runs, tmp_path) -> None:
+    outcome = damaged("finished", lambda root: os.truncate(root / "models" / "model_1.pt", 10))
+    assert any(note.endswith("model_1.pt: missing or damaged, and lost; the best is whole") for note in notes(outcome))
+
+
+def test_the_folder_is_removed_under_a_run(settings, tmp_path, monkeypatch) -> None:
+    """No model is named that is not there, and the folder does not come back without what it held."""
+    root, train, trained = tmp_path / RUN, Engine.train, []
+
+    def removing(*arguments: object) -> object:
+        trained.append(1)
+        if len(trained) == STEPS + 2:
+            shutil.rmtree(root)
+        return train(*arguments)
+
+    monkeypatch.setattr(Engine, "train", removing)
+    with pytest.raises(RunFolderError, match="was removed while the run worked; put it back"):
+        transfer(TransferSettings(**settings, output_dir=tmp_path))
+    assert not (root / "models").exists()
+
+
+@pytest.mark.usefixtures("no_report")
+def test_the_models_are_removed_at_the_very_end(settings, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(
+        "spliceai_jax.fine_tuning.ending.evaluate_on_genome",
+        lambda plan, _: shutil.rmtree(plan.folder.best_model.parent),
+    )
+    with pytest.raises(RunFolderError, match=r"model_best\.pt: was removed or changed after the run had finished"):
+        transfer(TransferSettings(**settings, output_dir=tmp_path))
+
+
+@pytest.mark.usefixtures("no_report")
+def test_weights_and_data_are_removed_under_a_run(settings, small_data, small_model, tmp_path, monkeypatch) -> None:
+    """What has been read is not needed again."""
+    copied = {name: shutil.copy(value, tmp_path) for name, value in settings.items() if isinstance(value, Path)}
+    held = RunFolder.held
+
+    def removing(*arguments: object) -> object:
+        for path in copied.values():
+            Path(path).unlink(missing_ok=True)
+        return held(*arguments)
+
+    monkeypatch.setattr(RunFolder, "held", removing)
+    result = transfer(TransferSettings(**settings | copied, output_dir=tmp_path))
+    assert result.best_model.exists()
+
+
+def test_the_rate_is_named(settings, tmp_path, monkeypatch) -> None:
+    """Also where it is the evaluation that notices: the data set is not to blame."""
+    evaluate = Engine.evaluate
+
+    def diverged(self, variables, batch):
+        probabilities, losses = evaluate(self, variables, batch)
+        return probabilities, losses * float("nan") if (tmp_path / RUN / "history.json").exists() and moved else losses
+
+    moved, train = [], Engine.train
+
+    def noted(*arguments: object) -> object:
+        moved.append(1)
+        return train(*arguments)
+
+    monkeypatch.setattr(Engine, "train", noted)
+    monkeypatch.setattr(Engine, "evaluate", diverged)
+    with pytest.raises(
+        DivergedError, match=r"the loss on the train set became .*try a lower `learning_rate`"
+    ) as caught:
+        transfer(TransferSettings(**settings, output_dir=tmp_path))
+    assert ".h5" not in str(caught.value)
+
+
+def test_a_checkpoint_that_cannot_be_written(settings, runs, tmp_path, monkeypatch) -> None:
+    """orbax's words are not ours; the checkpoint before is there."""
+    shutil.copytree(runs / "interrupted", tmp_path / "out")
+    before = {path.name for path in (tmp_path / "out" / RUN / "checkpoints").iterdir()}
+
+    def full(*_: object, **__: object) -> None:
+        raise ValueError("RESOURCE_EXHAUSTED:\n No space left on device")
+
+    monkeypatch.setattr(orbax.checkpoint.CheckpointManager, "save", full)
+    with pytest.raises(
+        RunFolderError, match=r"checkpoint cannot be written \(RESOURCE_EXHAUSTED: No space left on device"
+    ):
+        transfer(TransferSettings(**settings, output_dir=tmp_path / "out", resume=True))
+    assert {path.name for path in (tmp_path / "out" / RUN / "checkpoints").iterdir()} >= before
+
+
+@pytest.mark.campaign
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+def test_on_one_core(damaged) -> None:
+    """As `taskset -c 0` starts it."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        outcome = damaged("interrupted", lambda root: None, LANG="C")
+    finally:
+        os.sched_setaffinity(0, cores)
+    assert outcome.status == 0
+    assert f"(threads '{len(cores)}', then '1')" in outcome.stdout
+
+
+def test_other_cores(damaged, runs, settings, tmp_path) -> None:
+    """One line says that the end is equal to rounding only."""
+    outcome = damaged("interrupted", lambda root: spoilt(root / "record.json", '"threads": "', '"threads": "9'))
+    assert notes(outcome) == []
+    [line] = [line for line in outcome.stdout.splitlines() if "to the bit" in line]
+    assert re.search(r"to float rounding, but not to the bit \(threads '9\d+', then '\d+'\)", line), line
+    outcome = damaged("interrupted", lambda root: None)
+    assert "to the bit" not in outcome.stdout
+
+
+WRONG = {
+    "a list": b"[]",
+    "null": b"null",
+    "empty": b"",
+    "not UTF-8": b'{"\xff": 1}',
+    "deep": b"[" * 10**6,
+    "deep in a field": b'{"sequences": ' + b"[" * 10**6,
+    "cut": b'{"format_version": 2, "recipe": "bes',
+    "an unknown version": b'{"format_version": 1e300}',
+    "half a letter": b'{"recipe": "\\ud800"}',
+    "many values": [20 * 10**6],  # 60 MB of empty lists, which take 1.3 GB in memory
+    "a folder": None,
+    "1 GB": 10**9,
+}
+
+
+def put(path: Path, wrong: bytes | int | list[int] | None) -> None:
+    path.unlink(missing_ok=True)
+    if wrong is None:
+        path.mkdir()
+    elif isinstance(wrong, list):
+        path.write_bytes(b"[" + b"[]," * wrong[0] + b"1]")
+    elif isinstance(wrong, int):
+        path.touch()
+        os.truncate(path, wrong)
+    else:
+        path.write_bytes(wrong)
+
+
+LEFT_OUT = ("record.json", "calibration.json", "genome_evaluation.json")
+"""The files that `report` can do without."""
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("name", ["run.json", "history.json"])
+def test_report_refuses(name: str, wrong: str, runs: Path, tmp_path: Path, attack: Attack) -> None:
+    """The file is named, whatever is in it."""
+    shutil.copytree(runs / "finished", tmp_path / "out")
+    put(tmp_path / "out" / RUN / name, WRONG[wrong])
+    refused(attack("report", tmp_path / "out" / RUN), f"{name}: damaged")
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("name", LEFT_OUT)
+def test_left_out_of_the_report(name: str, wrong: str, runs: Path, tmp_path: Path) -> None:
+    """A note names the file."""
+    shutil.copytree(runs / "finished", tmp_path / "out")
+    put(tmp_path / "out" / RUN / name, WRONG[wrong])
+    with pytest.warns(SpliceAIWarning, match=rf"{name}: damaged .* left out"):
+        read_run(tmp_path / "out" / RUN)
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_inspect(wrong: str, runs: Path, tmp_path: Path, attack: Attack) -> None:
+    """A card that is none is said to be none."""
+    model = Path(shutil.copy(runs / "finished" / RUN / "models" / "model_best.pt", tmp_path))
+    put(model.with_suffix(".json"), WRONG[wrong])
+    outcome = attack("inspect", model)
+    assert (outcome.status, outcome.stderr) == (0, "")
+    assert "model_best.json cannot be read as a card (" in outcome.stdout
+    assert printable(outcome.stdout)
+    within_limits(outcome)
+
+
+FIELDS = {
+    "run.json": ("flanking_size", "epochs", "learning_rate", "recipe"),
+    "history.json": ("epoch", "history"),
+    "record.json": ("sessions", "parent", "batches_per_epoch"),
+    "calibration.json": ("temperature", "measures", "fitted_on"),
+    "models/model_best.json": ("sha256", "epoch", "after", "versions"),
+}
+
+
+@pytest.mark.parametrize(
+    "value", [None, [[]], {"a": [1]}, "x\x1b[31m", 10**30, -1e308], ids=lambda value: repr(value)[:9]
+)
+@pytest.mark.parametrize(("name", "field"), [(name, field) for name, fields in FIELDS.items() for field in fields])
+def test_fields(name: str, field: str, value: object, runs: Path, tmp_path: Path) -> None:
+    """The form of every field is compared; a wrong one is named, in words that a terminal can show."""
+    path = Path(shutil.copy(runs / "finished" / RUN / name, tmp_path))
+    kind, upgrade = {
+        "run.json": (RunIdentity, identity.from_json),
+        "history.json": (LoopState, dict),
+        "record.json": (Record, dict),
+        "calibration.json": (Calibration, dict),
+        "model_best.json": (ModelCard, dict),
+    }[path.name]
+    path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
+    fits = field in ("recipe", "sha256") if isinstance(value, str) else (field, value) == ("learning_rate", -1e308)
+    with pytest.raises(RunFolderError) if not fits else contextlib.nullcontext() as caught:
+        stored.read(path, kind, upgrade)
+    if not fits:
+        assert re.search(rf"damaged \(.*{field}", str(caught.value)), caught.value
+        assert printable(str(caught.value))
+
+
+def without_each_key(tree: object) -> Iterator[object]:
+    """Yield copies of a JSON tree, each without one key, or with an empty list."""
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            yield {other: kept for other, kept in tree.items() if other != key}
+            yield from ({**tree, key: changed} for changed in without_each_key(value))
+    elif isinstance(tree, list) and tree:
+        yield []
+        yield from ([changed, *tree[1:]] for changed in without_each_key(tree[0]))
+
+
+@pytest.mark.parametrize("name", [name for name in FIELDS if name != "models/model_best.json"])
+def test_a_key_is_missing(name: str, runs: Path, tmp_path: Path) -> None:
+    """Whatever key: the file is refused or left out, or the page is made."""
+    shutil.copytree(runs / "finished", tmp_path / "out")
+    path = tmp_path / "out" / RUN / name
+    whole, outcomes = json.loads(path.read_text()), set()
+    for tree in without_each_key(whole):
+        path.write_text(json.dumps(tree))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                run = read_run(tmp_path / "out" / RUN)
+            except RunFolderError as error:
+                outcomes.add("refused" if f"{name}: damaged" in str(error) else str(error))
+            else:
+                outcomes.add("made")
+                render(run, "", None, {}, [])
+    assert outcomes == ({"refused", "made"} if name in ("run.json", "history.json") else {"made"})
+
+
+def test_a_key_of_a_card_is_missing(runs: Path, tmp_path: Path) -> None:
+    whole = json.loads((runs / "finished" / RUN / "models" / "model_best.json").read_text())
+    path = tmp_path / "card.json"
+    for tree in without_each_key(whole):
+        path.write_text(json.dumps(tree))
+        with contextlib.suppress(ValueError):
+            assert stored.parse(path, ModelCard, dict).facts()
