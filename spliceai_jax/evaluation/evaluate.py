@@ -12,6 +12,7 @@ from spliceai_jax.data.hdf5 import read_windows
 from spliceai_jax.data.windows import Windows
 from spliceai_jax.display import Advance, Display, ignore
 from spliceai_jax.errors import DivergedError, SettingsError
+from spliceai_jax.evaluation.bootstrap import GeneCounts
 from spliceai_jax.evaluation.metrics import Metrics, MetricsAccumulator
 from spliceai_jax.in_flight import one_in_flight
 from spliceai_jax.network.model import Variables
@@ -46,7 +47,12 @@ def score_windows(
 
 
 def evaluate_windows(
-    engine: Engine, variables: Variables, windows: Windows, batch_size: int, after_batch: Advance = ignore
+    engine: Engine,
+    variables: Variables,
+    windows: Windows,
+    batch_size: int,
+    after_batch: Advance = ignore,
+    by_gene: GeneCounts | None = None,
 ) -> tuple[Metrics, list[float]]:
     """Evaluate a model on all windows, padding left out.
 
@@ -56,6 +62,7 @@ def evaluate_windows(
         windows: The windows to evaluate on.
         batch_size: The number of rows in a batch, and of windows in each logged mean loss.
         after_batch: Called with the number of windows done in each batch.
+        by_gene: Counts the scores by gene as well.
 
     Returns:
         The metrics, and the mean loss of every `batch_size` windows in the set's order.
@@ -72,6 +79,8 @@ def evaluate_windows(
         if not np.isfinite(total := losses[positions].sum()):
             raise DivergedError(f"{windows.source}: the model's loss here is {total}; its weights are unusable")
         gathered.add(probabilities, packed.labels, losses[positions])
+        if by_gene:
+            by_gene.add(positions, probabilities, packed.labels)
         after_batch(len(positions))
     # The logs follow the file's order, in which the windows are not scored.
     batches = np.arange(0, len(windows), batch_size)
