@@ -1,7 +1,5 @@
 """The paired bootstrap over genes: against the same draws measured by scikit-learn, and its verdicts."""
 
-import math
-
 import numpy as np
 import pytest
 from conftest import make_windows, write_dataset
@@ -92,17 +90,18 @@ def test_three_verdicts() -> None:
     plain, better = scores(labels, 8), scores(labels, 9)
     up = compared(labels, plain, better, genes)
     assert (up.verdict, up.genes) == ("better", GENES)
-    assert 0 < up.mean_auprc.low < up.mean_auprc.change < up.mean_auprc.high
-    assert up.words.startswith(f"mean AUPRC {up.mean_auprc.before:.3f} before, {up.mean_auprc.after:.3f} now, +0.")
+    low, high = up.mean_auprc.interval
+    assert 0 < low < up.mean_auprc.change < high
+    assert up.words.startswith(f"mean AUPRC from {up.mean_auprc.before:.3f} to {up.mean_auprc.after:.3f}, +0.")
     assert "(95 % interval +0." in up.words
     down = compared(labels, better, plain, genes)
     assert down.verdict == "worse"
-    assert (down.mean_auprc.low, down.mean_auprc.high) == pytest.approx((-up.mean_auprc.high, -up.mean_auprc.low))
+    assert down.mean_auprc.interval == pytest.approx((-high, -low))
     chance = compared(labels, plain, scores(labels, 8, seed=8), genes)
     assert chance.mean_auprc.change != 0
     assert chance.verdict == "unclear"
     same = compared(labels, plain, plain, genes)
-    assert (same.verdict, same.mean_auprc.low, same.mean_auprc.high) == ("unclear", 0, 0)
+    assert (same.verdict, same.mean_auprc.interval) == ("unclear", (0, 0))
 
 
 def test_the_same_genes_are_drawn_for_both_models() -> None:
@@ -125,7 +124,7 @@ def test_few_genes_decide_nothing(genes: int) -> None:
     assert found.mean_auprc.change > 0.3
     assert (found.verdict, found.genes) == ("unclear", genes)
     assert found.words.endswith("too few to tell")
-    assert math.isnan(found.mean_auprc.low) == (genes == 1)  # the same gene over and over differs by nothing
+    assert (found.mean_auprc.interval is None) == (genes == 1)  # the same gene over and over differs by nothing
 
 
 def test_the_memory_depends_on_the_genes_alone() -> None:

@@ -321,10 +321,10 @@ def words_of(run: Run, changes: Differences | None = None) -> str:
 
 def changed(low: float, high: float, genes: int = 30, of_donors: tuple[float, float] | None = None) -> Differences:
     """A comparison whose change of the mean AUPRC has this interval, and whose donors' has that one."""
-    mean = Difference(0.5, 0.5 + (low + high) / 2, low, high)
+    mean = Difference(0.5, 0.5 + (low + high) / 2, (low, high))
     kinds = {kind: {measure.key: mean for measure in MEASURES} for kind in SITE_KINDS}
     if of_donors:
-        kinds["donor"]["auprc"] = Difference(0.5, 0.5, *of_donors)
+        kinds["donor"]["auprc"] = Difference(0.5, 0.5, of_donors)
     return Differences(mean.verdict if genes >= 10 else "unclear", genes, mean, **kinds)
 
 
@@ -407,7 +407,8 @@ def test_the_end_of_a_run_compares_its_models_once(finished, small_data, small_m
         assert (found.verdict, found.genes, found.draws) == ("unclear", 4, 1000)
         was, now = run.history.untouched[name].metrics, best.split(name).metrics
         assert (found.mean_auprc.before, found.mean_auprc.after) == pytest.approx((was.mean_auprc, now.mean_auprc))
-        assert found.mean_auprc.low <= found.mean_auprc.change <= found.mean_auprc.high
+        low, high = found.mean_auprc.interval
+        assert low <= found.mean_auprc.change <= high
         for kind in SITE_KINDS:
             for measure in MEASURES:
                 values = found.site(kind)[measure.key]
@@ -417,8 +418,8 @@ def test_the_end_of_a_run_compares_its_models_once(finished, small_data, small_m
     assert inspect_pt(model).card.comparison == run.comparison.sets
     assert main(["inspect", str(model)]) == 0
     assert "verdict  no clear difference from the untouched model: mean AUPRC" in capsys.readouterr().out
-    mean = run.comparison.sets["test"].mean_auprc
-    interval = f"{mean.low:+.3f} to {mean.high:+.3f}".replace("-", "−")
+    low, high = run.comparison.sets["test"].mean_auprc.interval
+    interval = f"{low:+.3f} to {high:+.3f}".replace("-", "−")
     assert f"interval {interval}, 4 genes). 4 genes in the test set: too few to tell." in html.unescape(
         (finished / "report.html").read_text()
     ).replace("\N{NO-BREAK SPACE}", " ")

@@ -62,14 +62,13 @@ class Difference:
     Attributes:
         before: The first model's.
         after: The other model's.
-        low: The lower end of the 95 % interval of the change, `after` less `before`; nan where there is none.
-        high: Its upper end.
+        interval: The ends of the 95 % interval of the change, `after` less `before`; None where there is none: with a
+            single gene, or where most draws have no site.
     """
 
     before: float
     after: float
-    low: float
-    high: float
+    interval: tuple[float, float] | None
 
     @property
     def change(self) -> float:
@@ -79,14 +78,15 @@ class Difference:
     @property
     def verdict(self) -> Verdict:
         """Better or worse if the interval leaves out 0."""
-        return "better" if self.low > 0 else "worse" if self.high < 0 else "unclear"
+        low, high = self.interval or (0.0, 0.0)
+        return "better" if low > 0 else "worse" if high < 0 else "unclear"
 
     @property
     def words(self) -> str:
         """The change with its interval, in digits."""
-        if math.isnan(self.low):
+        if not self.interval:
             return f"{self.change:+.3f}"
-        return f"{self.change:+.3f} ({self.low:+.3f} to {self.high:+.3f})"
+        return f"{self.change:+.3f} ({self.interval[0]:+.3f} to {self.interval[1]:+.3f})"
 
 
 @dataclass(frozen=True)
@@ -121,12 +121,22 @@ class Differences:
         return {"better": "better than", "worse": "worse than", "unclear": "no clear difference from"}[self.verdict]
 
     @property
+    def decides(self) -> bool:
+        """Whether the genes are enough for verdicts."""
+        return self.genes >= FEW_GENES
+
+    @property
+    def said(self) -> str:
+        """The verdict, to go between the model and the name of the other."""
+        return {"better": "better than", "worse": "worse than", "unclear": "not clearly different from"}[self.verdict]
+
+    @property
     def words(self) -> str:
         """The change of the mean AUPRC in words."""
         found = self.mean_auprc
-        text = f"mean AUPRC {found.before:.3f} before, {found.after:.3f} now, {found.change:+.3f}"
-        if not math.isnan(found.low):
-            text += f" (95 % interval {found.low:+.3f} to {found.high:+.3f}, {self.genes} genes)"
+        text = f"mean AUPRC from {found.before:.3f} to {found.after:.3f}, {found.change:+.3f}"
+        if found.interval:
+            text += f" (95 % interval {found.interval[0]:+.3f} to {found.interval[1]:+.3f}, {self.genes} genes)"
         if self.genes < FEW_GENES:
             text += f"; {self.genes} gene{'s are' if self.genes != 1 else ' is'} too few to tell"
         return text
@@ -251,21 +261,21 @@ def differences(before: Resampled, after: Resampled) -> Differences:
     mean = Difference(
         before.metrics.mean_auprc,
         after.metrics.mean_auprc,
-        *_interval((change["donor", AUPRC.key] + change["acceptor", AUPRC.key]) / 2, genes),
+        _interval((change["donor", AUPRC.key] + change["acceptor", AUPRC.key]) / 2, genes),
     )
 
     def of_kind(kind: SiteKind) -> dict[str, Difference]:
         was, now = before.metrics.site(kind), after.metrics.site(kind)
         return {
-            one.key: Difference(one.of(was), one.of(now), *_interval(change[kind, one.key], genes)) for one in MEASURES
+            one.key: Difference(one.of(was), one.of(now), _interval(change[kind, one.key], genes)) for one in MEASURES
         }
 
     verdict = "unclear" if genes < FEW_GENES else mean.verdict
     return Differences(verdict, genes, mean, of_kind("donor"), of_kind("acceptor"))
 
 
-def _interval(change: Float[np.ndarray, " draws"], genes: int) -> tuple[float, float]:
-    """Return the ends of the interval of a change: percentiles of the draws, nan where there are too few.
+def _interval(change: Float[np.ndarray, " draws"], genes: int) -> tuple[float, float] | None:
+    """Return the ends of the interval of a change: percentiles of the draws, None where there are too few.
 
     They lie a little further out than 2.5 % and 97.5 %, as far as Student's t with as many genes is wider than the
     normal distribution: "expanded percentile interval" (Hesterberg 2015, What Teachers Should Know about the
@@ -273,7 +283,7 @@ def _interval(change: Float[np.ndarray, " draws"], genes: int) -> tuple[float, f
     """
     found = change[np.isfinite(change)]
     if genes < 2 or 2 * found.size < change.size:
-        return math.nan, math.nan
+        return None
     outside = (1 - CONFIDENCE) / 2
     tail = float(ndtr(math.sqrt(genes / (genes - 1)) * stdtrit(genes - 1, outside)))
     low, high = np.quantile(found, [tail, 1 - tail])

@@ -1,6 +1,5 @@
 """Whether the tuned model is better than the untouched one, in words and as a table."""
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -83,11 +82,15 @@ def _certainty(changes: Differences | None) -> str:
         return "How certain the change is cannot be said, since the models could not be scored again."
     mean = changes.mean_auprc
     text = f"The mean of the two changed by {_signed(mean.change)}"
-    if not math.isnan(mean.low):
-        text += f" (95\N{NO-BREAK SPACE}% interval {_signed(mean.low)} to {_signed(mean.high)}, {changes.genes} genes)"
+    if mean.interval:
+        text += f" (95\N{NO-BREAK SPACE}% interval {_between(mean.interval)}, {changes.genes} genes)"
     if changes.genes < FEW_GENES:
         return f"{text}. {counted(changes.genes, 'gene')} in the test set: too few to tell."
     return f"{text}{', which may be chance' if changes.verdict == 'unclear' else ''}."
+
+
+def _between(interval: tuple[float, float]) -> str:
+    return " to ".join(map(_signed, interval))
 
 
 def _signed(number: float) -> str:
@@ -133,6 +136,6 @@ def _row(
         "" if was is None else f"{was:.3f}",
         "" if now is None else f"{now:.3f}",
         "" if was is None or now is None else _signed(now - was),
-        "" if not found or math.isnan(found.low) else f"{_signed(found.low)} to {_signed(found.high)}",
+        _between(found.interval) if found and found.interval else "",
         tone,
     )
