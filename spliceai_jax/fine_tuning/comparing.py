@@ -51,6 +51,6 @@ def _compare(
     both = []
     for variables in models:
         counts = GeneCounts(genes)
-        found, _ = evaluate_windows(engine, engine.place(variables), windows, plan.batch_size, after_batch, counts)
+        found, _ = evaluate_windows(engine, [engine.place(variables)], windows, plan.batch_size, after_batch, counts)
         both.append(counts.resampled(found, plan.settings.random_seed))
     return differences(*both)
