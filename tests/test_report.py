@@ -364,7 +364,9 @@ def test_warnings_appear_where_something_is_wrong_and_nowhere_else(finished) -> 
     assert worse.startswith("Worse than the untouched model.")
     assert "worse than the untouched one on the test set" in worse
     assert "changed by −0.105 (95\N{NO-BREAK SPACE}% interval −0.200 to −0.010, 30 genes)." in worse
-    validated = replace(with_data(), comparison=RunComparison("", "", {"validation": changed(-0.2, -0.01)}))
+    validated = replace(
+        with_data(), comparison=RunComparison("", "", {"validation": changed(-0.2, -0.01), "test": changed(0.01, 0.2)})
+    )
     assert "worse than the untouched one on the validation set" in words_of(validated, changed(0.01, 0.2))
     assert "still improving" in words_of(with_losses(run, [1e-3, 9e-4, 8e-4]))
     assert "still improving" not in words_of(with_losses(run, [8e-4, 7e-4, 7.5e-4]))
@@ -429,9 +431,16 @@ def test_the_comparison_of_another_model_is_not_taken(copied) -> None:
     assert read_run(copied).comparison
     edit(copied / "comparison.json", lambda content: content.update(tuned="0" * 64))
     assert read_run(copied).comparison is None
-    (copied / "comparison.json").write_text("{")
-    with pytest.warns(SpliceAIWarning, match=r"comparison\.json: damaged .*; it is left out"):
-        assert read_run(copied).comparison is None
+    whole = (copied / "comparison.json").read_text()
+    for damaged, said in (
+        ("{", ""),
+        (whole.replace('"test"', '"train"'), "`sets` lacks test"),
+        (whole.replace('"auprc"', '"area"'), "`donor` lacks auprc"),
+        (whole.replace('"unclear"', '"good"'), "verdict"),
+    ):
+        (copied / "comparison.json").write_text(damaged)
+        with pytest.warns(SpliceAIWarning, match=rf"comparison\.json: damaged .*{said}.*; it is left out"):
+            assert read_run(copied).comparison is None
 
 
 # -- what goes wrong -------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ of genes alone.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -106,10 +106,16 @@ class Differences:
     verdict: Verdict
     genes: int
     mean_auprc: Difference
-    donor: dict[str, Difference] = field(default_factory=dict)
-    acceptor: dict[str, Difference] = field(default_factory=dict)
+    donor: dict[str, Difference]
+    acceptor: dict[str, Difference]
     draws: int = DRAWS
     confidence: float = CONFIDENCE
+
+    def __post_init__(self) -> None:
+        """Refuse, with a ValueError, one that lacks a measure: it was read from a damaged file."""
+        for kind in SITE_KINDS:
+            if missing := [measure.key for measure in MEASURES if measure.key not in self.site(kind)]:
+                raise ValueError(f"`{kind}` lacks {', '.join(missing)}")
 
     def site(self, kind: SiteKind) -> dict[str, Difference]:
         """Return the measures of one kind of site."""

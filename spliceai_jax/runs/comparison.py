@@ -24,6 +24,11 @@ class RunComparison:
     tuned: str
     sets: dict[Split, Differences]
 
+    def __post_init__(self) -> None:
+        """Refuse, with a ValueError, one that lacks a set: it was read from a damaged file."""
+        if missing := {"validation", "test"} - set(self.sets):
+            raise ValueError(f"`sets` lacks {', '.join(sorted(missing))}")
+
     def to_json(self) -> str:
         """Return the file's content."""
         return stored.render(asdict(self))
