@@ -1,22 +1,24 @@
 """`compare`: models, runs and folders of models side by side; and the mean of several models."""
 
+import html
 import json
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from conftest import RUN, make_windows, random_model, write_dataset
 from sklearn.metrics import average_precision_score
 
-from spliceai_jax import compare, evaluate
+from spliceai_jax import ModelComparison, compare, evaluate
 from spliceai_jax.architecture import CLASSES, PADDING, SITE_KINDS
 from spliceai_jax.commands.main import main
 from spliceai_jax.data.gene_table import genes_by_name
 from spliceai_jax.data.hdf5 import read_windows
 from spliceai_jax.errors import SettingsError, WeightsError
 from spliceai_jax.evaluation.bootstrap import genes_of
+from spliceai_jax.evaluation.compared import comparison_table
 
 
 @pytest.fixture
@@ -66,38 +68,35 @@ def test_models_of_two_sizes_have_no_mean(models, small_data) -> None:
         evaluate(small_data, small_data / "dataset_test.h5")
 
 
+@pytest.mark.slow
 def test_models_are_compared_with_the_first(models, finished, small_data, tmp_path, capsys) -> None:
-    """A file, one of another size, a run, and a folder; the same in Python, as JSON, as text and on the page."""
+    """A file, one of another size, a run, and a folder; the same as JSON, as text and on the page."""
     dataset, page = small_data / "dataset_train.h5", tmp_path / "page.html"
     random_model(400).to_pt(tmp_path / "big.pt")
     given = [models / "0.pt", tmp_path / "big.pt", finished, models]
-    found = compare(given, dataset, page)
+    flags = ["-m", *map(str, given), "-test", str(dataset), "-o", str(page), "--json"]
+    assert main(["compare", *flags]) == 0
+    found = msgspec.convert(json.loads(capsys.readouterr().out), ModelComparison)
     assert (found.windows, found.genes) == (11, 11)
     assert [one.name for one in found.models] == [str(path) for path in given]
     assert [(one.models, one.flanking_size) for one in found.models] == [(1, 80), (1, 400), (1, 80), (3, 80)]
-    alone = [given[0], given[1], finished / "models" / "model_best.pt", models]
-    assert [one.metrics for one in found.models] == [evaluate(one, dataset) for one in alone]
     first, *others = found.models
+    assert others[1].metrics == evaluate(finished / "models" / "model_best.pt", dataset)
+    assert others[2].metrics == evaluate(models, dataset)
     assert first.differences is None
+    text, table = html.unescape(page.read_text()), comparison_table(found)
     for one in others:
         change = one.differences.mean_auprc
-        assert change.before == first.metrics.mean_auprc
-        assert change.after == one.metrics.mean_auprc
+        assert (change.before, change.after) == (first.metrics.mean_auprc, one.metrics.mean_auprc)
         assert change.interval[0] <= change.change <= change.interval[1]
         assert all(gene.errors[1] < gene.errors[0] for gene in one.winners)
         assert all(gene.errors[1] > gene.errors[0] for gene in one.losers)
         drops = [gene.errors[0] - gene.errors[1] for gene in one.winners]
         assert drops == sorted(drops, reverse=True)
-    text = page.read_text()
-    for one in found.models:
-        assert f"<td>{one.name.replace('<', '&lt;').replace('>', '&gt;')}<" in text
+        assert f"{one.name} is {one.differences.said} {first.name}: {one.differences.words}" in table
+        assert f"{one.differences.said.capitalize()} {first.name}: mean AUPRC from" in text
         assert f">{one.metrics.donor.auprc:.3f}<" in text
-    assert main(["compare", "-m", *map(str, given), "-test", str(dataset), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(asdict(found)))
-    assert main(["compare", "-m", *map(str, given), "-test", str(dataset)]) == 0
-    shown = capsys.readouterr().out
-    for one in others:
-        assert f"{one.name} is {one.differences.said} {first.name}: {one.differences.words}" in shown
+        assert one.name in text
 
 
 def test_errors_are_counted_by_gene(models, small_data) -> None:
@@ -160,6 +159,7 @@ def test_what_cannot_be_compared_is_refused(given, said, models, small_data, cap
     assert line.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_run_without_a_model_is_no_model(finished, small_model, small_data, tmp_path, capsys) -> None:
     shutil.copytree(finished, tmp_path / RUN, ignore=shutil.ignore_patterns("models"))
     dataset = str(small_data / "dataset_test.h5")
