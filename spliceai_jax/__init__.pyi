@@ -8,6 +8,7 @@ from .display import Display as Display
 from .errors import SpliceAIError as SpliceAIError
 from .errors import SpliceAIWarning as SpliceAIWarning
 from .evaluation.calibrated import Calibration as Calibration
+from .evaluation.compared import ModelComparison as ModelComparison
 from .evaluation.evaluate import evaluate as evaluate
 from .evaluation.genome_metrics import GenomeMetrics as GenomeMetrics
 from .evaluation.genome_metrics import GenomeSiteMetrics as GenomeSiteMetrics
@@ -18,6 +19,7 @@ from .fine_tuning.run import transfer as transfer
 from .fine_tuning.settings import TransferSettings as TransferSettings
 from .network.model import SpliceAI as SpliceAI
 from .network.pretrained import Pretrained as Pretrained
+from .report.compare import compare as compare
 from .runs.history import History as History
 from .scoring.calibrate import calibrate as calibrate
 from .scoring.genome_evaluation import evaluate_genome as evaluate_genome

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import json
 import subprocess
 import sys
 from dataclasses import fields
@@ -67,6 +68,58 @@ def test_an_unexpected_error_leaves_its_traceback(small_data, small_model, tmp_p
 def test_a_file_in_place_of_a_runs_folder(small_model, capsys) -> None:
     assert main(["report", str(small_model)]) == 2
     assert "give the folder that a run of `spliceai-jax transfer` made" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("transfer -o o -p p -m a.pt -m b.pt", "--pretrained-model/-m: given twice, as a.pt and as b.pt"),
+        ("transfer -o o -p p -m a.pt b.pt", "--pretrained-model/-m: takes one model, and 2 are given: a.pt, b.pt"),
+        ("calibrate -o o -m a.pt b.pt", "-m: takes one model, and 2 are given: a.pt, b.pt"),
+        ("transfer -o o -p p -m a.pt -n 3 --epochs 4", "--epochs/-n: given twice, as 3 and as 4"),
+        ("transfer -o o -p p -m a.pt -E --no-early-stopping", "given twice, as yes and as no"),
+        ("evaluate -m a.pt -test x.h5 -test y.h5", "given twice, as x.h5 and as y.h5"),
+        ("predict -m a.pt -i x.fa -o o -t .1 -t .2", "given twice, as .1 and as .2"),
+        ("evaluate -m a.pt -test x.h5 --compilation-cache --no-compilation-cache", "given twice, as yes and as no"),
+    ],
+)
+def test_a_flag_given_twice_is_refused(command, said, capsys) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(command.split())
+    line = capsys.readouterr().err
+    assert said in line
+    assert line.count("\n") == 1
+
+
+def test_what_may_be_given_twice() -> None:
+    """The same value, and flags that are meant to be repeated; a parser remembers nothing from one line to the next."""
+    line = "transfer -o o -p p -m a.pt -m a.pt --resume --resume -E --early-stopping -n 3"
+    given = line.split()
+    parser = make_parser()
+    assert parser.parse_args(given).pretrained_model == "a.pt"
+    assert parser.parse_args([*given[:-1], "4"]).epochs == 4
+    for command, name in (
+        ("predict -i x -o o", "models"),
+        ("evaluate -test x", "model"),
+        ("compare -test x", "models"),
+    ):
+        parsed = parser.parse_args([*command.split(), "-m", "a", "-m", "b", "c"])
+        assert getattr(parsed, name) == ["a", "b", "c"]
+
+
+def test_inspect_lists_each_model(small_model, tmp_path, capsys) -> None:
+    for name in ("a.pt", "b.pt"):
+        (tmp_path / name).write_bytes(small_model.read_bytes())
+    assert main(["inspect", str(small_model), str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert [line.split()[1] for line in text.splitlines() if line.strip().startswith("file")] == [
+        *(str(path) for path in (small_model, tmp_path / "a.pt", tmp_path / "b.pt"))
+    ]
+    assert main(["inspect", str(tmp_path), "--json"]) == 0
+    assert [one["file"] for one in json.loads(capsys.readouterr().out)] == [
+        str(tmp_path / "a.pt"),
+        str(tmp_path / "b.pt"),
+    ]
 
 
 def test_an_unknown_flag_points_to_the_commands_help(capsys) -> None:

@@ -218,7 +218,7 @@ def test_losses_are_logged_in_the_files_order() -> None:
     engine = Engine(ARCHITECTURES[80], Recipe())
     variables = engine.place(model.variables)
     done: list[int] = []
-    metrics, losses = evaluate_windows(engine, variables, windows, 5, done.append)
+    metrics, losses = evaluate_windows(engine, [variables], windows, 5, done.append)
     assert sum(done) == metrics.windows == 12
-    parts = [evaluate_windows(engine, variables, windows.subset(np.arange(12)[i : i + 5]), 5) for i in (0, 5, 10)]
+    parts = [evaluate_windows(engine, [variables], windows.subset(np.arange(12)[i : i + 5]), 5) for i in (0, 5, 10)]
     np.testing.assert_allclose(losses, [part[0].loss for part in parts], rtol=1e-6)

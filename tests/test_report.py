@@ -1,5 +1,6 @@
 """The report: its numbers and words, runs that are under way, moved or lack files, a real browser, and events."""
 
+import html
 import itertools
 import json
 import math
@@ -25,6 +26,8 @@ from spliceai_jax.commands.main import main
 from spliceai_jax.data.hdf5 import read_windows
 from spliceai_jax.encoding import decode
 from spliceai_jax.errors import Interrupted, SettingsError, SpliceAIWarning
+from spliceai_jax.evaluation.bootstrap import Difference, Differences
+from spliceai_jax.evaluation.metrics import MEASURES
 from spliceai_jax.files import write_whole
 from spliceai_jax.fine_tuning import ending
 from spliceai_jax.report import shown_mistakes, verdict
@@ -33,6 +36,7 @@ from spliceai_jax.report.mistakes import KEPT, WorstMistakes
 from spliceai_jax.report.page_warnings import find_warnings
 from spliceai_jax.report.writing import write_report
 from spliceai_jax.runs.card import inspect_pt
+from spliceai_jax.runs.comparison import RunComparison
 from spliceai_jax.runs.read import Run, read_run
 from spliceai_jax.training.engine import ENGINES, Engine
 from spliceai_jax.training.recipes import Recipe
@@ -287,7 +291,7 @@ def test_a_run_under_way(copied, tmp_path, has_history) -> None:
     }
     assert (copied / "checkpoints" / "99.orbax-checkpoint-tmp").is_dir()
     assert figures(text) == UNDER_WAY
-    assert "than the untouched model so far." in text
+    assert "No clear difference from the untouched model so far." in text
     assert "1 of at most 3 epochs" in text
 
 
@@ -309,9 +313,19 @@ def test_other_commands_do_not_wait_for_matplotlib() -> None:
 # -- words -----------------------------------------------------------------------------------------------------
 
 
-def words_of(run: Run) -> str:
+def words_of(run: Run, changes: Differences | None = None) -> str:
     before, after = verdict.before_and_after(run, None)
-    return "\n".join([verdict.reach_verdict(run, before, after).headline, *find_warnings(run, before, after)])
+    shown = verdict.reach_verdict(run, before, after, changes)
+    return "\n".join([shown.headline, *find_warnings(run, before, after, changes), shown.sentence])
+
+
+def changed(low: float, high: float, genes: int = 30, of_donors: tuple[float, float] | None = None) -> Differences:
+    """A comparison whose change of the mean AUPRC has this interval, and whose donors' has that one."""
+    mean = Difference(0.5, 0.5 + (low + high) / 2, (low, high))
+    kinds = {kind: {measure.key: mean for measure in MEASURES} for kind in SITE_KINDS}
+    if of_donors:
+        kinds["donor"]["auprc"] = Difference(0.5, 0.5, of_donors)
+    return Differences(mean.verdict if genes >= 10 else "unclear", genes, mean, **kinds)
 
 
 def with_losses(run: Run, losses: list[float], epochs: int | None = None) -> Run:
@@ -336,17 +350,9 @@ def test_warnings_appear_where_something_is_wrong_and_nowhere_else(finished) -> 
         changed = {**enough, "train": replace(enough["train"], **changes)}
         return replace(run, record=replace(run.record, datasets=changed))
 
-    def with_test(auprc: float) -> Run:
-        epochs = []
-        for epoch in run.history.epochs:
-            sites = {kind: replace(epoch.test.metrics.site(kind), auprc=auprc) for kind in SITE_KINDS}
-            test = replace(epoch.test, metrics=replace(epoch.test.metrics, **sites))
-            epochs.append(replace(epoch, test=test, validation=test))
-        return replace(with_data(), history=replace(run.history, epochs=epochs))
-
-    sound = words_of(with_test(0.9999)).splitlines()
+    sound = words_of(with_data(), changed(0.01, 0.2)).splitlines()
     assert sound[0] == "Better than the untouched model."
-    assert not [line for line in sound[1:] if "still improving" not in line]
+    assert not [line for line in sound[1:-1] if "still improving" not in line]
     assert "few sites: 12 donors" in words_of(with_data(donors=12))
     assert "Only 80.0 % of the training set's donors are followed by GT" in words_of(with_data(gt_share=0.8))
     assert "Only 80.0 % of the training set's acceptors are preceded by AG" in words_of(with_data(ag_share=0.8))
@@ -354,12 +360,87 @@ def test_warnings_appear_where_something_is_wrong_and_nowhere_else(finished) -> 
     same = replace(enough["test"], fingerprint=enough["validation"].fingerprint)
     flattered = replace(run, record=replace(run.record, datasets={**enough, "test": same}))
     assert "its figures flatter the model" in words_of(flattered)
-    worse = words_of(with_test(0.0001))
+    worse = words_of(with_data(), changed(-0.2, -0.01))
     assert worse.startswith("Worse than the untouched model.")
     assert "worse than the untouched one on the test set" in worse
+    assert "changed by −0.105 (95\N{NO-BREAK SPACE}% interval −0.200 to −0.010, 30 genes)." in worse
+    validated = replace(
+        with_data(), comparison=RunComparison("", "", {"validation": changed(-0.2, -0.01), "test": changed(0.01, 0.2)})
+    )
+    assert "worse than the untouched one on the validation set" in words_of(validated, changed(0.01, 0.2))
     assert "still improving" in words_of(with_losses(run, [1e-3, 9e-4, 8e-4]))
     assert "still improving" not in words_of(with_losses(run, [8e-4, 7e-4, 7.5e-4]))
     assert "still improving" not in words_of(with_losses(run, [1e-3, 9e-4, 8e-4], epochs=5))
+
+
+def test_a_difference_that_may_be_chance_is_called_neither_better_nor_worse(finished) -> None:
+    """Nor is it coloured; nor is any with fewer than ten genes, or where the models could not be compared."""
+    run = read_run(finished)
+    before, after = verdict.before_and_after(run, None)
+    chance = words_of(run, changed(-0.02, 0.01))
+    assert chance.startswith("No clear difference from the untouched model.")
+    assert "−0.005 (95\N{NO-BREAK SPACE}% interval −0.020 to +0.010, 30 genes), which may be chance." in chance
+    few = words_of(run, changed(0.1, 0.2, genes=9))
+    assert few.startswith("No clear difference")
+    assert "9 genes in the test set: too few to tell." in few
+    unknown = words_of(run)
+    assert unknown.startswith("No verdict.")
+    assert "cannot be said" in unknown
+    for text in (chance, few, unknown):
+        assert "worse than" not in text
+        assert "etter" not in text.splitlines()[0]
+    for changes, tone in (
+        (changed(-0.02, 0.01), ""),
+        (changed(0.1, 0.2), "good"),
+        (changed(-0.2, -0.1), "bad"),
+        (changed(0.1, 0.2, genes=9), ""),
+        (None, ""),
+    ):
+        assert {row.tone for row in verdict.rows("donor", before, after, changes)} == {tone}
+    assert "not clearly different overall but worse on donors" in words_of(run, changed(-0.02, 0.01, 30, (-0.2, -0.1)))
+
+
+def test_the_end_of_a_run_compares_its_models_once(finished, small_data, small_model, capsys) -> None:
+    """Its file, the card and the page say the same; and it is not of a model that has changed."""
+    run = read_run(finished)
+    assert set(run.comparison.sets) == {"validation", "test"}
+    best = run.history.epochs[run.history.best_epoch]
+    for name, found in run.comparison.sets.items():
+        assert (found.verdict, found.genes, found.draws) == ("unclear", 4, 1000)
+        was, now = run.history.untouched[name].metrics, best.split(name).metrics
+        assert (found.mean_auprc.before, found.mean_auprc.after) == pytest.approx((was.mean_auprc, now.mean_auprc))
+        low, high = found.mean_auprc.interval
+        assert low <= found.mean_auprc.change <= high
+        for kind in SITE_KINDS:
+            for measure in MEASURES:
+                values = found.site(kind)[measure.key]
+                expected = measure.of(was.site(kind)), measure.of(now.site(kind))
+                assert (values.before, values.after) == pytest.approx(expected, abs=1e-4)
+    model = finished / "models" / "model_best.pt"
+    assert inspect_pt(model).card.comparison == run.comparison.sets
+    assert main(["inspect", str(model)]) == 0
+    assert "verdict  no clear difference from the untouched model: mean AUPRC" in capsys.readouterr().out
+    low, high = run.comparison.sets["test"].mean_auprc.interval
+    interval = f"{low:+.3f} to {high:+.3f}".replace("-", "−")
+    assert f"interval {interval}, 4 genes). 4 genes in the test set: too few to tell." in html.unescape(
+        (finished / "report.html").read_text()
+    ).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_the_comparison_of_another_model_is_not_taken(copied) -> None:
+    assert read_run(copied).comparison
+    edit(copied / "comparison.json", lambda content: content.update(tuned="0" * 64))
+    assert read_run(copied).comparison is None
+    whole = (copied / "comparison.json").read_text()
+    for damaged, said in (
+        ("{", ""),
+        (whole.replace('"test"', '"train"'), "`sets` lacks test"),
+        (whole.replace('"auprc"', '"area"'), "`donor` lacks auprc"),
+        (whole.replace('"unclear"', '"good"'), "verdict"),
+    ):
+        (copied / "comparison.json").write_text(damaged)
+        with pytest.warns(SpliceAIWarning, match=rf"comparison\.json: damaged .*{said}.*; it is left out"):
+            assert read_run(copied).comparison is None
 
 
 # -- what goes wrong -------------------------------------------------------------------------------------------

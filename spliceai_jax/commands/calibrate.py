@@ -5,7 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from spliceai_jax.commands.flags import Arguments, Commands, add_command, add_compilation_cache, add_flanking_size
+from spliceai_jax.commands.flags import (
+    Arguments,
+    Commands,
+    OneModel,
+    add_command,
+    add_compilation_cache,
+    add_flanking_size,
+)
 from spliceai_jax.errors import SettingsError, SpliceAIWarning, check_whole
 from spliceai_jax.output import say
 
@@ -30,7 +37,15 @@ def add(commands: Commands) -> None:
         "spliceai-jax calibrate -m model_400nt_rs10.pt -d dataset_validation.h5 -test dataset_test.h5 -o calibrated",
     )
     add_flag = parser.add_argument
-    add_flag("--pretrained-model", "--model", "-m", required=True, dest="model", metavar="PT", help="weights")
+    add_flag(
+        *("--pretrained-model", "--model", "-m"),
+        required=True,
+        action=OneModel,
+        nargs="+",
+        dest="model",
+        metavar="PT",
+        help="weights",
+    )
     add_flag(
         "--validation-dataset",
         "-d",

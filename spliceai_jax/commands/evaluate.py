@@ -1,6 +1,7 @@
 """`spliceai-jax evaluate`."""
 
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 
@@ -11,9 +12,10 @@ from spliceai_jax.commands.flags import (
     add_command,
     add_compilation_cache,
     add_flanking_size,
+    add_models,
     names,
 )
-from spliceai_jax.errors import SettingsError
+from spliceai_jax.errors import SettingsError, SpliceAIWarning
 from spliceai_jax.output import say
 
 
@@ -27,7 +29,7 @@ def add(commands: Commands) -> None:
         "spliceai-jax evaluate -m model_best.pt --genome-fasta genome.fa.gz --annotation-gff annotation.gff3.gz",
     )
     add_flag = parser.add_argument
-    add_flag("--model", "-m", required=True, metavar="PT", help="weights")
+    add_models(add_flag, "model")
     add_flag("--test-dataset", "-test", dest="dataset", metavar="H5", help="data set")
     add_flag(
         "--genome-fasta",
@@ -52,8 +54,12 @@ def run(arguments: Arguments, wording: Callable[[str], str]) -> None:
     as_json = arguments.pop("json")
     _check(arguments)
     from spliceai_jax.display import ConsoleDisplay
+    from spliceai_jax.network.model_files import model_files
 
     display = ConsoleDisplay(wording)
+    if len(files := model_files(arguments["model"])) > 1:
+        said = f"the mean of the probabilities of {len(files)} models is scored: {', '.join(map(str, files))}"
+        warnings.warn(said, SpliceAIWarning, stacklevel=1)
     if "dataset" in arguments:
         from spliceai_jax.evaluation.evaluate import evaluate
         from spliceai_jax.evaluation.metrics import table

@@ -17,15 +17,26 @@ def add(commands: Commands) -> None:
         "describe a .pt file: its size, its card, which released model it is",
         "spliceai-jax inspect model_best.pt",
     )
-    parser.add_argument("path", metavar="FILE.pt", help="weights")
-    parser.add_argument("--json", action="store_true", default=False, help="print JSON, the whole card included")
+    parser.add_argument("paths", nargs="+", metavar="FILE.pt", help="weights: .pt files, or folders of them")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        default=False,
+        help="print JSON, the whole card included; of several files, a list",
+    )
 
 
 def run(arguments: Arguments, wording: Callable[[str], str]) -> None:
     """Run the command."""
     from spliceai_jax.display import aligned
+    from spliceai_jax.network.model_files import model_files
     from spliceai_jax.runs.card import inspect_pt
 
     as_json = arguments.pop("json")
-    found = inspect_pt(**arguments)
-    say(json.dumps(asdict(found), indent=2) if as_json else aligned(found.facts()))
+    found = [inspect_pt(path) for path in model_files(arguments["paths"])]
+    if as_json:
+        say(json.dumps(asdict(found[0]) if len(found) == 1 else [asdict(one) for one in found], indent=2))
+    elif len(found) == 1:
+        say(aligned(found[0].facts()))
+    else:
+        say("\n\n".join(aligned({"file": one.file, **one.facts()}) for one in found))

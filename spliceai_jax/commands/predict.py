@@ -10,6 +10,7 @@ from spliceai_jax.commands.flags import (
     add_command,
     add_compilation_cache,
     add_flanking_size,
+    add_models,
     add_precision,
 )
 from spliceai_jax.scoring.settings import PredictSettings, StrandChoice
@@ -28,15 +29,7 @@ def add(commands: Commands) -> None:
     add_flag(
         "--input-sequence", "-i", required=True, metavar="FASTA", help="genome, plain or compressed by gzip or bgzip"
     )
-    add_flag(
-        "--model",
-        "-m",
-        required=True,
-        action="append",
-        dest="models",
-        metavar="PT",
-        help="weights; given several times, the mean of the models' probabilities is taken",
-    )
+    add_models(add_flag, "models")
     add_flag("--output-dir", "-o", required=True, metavar="DIR", help="folder that SpliceAI_5000_SIZE is made in")
     add_flanking_size(add_flag)
     add_flag("--threshold", "-t", type=float, metavar="SCORE", help="the lowest score that is written (default: 1e-6)")

@@ -1,6 +1,5 @@
 """`spliceai-jax transfer`."""
 
-import argparse
 from collections.abc import Callable
 from typing import get_args
 
@@ -8,6 +7,8 @@ from spliceai_jax.commands.flags import (
     AddFlag,
     Arguments,
     Commands,
+    OneModel,
+    YesNo,
     add_command,
     add_compilation_cache,
     add_flanking_size,
@@ -65,7 +66,15 @@ def _add_datasets(add_flag: AddFlag) -> None:
 
 
 def _add_files(add_flag: AddFlag) -> None:
-    add_flag("--pretrained-model", "-m", required=True, metavar="PT", help="weights to start from")
+    add_flag(
+        "--pretrained-model",
+        "-m",
+        required=True,
+        action=OneModel,
+        nargs="+",
+        metavar="PT",
+        help="weights to start from",
+    )
     add_flag("--output-dir", "-o", required=True, metavar="DIR", help="folder that the run's own folder is made in")
     add_flag("--project-name", "-p", required=True, metavar="NAME", help="part of that folder's name")
     add_flag(
@@ -90,7 +99,7 @@ def _add_training(add_flag: AddFlag) -> None:
         metavar="N",
         help="train the last N residual units; 0: the head alone (default: the recipe's)",
     )
-    add_flag("--unfreeze-all", "-A", action=argparse.BooleanOptionalAction, help="train everything")
+    add_flag("--unfreeze-all", "-A", action=YesNo, help="train everything")
     add_flag("--loss", "-l", choices=get_args(LossName), help="training loss (default: the recipe's)")
     add_flag(
         "--learning-rate",
@@ -116,7 +125,7 @@ def _add_training(add_flag: AddFlag) -> None:
     add_flag(
         "--early-stopping",
         "-E",
-        action=argparse.BooleanOptionalAction,
+        action=YesNo,
         help="stop when the validation loss no longer falls",
     )
     add_flag(

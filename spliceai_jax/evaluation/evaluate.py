@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from spliceai_jax.architecture import ARCHITECTURES, PADDING
 from spliceai_jax.data.batches import PackedBatch
@@ -12,11 +13,13 @@ from spliceai_jax.data.hdf5 import read_windows
 from spliceai_jax.data.windows import Windows
 from spliceai_jax.display import Advance, Display, ignore
 from spliceai_jax.errors import DivergedError, SettingsError
+from spliceai_jax.evaluation.bootstrap import GeneCounts
 from spliceai_jax.evaluation.metrics import Metrics, MetricsAccumulator
 from spliceai_jax.in_flight import one_in_flight
 from spliceai_jax.network.model import Variables
-from spliceai_jax.network.pretrained import Pretrained
+from spliceai_jax.network.pretrained import Pretrained, read_models
 from spliceai_jax.training.engine import Engine
+from spliceai_jax.training.losses import cross_entropy_loss
 from spliceai_jax.training.recipes import Recipe
 
 Scores = tuple[Float[np.ndarray, "windows positions 3"], Float[np.ndarray, "windows positions"]]
@@ -45,17 +48,31 @@ def score_windows(
         yield packed, [(packed.by_window(scores), packed.by_window(losses)) for scores, losses in found]
 
 
+def _mean(found: Sequence[Scores], labels: UInt8[np.ndarray, "windows positions"]) -> Scores:
+    """Return the mean of several models' probabilities, and its cross-entropy loss."""
+    if len(found) == 1:
+        return found[0]
+    mean = np.stack([probabilities for probabilities, _ in found]).mean(0)
+    return mean, np.asarray(cross_entropy_loss(jnp.asarray(mean), jnp.asarray(labels)))
+
+
 def evaluate_windows(
-    engine: Engine, variables: Variables, windows: Windows, batch_size: int, after_batch: Advance = ignore
+    engine: Engine,
+    models: Sequence[Variables],
+    windows: Windows,
+    batch_size: int,
+    after_batch: Advance = ignore,
+    by_gene: GeneCounts | None = None,
 ) -> tuple[Metrics, list[float]]:
-    """Evaluate a model on all windows, padding left out.
+    """Evaluate a model, or the mean of several models' probabilities, on all windows, padding left out.
 
     Arguments:
-        engine: Runs the network.
-        variables: Placed on the engine's devices.
+        engine: Runs the network; the loss of a single model is the one of its recipe.
+        models: Variables, placed on the engine's devices.
         windows: The windows to evaluate on.
         batch_size: The number of rows in a batch, and of windows in each logged mean loss.
         after_batch: Called with the number of windows done in each batch.
+        by_gene: Counts the scores by gene as well.
 
     Returns:
         The metrics, and the mean loss of every `batch_size` windows in the set's order.
@@ -65,13 +82,15 @@ def evaluate_windows(
     """
     gathered = MetricsAccumulator()
     losses, labelled = np.zeros(len(windows)), np.zeros(len(windows), np.int64)
-    for packed, [(probabilities, position_losses)] in score_windows(engine, [variables], windows, batch_size):
-        positions = packed.positions
+    for packed, found in score_windows(engine, models, windows, batch_size):
+        positions, (probabilities, position_losses) = packed.positions, _mean(found, packed.labels)
         losses[positions] = position_losses.sum(-1, dtype=np.float64)
         labelled[positions] = (packed.labels != PADDING).sum(-1)
         if not np.isfinite(total := losses[positions].sum()):
             raise DivergedError(f"{windows.source}: the model's loss here is {total}; its weights are unusable")
         gathered.add(probabilities, packed.labels, losses[positions])
+        if by_gene:
+            by_gene.add(positions, probabilities, packed.labels)
         after_batch(len(positions))
     # The logs follow the file's order, in which the windows are not scored.
     batches = np.arange(0, len(windows), batch_size)
@@ -79,24 +98,38 @@ def evaluate_windows(
     return gathered.result(), means.tolist()
 
 
-def model_to_evaluate(model: str | Path | Pretrained, flanking_size: int | None, calibrated: bool) -> Pretrained:
-    """Return a model, read if it is a file, after a check that it is what `evaluate` was asked to evaluate.
+GivenModel = str | Path | Pretrained | Sequence[str | Path | Pretrained]
+"""A `.pt` file, a folder of them or a model in memory; or several, the mean of whose probabilities is meant."""
+
+
+def models_to_evaluate(model: GivenModel, flanking_size: int | None, calibrated: bool) -> list[Pretrained]:
+    """Return models, read if they are files, after a check that they are what `evaluate` was asked to evaluate.
 
     Arguments and errors are those of `evaluate`.
     """
-    pretrained = model if isinstance(model, Pretrained) else Pretrained.from_pt(model, flanking_size, calibrated)
-    if flanking_size not in (None, pretrained.flanking_size):
-        raise SettingsError(
-            f"`flanking_size` is {flanking_size}, but the model has a flanking size of {pretrained.flanking_size}; "
-            f"give `flanking_size={pretrained.flanking_size}`"
-        )
-    if calibrated and pretrained.temperature is None:
-        raise SettingsError("`calibrated`: this model in memory has no `temperature`; give one that has, or a file")
-    return pretrained
+    found: list[Pretrained] = []
+    for one in [model] if isinstance(model, str | Path | Pretrained) else model:
+        found += [one] if isinstance(one, Pretrained) else read_models(one, flanking_size, calibrated, "model")
+    if not found:
+        raise SettingsError("`model`: none is given; expected one or more")
+    for pretrained in found:
+        if flanking_size not in (None, pretrained.flanking_size):
+            raise SettingsError(
+                f"`flanking_size` is {flanking_size}, but the model has a flanking size of {pretrained.flanking_size}; "
+                f"give `flanking_size={pretrained.flanking_size}`"
+            )
+        if pretrained.flanking_size != found[0].flanking_size:
+            raise SettingsError(
+                f"`model`: models of {found[0].flanking_size} and of {pretrained.flanking_size} nt; models whose mean "
+                "is taken must be of one flanking size; `spliceai-jax compare` scores each alone"
+            )
+        if calibrated and pretrained.temperature is None:
+            raise SettingsError("`calibrated`: this model in memory has no `temperature`; give one that has, or a file")
+    return found
 
 
 def evaluate(
-    model: str | Path | Pretrained,
+    model: GivenModel,
     dataset: str | Path,
     flanking_size: int | None = None,
     display: Display | None = None,
@@ -105,7 +138,8 @@ def evaluate(
     """Return the metrics and cross-entropy loss of a model on a data set, computed on all devices.
 
     Arguments:
-        model: A `.pt` file, or a model in memory.
+        model: A `.pt` file, a folder of them, or a model in memory; or several of these, all of one flanking size. The
+            mean of several models' probabilities is scored.
         dataset: The HDF5 file.
         flanking_size: The flanking size that the model must have; None accepts any.
         display: Shows the progress; None shows nothing.
@@ -114,15 +148,16 @@ def evaluate(
 
     Raises:
         WeightsError: See `Pretrained.from_pt`.
-        SettingsError: A model in memory has another flanking size, or no temperature though `calibrated`.
+        SettingsError: A model in memory has another flanking size, or no temperature though `calibrated`; or several
+            models differ in flanking size.
         DatasetError: See `read_windows`.
     """
-    pretrained = model_to_evaluate(model, flanking_size, calibrated)
-    architecture = ARCHITECTURES[pretrained.flanking_size]
+    models = models_to_evaluate(model, flanking_size, calibrated)
+    architecture = ARCHITECTURES[models[0].flanking_size]
     display = display or Display()
     windows = read_windows(dataset, architecture.flanking_size, display)
     engine = Engine(architecture, Recipe())
-    variables = engine.place(pretrained.scoring_variables)
+    placed = [engine.place(one.scoring_variables) for one in models]
     with display.progress("evaluate", len(windows)) as advance:
-        metrics, _ = evaluate_windows(engine, variables, windows, architecture.batch_size, advance)
+        metrics, _ = evaluate_windows(engine, placed, windows, architecture.batch_size, advance)
     return metrics

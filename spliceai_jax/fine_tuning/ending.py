@@ -1,4 +1,4 @@
-"""What a run does when its last epoch is over: temperature, scores of whole sequences, report.
+"""What a run does when its last epoch is over: verdict, temperature, scores of whole sequences, report.
 
 The models are whole by then, so that a failure here is a warning. What is there already is not made again: the same
 command with `resume=True` makes what is missing.
@@ -13,11 +13,14 @@ from spliceai_jax import processes
 from spliceai_jax.display import Advance, Display
 from spliceai_jax.errors import Interrupted, SpliceAIWarning
 from spliceai_jax.fine_tuning.calibrating import calibrate_best, known_calibration
+from spliceai_jax.fine_tuning.comparing import compare_best, known_comparison
 from spliceai_jax.fine_tuning.genome import evaluate_on_genome
+from spliceai_jax.fine_tuning.outcome import show_comparison
 from spliceai_jax.fine_tuning.plan import Plan
 from spliceai_jax.fine_tuning.trainer import Trainer
 from spliceai_jax.interrupts import StopRequest
 from spliceai_jax.report.writing import Scoring, is_current, write_report
+from spliceai_jax.runs.card import add_comparison
 from spliceai_jax.runs.read import read_run
 from spliceai_jax.training.engine import Engine
 
@@ -42,6 +45,9 @@ def finish(plan: Plan, trainer: Trainer, stop: StopRequest, display: Display) ->
         ", or everything that is missing by the same command with `resume=True`"
     )
     steps: dict[str, Callable[[], None]] = {
+        "the best model could not be compared with the untouched one": lambda: _compare(
+            plan, trainer, engine, after_batch, display
+        ),
         "the best model could not be calibrated": lambda: _calibrate(plan, trainer, engine, after_batch, display),
         "whole test sequences could not be scored": lambda: evaluate_on_genome(plan, display),
         "the report could not be made": lambda: _report(plan, trainer, engine, after_batch, display),
@@ -62,6 +68,17 @@ def finish(plan: Plan, trainer: Trainer, stop: StopRequest, display: Display) ->
             raise
         except Exception as error:
             warnings.warn(f"{failure} ({error}); {again}", SpliceAIWarning, stacklevel=2)
+
+
+def _compare(
+    plan: Plan, trainer: Trainer, engine: Engine, watched: Callable[[Advance], Advance], display: Display
+) -> None:
+    sets = trainer.sets
+    if not (found := known_comparison(plan)):
+        with display.progress("compare", 2 * (len(sets["validation"]) + len(sets["test"]))) as advance:
+            found = compare_best(plan, engine, sets, watched(advance))
+    add_comparison(plan.folder, found.sets)
+    show_comparison(found.sets, plan.settings.recipe, display)
 
 
 def _calibrate(

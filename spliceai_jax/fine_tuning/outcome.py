@@ -1,9 +1,11 @@
 """The outcome of a run: the table of epochs, and the comparison with the untouched model."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from spliceai_jax.display import Display
+from spliceai_jax.evaluation.bootstrap import Differences
 from spliceai_jax.evaluation.metrics import AUPRC, TOP_K, Metrics
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import History, Split
@@ -24,8 +26,8 @@ class TransferResult:
         best_epoch: That epoch, counted from 0.
         history: Everything measured, the untouched model included.
         folder: The run's folder.
-        worse_than_untouched: The splits ("validation", "test") on which the best model's mean of donor and acceptor
-            AUPRC is below the untouched model's.
+        comparison: "validation" and "test" -> how the best model compares with the untouched one there. Empty if they
+            could not be compared, and in processes other than the first.
         predictions: The folder of the best model's scores of the whole genome; None where they were not asked for.
     """
 
@@ -33,8 +35,13 @@ class TransferResult:
     best_epoch: int
     history: History
     folder: Path
-    worse_than_untouched: tuple[Split, ...]
+    comparison: Mapping[Split, Differences] = field(default_factory=dict)
     predictions: Path | None = None
+
+    @property
+    def worse_than_untouched(self) -> tuple[Split, ...]:
+        """The sets on which the best model is worse than the untouched one by more than chance could explain."""
+        return tuple(name for name, found in self.comparison.items() if found.verdict == "worse")
 
 
 def show_table_so_far(history: History, display: Display) -> None:
@@ -63,20 +70,17 @@ def _row(name: str, train_loss: float | None, validation: Metrics, test: Metrics
     )
 
 
-def conclude(history: History, folder: RunFolder, recipe: str, display: Display) -> TransferResult:
-    """Compare the best model with the untouched one, show the outcome and return it."""
-    best = history.epochs[history.best_epoch]
-    worse: list[Split] = []
-    splits: tuple[Split, ...] = ("validation", "test")
-    for name in splits:
-        before, after = history.untouched[name].metrics.mean_auprc, best.split(name).metrics.mean_auprc
-        if after < before:
-            worse.append(name)
-            display.line(
-                f"WORSE than the untouched model on the {name} set: mean AUPRC {before:.4f} before, {after:.4f} now"
-            )
-    if worse:
+def conclude(history: History, folder: RunFolder, display: Display) -> TransferResult:
+    """Show which model is the best one, and return the outcome."""
+    display.line(f"best model: {folder.best_model} (epoch {history.best_epoch})")
+    return TransferResult(folder.best_model, history.best_epoch, history, folder.root)
+
+
+def show_comparison(comparison: Mapping[Split, Differences], recipe: str, display: Display) -> None:
+    """Show whether the best model is better than the untouched one, and what to try where it is worse."""
+    for name, found in comparison.items():
+        headline = found.headline.replace("worse", "WORSE")
+        display.line(f"{headline[0].upper()}{headline[1:]} the untouched model on the {name} set: {found.words}")
+    if any(found.verdict == "worse" for found in comparison.values()):
         other = "`recipe='best'`" if recipe != "best" else "more genes, a longer flanking size"
         display.line(f"Look into it before you use this model; try {other}, or a lower `learning_rate`.")
-    display.line(f"best model: {folder.best_model} (epoch {history.best_epoch})")
-    return TransferResult(folder.best_model, history.best_epoch, history, folder.root, tuple(worse))

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from spliceai_jax import files, processes
 from spliceai_jax.display import Display
+from spliceai_jax.fine_tuning.comparing import known_comparison
 from spliceai_jax.fine_tuning.ending import finish
 from spliceai_jax.fine_tuning.genome import predict_genome
 from spliceai_jax.fine_tuning.loop import TrainingLoop
@@ -59,10 +60,12 @@ def transfer(settings: TransferSettings, display: Display | None = None) -> Tran
             writer = RunWriter(plan.folder, plan.identity(), _begin_session(plan, shown), checkpoints, _scalars(plan))
             TrainingLoop(plan, trainer, writer, StopVote(stop), loop, shown).to_the_end()
             _check_kept(plan, trainer, loop)
-        result = conclude(loop.history, plan.folder, settings.recipe, shown)
+        result = conclude(loop.history, plan.folder, shown)
         if not processes.leads():  # the others take no part in what follows
             return result
         finish(plan, trainer, stop, shown)
+        if compared := known_comparison(plan):
+            result = replace(result, comparison=compared.sets)
         predictions = predict_genome(plan, shown)
         check_best(plan.folder, plan.identity(), loop)  # much time may have passed
         return replace(result, predictions=predictions)

@@ -101,5 +101,5 @@ class Trainer:
     def evaluate(self, windows: Windows, after_batch: Advance) -> SplitRecord:
         """Evaluate the network with its present weights."""
         return SplitRecord(
-            *evaluate_windows(self.engine, self._state.variables, windows, self._plan.most_rows, after_batch)
+            *evaluate_windows(self.engine, [self._state.variables], windows, self._plan.most_rows, after_batch)
         )

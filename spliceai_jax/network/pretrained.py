@@ -19,6 +19,7 @@ from spliceai_jax.encoding import BASES, encode
 from spliceai_jax.errors import SettingsError, SpliceAIError, SpliceAIWarning, WeightsError
 from spliceai_jax.files import write_whole
 from spliceai_jax.network.model import Variables, network_on
+from spliceai_jax.network.model_files import model_files
 from spliceai_jax.network.temperature import COLLECTION, Temperature, in_words, read_temperature
 
 _BASES_AT_ONCE = 200_000
@@ -173,6 +174,35 @@ class Pretrained:
             scores = _apply(self.flanking_size)(variables, filled)
             result[start : start + len(part)] = np.asarray(scores)[: len(part)]
         return result
+
+
+def read_models(
+    given: str | Path | Sequence[str | Path],
+    flanking_size: int | None = None,
+    calibrated: bool = False,
+    argument: str = "models",
+) -> list[Pretrained]:
+    """Read models the mean of whose probabilities is wanted.
+
+    Arguments:
+        given: `.pt` files, or folders of them: see `model_files`.
+        flanking_size: See `Pretrained.from_pt`.
+        calibrated: See `Pretrained.from_pt`.
+        argument: The argument that names them, for messages.
+
+    Raises:
+        WeightsError: See `Pretrained.from_pt` and `model_files`.
+        SettingsError: They differ in flanking size.
+    """
+    files = model_files(given)
+    models = [Pretrained.from_pt(path, flanking_size, calibrated) for path in files]
+    for path, model in zip(files, models, strict=True):
+        if model.flanking_size != models[0].flanking_size:
+            raise SettingsError(
+                f"`{argument}`: {path} has a flanking size of {model.flanking_size} nt and {files[0]} one of "
+                f"{models[0].flanking_size} nt; models whose mean is taken must be of one flanking size"
+            )
+    return models
 
 
 @cache

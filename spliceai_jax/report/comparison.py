@@ -1,6 +1,6 @@
 """The untouched and the tuned model compared in one pass over the test set, in memory that does not grow with it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ from spliceai_jax.architecture import CLASSES, PADDING, SITE_KINDS, WINDOW, Site
 from spliceai_jax.data.windows import Windows
 from spliceai_jax.display import Advance
 from spliceai_jax.encoding import BASES
+from spliceai_jax.evaluation.bootstrap import Differences, GeneCounts, differences, genes_of
 from spliceai_jax.evaluation.evaluate import score_windows
 from spliceai_jax.evaluation.metrics import Metrics, MetricsAccumulator
 from spliceai_jax.network.model import Variables
@@ -56,6 +57,7 @@ class Comparison:
         labelled_bases: Kind -> the bases around the labelled sites.
         mistakes: The worst mistakes of one model, those with the highest loss first.
         mistaken: The model that makes them.
+        differences: How the last model compares with the first; None if there is only one.
     """
 
     metrics: dict[ModelName, Metrics]
@@ -63,6 +65,7 @@ class Comparison:
     labelled_bases: dict[SiteKind, BaseCounts]
     mistakes: list[Mistake]
     mistaken: ModelName
+    differences: Differences | None
 
 
 def compare_on_test_set(
@@ -71,6 +74,7 @@ def compare_on_test_set(
     test: Windows,
     batch_size: int,
     after_batch: Advance,
+    seed: int = 42,
 ) -> Comparison:
     """Send the test set through all models and compare what they find.
 
@@ -80,9 +84,11 @@ def compare_on_test_set(
         test: The test set.
         batch_size: Rows in a batch.
         after_batch: Called with the number of windows done in each batch.
+        seed: Decides which genes are drawn for the intervals.
     """
     placed = [engine.place(variables) for variables in models.values()]
-    gathered = {name: _GatheredScores() for name in models}
+    genes = genes_of(test)
+    gathered = {name: _GatheredScores(genes) for name in models}
     labelled_bases = {kind: _no_bases(kind) for kind in SITE_KINDS}
     mistakes, last = WorstMistakes(test), list(models)[-1]
     for packed, found in score_windows(engine, placed, test, batch_size):
@@ -90,6 +96,7 @@ def compare_on_test_set(
         labels, bases = packed.labels, test.bases[rows]
         for scores, (probabilities, losses) in zip(gathered.values(), found, strict=True):
             scores.add(probabilities, labels, losses.sum(-1), bases)
+            scores.by_gene.add(packed.positions, probabilities, labels)
         for kind in SITE_KINDS:
             labelled_bases[kind] += _count_bases(bases, labels == CLASSES.index(kind), kind)
         by_model = {name: probabilities for name, (probabilities, _) in zip(models, found, strict=True)}
@@ -101,7 +108,13 @@ def compare_on_test_set(
         labelled_bases=labelled_bases,
         mistakes=mistakes.worst_first(),
         mistaken=last,
+        differences=_differences(list(gathered.values()), seed) if len(gathered) > 1 else None,
     )
+
+
+def _differences(gathered: Sequence["_GatheredScores"], seed: int) -> Differences:
+    first, last = (scores.by_gene.resampled(scores.metrics.result(), seed) for scores in (gathered[0], gathered[-1]))
+    return differences(first, last)
 
 
 def _no_bases(kind: SiteKind) -> BaseCounts:
@@ -119,8 +132,8 @@ def _count_bases(bases: Bases, chosen: Bool[np.ndarray, "windows positions"], ki
 class _GatheredScores:
     """The scores of one model, gathered batch by batch."""
 
-    def __init__(self) -> None:
-        self.metrics = MetricsAccumulator()
+    def __init__(self, genes: Int[np.ndarray, " windows"]) -> None:
+        self.metrics, self.by_gene = MetricsAccumulator(), GeneCounts(genes)
         self._bins = {kind: np.zeros((3, SCORE_BINS)) for kind in SITE_KINDS}
         self._called = dict.fromkeys(SITE_KINDS, 0)
         self._called_bases = {kind: _no_bases(kind) for kind in SITE_KINDS}

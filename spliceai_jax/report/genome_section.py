@@ -1,6 +1,5 @@
 """What the models find on whole sequences of the genome, as the page shows it."""
 
-import hashlib
 from dataclasses import dataclass
 
 from spliceai_jax.architecture import SITE_KINDS, SiteKind
@@ -62,7 +61,7 @@ def genome_section(run: Run) -> GenomeSection | None:
     """
     if run.genome is None:
         return None
-    current: dict[ModelName, str | None] = {"untouched": run.identity.pretrained_model, "tuned": _best_fingerprint(run)}
+    current: dict[ModelName, str | None] = {"untouched": run.identity.pretrained_model, "tuned": run.best_fingerprint}
     found = {
         name: run.genome.models[name].metrics
         for name, fingerprint in current.items()
@@ -77,14 +76,6 @@ def genome_section(run: Run) -> GenomeSection | None:
         [_row(kind, name, metrics) for kind in SITE_KINDS for name, metrics in found.items()],
         [_sentence(kind, last, found[last]) for kind in SITE_KINDS],
     )
-
-
-def _best_fingerprint(run: Run) -> str | None:
-    """Return the fingerprint of the best model, which is the SHA-256 of a file that a run wrote."""
-    try:
-        return hashlib.sha256(run.best_model.read_bytes()).hexdigest() if run.best_model else None
-    except OSError:
-        return None
 
 
 def _row(kind: SiteKind, name: ModelName, metrics: GenomeMetrics) -> GenomeRow:

@@ -29,6 +29,7 @@ def render(run: Run, mark: str, comparison: Comparison | None, plots: dict[str, 
         left_out: What had to be left out, in words.
     """
     before, after = verdict.before_and_after(run, comparison)
+    changes = verdict.differences_on_test_set(run, comparison)
     return rendered(
         "spliceai_jax.report",
         "page.html",
@@ -36,11 +37,12 @@ def render(run: Run, mark: str, comparison: Comparison | None, plots: dict[str, 
         choices=run.identity.choices,
         mark=mark,
         now=datetime.now().astimezone().strftime("%d %B %Y, %H:%M"),
-        verdict=verdict.reach_verdict(run, before, after),
-        warnings=find_warnings(run, before, after),
+        verdict=verdict.reach_verdict(run, before, after, changes),
+        warnings=find_warnings(run, before, after, changes),
         left_out=left_out,
         tested=after or before,
-        kinds=[(kind, verdict.rows(kind, before, after)) for kind in SITE_KINDS],
+        changes=changes,
+        kinds=[(kind, verdict.rows(kind, before, after, changes)) for kind in SITE_KINDS],
         plots=plots,
         mistakes=[
             ("Misses", "sites that the model does not call", show_mistakes(comparison, missed=True)),

@@ -3,6 +3,7 @@
 import math
 
 from spliceai_jax.architecture import SITE_KINDS
+from spliceai_jax.evaluation.bootstrap import FEW_GENES, Differences
 from spliceai_jax.evaluation.metrics import AUPRC, TOP_K, Metrics
 from spliceai_jax.runs.history import Split
 from spliceai_jax.runs.read import Run
@@ -24,13 +25,16 @@ SETS: dict[Split, str] = {"train": "training", "validation": "validation", "test
 """What the sets are called on the page."""
 
 
-def find_warnings(run: Run, before: Metrics | None, after: Metrics | None) -> list[str]:
+def find_warnings(
+    run: Run, before: Metrics | None, after: Metrics | None, changes: Differences | None = None
+) -> list[str]:
     """Return a sentence or two for everything that looks wrong.
 
     Arguments:
         run: The run.
         before: The untouched model's test metrics, where they are known.
         after: The best model's.
+        changes: How the best model compares with the untouched one on the test set, where that is known.
     """
     found = []
     if run.record:
@@ -41,8 +45,9 @@ def find_warnings(run: Run, before: Metrics | None, after: Metrics | None) -> li
                 "The test set is also the validation set, by which the best model was chosen, so its figures flatter "
                 "the model. Test on genes that were used for nothing else."
             )
+    found += _difference_warnings(run, changes)
     if before and after:
-        found += _metric_warnings(run, before, after) + _unfinished_warnings(run)
+        found += _unfinished_warnings(run)
     return found
 
 
@@ -88,23 +93,21 @@ def _uncertainty(tested: Metrics | None) -> str:
     )
 
 
-def _metric_warnings(run: Run, before: Metrics, after: Metrics) -> list[str]:
-    """Say on which sets the tuned model is worse."""
-    history, found = run.history, []
-    validated = history.epochs[history.best_epoch].validation.metrics
-    for name, was, now in (
-        ("validation", history.untouched["validation"].metrics, validated),
-        ("test", before, after),
-    ):
-        worse = [f"{kind}s" for kind in SITE_KINDS if AUPRC.of(now.site(kind)) < AUPRC.of(was.site(kind))]
-        if now.mean_auprc < was.mean_auprc:
+def _difference_warnings(run: Run, changes: Differences | None) -> list[str]:
+    """Say on which sets the tuned model is worse by more than chance could explain."""
+    found = []
+    for name, on_set in (("validation", run.comparison and run.comparison.sets.get("validation")), ("test", changes)):
+        if not on_set or on_set.genes < FEW_GENES:
+            continue
+        worse = [f"{kind}s" for kind in SITE_KINDS if on_set.site(kind)[AUPRC.key].verdict == "worse"]
+        if on_set.verdict == "worse":
             found.append(
-                f"The tuned model is worse than the untouched one on the {name} set: mean AUPRC {was.mean_auprc:.3f} "
-                f"before, {now.mean_auprc:.3f} now. Look into it before you use the model; try --recipe best, more "
-                "genes or a lower --learning-rate."
+                f"The tuned model is worse than the untouched one on the {name} set: {on_set.words}. Look into it "
+                "before you use the model; try --recipe best, more genes or a lower --learning-rate."
             )
         elif worse:
-            found.append(f"On the {name} set, the tuned model is better overall but worse on {' and '.join(worse)}.")
+            overall = "better overall" if on_set.verdict == "better" else "not clearly different overall"
+            found.append(f"On the {name} set, the tuned model is {overall} but worse on {' and '.join(worse)}.")
     return found
 
 

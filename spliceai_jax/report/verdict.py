@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from spliceai_jax.architecture import SITE_KINDS, SiteKind
+from spliceai_jax.display import counted
+from spliceai_jax.evaluation.bootstrap import FEW_GENES, Differences, Verdict
 from spliceai_jax.evaluation.metrics import AUPRC, MEASURES, Measure, Metrics
 from spliceai_jax.report.comparison import Comparison
 from spliceai_jax.runs.read import Run
@@ -22,7 +24,7 @@ def before_and_after(run: Run, comparison: Comparison | None) -> tuple[Metrics |
 
 
 @dataclass(frozen=True)
-class Verdict:
+class PageVerdict:
     """The page's first lines.
 
     Attributes:
@@ -40,26 +42,59 @@ class Verdict:
     chosen: str
 
 
-def reach_verdict(run: Run, before: Metrics | None, after: Metrics | None) -> Verdict:
+_TONES: dict[Verdict, Literal["good", "bad", "open"]] = {"better": "good", "worse": "bad", "unclear": "open"}
+
+
+def differences_on_test_set(run: Run, comparison: Comparison | None) -> Differences | None:
+    """Return how the best model compares with the untouched one on the test set, where that is known.
+
+    It is what the run found at its end. Without that it is what the comparison of both models finds.
+    """
+    stored = run.comparison.sets.get("test") if run.comparison else None
+    return stored or (comparison.differences if comparison else None)
+
+
+def reach_verdict(run: Run, before: Metrics | None, after: Metrics | None, changes: Differences | None) -> PageVerdict:
     """Compare the best model with the untouched one."""
     history = run.history
     if after is None or before is None:
         sentence = "No epoch is done yet, so this page shows the untouched model alone."
-        return Verdict("open", "Nothing to compare yet.", sentence, None, "")
-    changes = [
+        return PageVerdict("open", "Nothing to compare yet.", sentence, None, "")
+    by_kind = [
         f"from {AUPRC.of(before.site(kind)):.3f} to {AUPRC.of(after.site(kind)):.3f} for {kind}s" for kind in SITE_KINDS
     ]
-    better = after.mean_auprc >= before.mean_auprc
     chosen = f"epoch {history.best_epoch} of 0 to {len(history.epochs) - 1}, the one with the lowest validation loss"
     if not run.finished:
         chosen += f"; {len(history.epochs)} of at most {run.identity.choices.epochs} epochs are done"
-    return Verdict(
-        "good" if better else "bad",
-        f"{'Better' if better else 'Worse'} than the untouched model{'' if run.finished else ' so far'}.",
-        f"On the test set, the area under the precision-recall curve went {' and '.join(changes)}.",
+    headline = f"{changes.headline} the untouched model" if changes else "no verdict"
+    return PageVerdict(
+        _TONES[changes.verdict] if changes else "open",
+        f"{headline[0].upper()}{headline[1:]}{'' if run.finished else ' so far'}.",
+        f"On the test set, the area under the precision-recall curve went {' and '.join(by_kind)}. "
+        f"{_certainty(changes)}",
         "models/model_best.pt",
         chosen,
     )
+
+
+def _certainty(changes: Differences | None) -> str:
+    if changes is None:
+        return "How certain the change is cannot be said, since the models could not be scored again."
+    mean = changes.mean_auprc
+    text = f"The mean of the two changed by {_signed(mean.change)}"
+    if mean.interval:
+        text += f" (95\N{NO-BREAK SPACE}% interval {_between(mean.interval)}, {changes.genes} genes)"
+    if changes.genes < FEW_GENES:
+        return f"{text}. {counted(changes.genes, 'gene')} in the test set: too few to tell."
+    return f"{text}{', which may be chance' if changes.verdict == 'unclear' else ''}."
+
+
+def _between(interval: tuple[float, float]) -> str:
+    return " to ".join(map(_signed, interval))
+
+
+def _signed(number: float) -> str:
+    return f"{number:+.3f}".replace("-", "−")
 
 
 @dataclass(frozen=True)
@@ -71,28 +106,36 @@ class Row:
         before: The untouched model's, in digits.
         after: The tuned model's, in digits.
         change: The difference with its sign, in digits.
-        tone: Decides the colour of the difference.
+        interval: Its 95 % interval.
+        tone: Decides the colour of the difference: none if it may be chance.
     """
 
     name: str
     before: str
     after: str
     change: str
+    interval: str
     tone: Literal["good", "bad", ""]
 
 
-def rows(kind: SiteKind, before: Metrics | None, after: Metrics | None) -> list[Row]:
+def rows(kind: SiteKind, before: Metrics | None, after: Metrics | None, changes: Differences | None) -> list[Row]:
     """Return all measures of one kind of site, before and after."""
-    return [_row(measure, kind, before, after) for measure in MEASURES]
+    return [_row(measure, kind, before, after, changes) for measure in MEASURES]
 
 
-def _row(measure: Measure, kind: SiteKind, before: Metrics | None, after: Metrics | None) -> Row:
+def _row(
+    measure: Measure, kind: SiteKind, before: Metrics | None, after: Metrics | None, changes: Differences | None
+) -> Row:
     was, now = (None if metrics is None else measure.of(metrics.site(kind)) for metrics in (before, after))
-    change = None if was is None or now is None else now - was
+    found = changes.site(kind)[measure.key] if changes else None
+    tone: Literal["good", "bad", ""] = ""
+    if changes and found and changes.genes >= FEW_GENES and found.verdict != "unclear":
+        tone = "good" if found.verdict == "better" else "bad"
     return Row(
         measure.name,
         "" if was is None else f"{was:.3f}",
         "" if now is None else f"{now:.3f}",
-        "" if change is None else f"{change:+.3f}".replace("-", "−"),
-        "" if not change else "good" if change > 0 else "bad",
+        "" if was is None or now is None else _signed(now - was),
+        _between(found.interval) if found and found.interval else "",
+        tone,
     )

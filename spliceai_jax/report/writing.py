@@ -53,6 +53,8 @@ def _mark(run: Run) -> str:
     mark = f'data-epochs="{len(run.history.epochs)}" data-finished="{str(run.finished).lower()}"'
     if run.calibration:
         mark += f' data-temperature="{run.calibration.temperature}"'
+    if run.comparison:
+        mark += ' data-compared="true"'
     if run.genome:
         mark += f' data-genome="{hashlib.sha256(run.genome.to_json().encode()).hexdigest()[:16]}"'
     return mark
@@ -124,7 +126,9 @@ def _compare(run: Run, scoring: Scoring | None) -> tuple[Comparison | None, list
             scoring = _read_scoring(run, models.get("untouched"))
     if not models or not scoring:
         return None, left_out
-    comparison = compare_on_test_set(scoring.engine, models, scoring.test, scoring.batch_size, scoring.after_batch)
+    comparison = compare_on_test_set(
+        scoring.engine, models, scoring.test, scoring.batch_size, scoring.after_batch, run.identity.random_seed
+    )
     return comparison, left_out
 
 

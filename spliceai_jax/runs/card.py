@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -14,11 +14,13 @@ from flax.traverse_util import flatten_dict
 from spliceai_jax.architecture import ARCHITECTURES, SITE_KINDS, Precision
 from spliceai_jax.convert import read_calibrated_pt, tensor_table
 from spliceai_jax.errors import WeightsError
+from spliceai_jax.evaluation.bootstrap import Differences
 from spliceai_jax.evaluation.metrics import Metrics
 from spliceai_jax.json_files import check_keys
 from spliceai_jax.network.pretrained import Pretrained
 from spliceai_jax.network.temperature import Temperature, in_words, read_temperature, temperature_beside
 from spliceai_jax.runs import stored
+from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import SPLITS, History, Split
 from spliceai_jax.runs.identity import RunIdentity
 from spliceai_jax.runs.record import DatasetRecord, Parent, Record, Session, rename_of_0_1
@@ -73,6 +75,7 @@ class ModelCard(Session):
         precision: The type that convolutions compute in.
         before: The untouched model's metrics on "validation" and "test".
         after: This model's metrics on the same splits.
+        comparison: How it compares with the untouched model on the same splits; empty until the run is finished.
     """
 
     sha256: str
@@ -85,12 +88,13 @@ class ModelCard(Session):
     precision: Precision
     before: dict[Split, Metrics]
     after: dict[Split, Metrics]
+    comparison: dict[Split, Differences] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse, with a ValueError, a card without all sets: it was read from a damaged file."""
         check_keys("datasets", self.datasets, SPLITS)
-        for field, measured in (("before", self.before), ("after", self.after)):
-            check_keys(field, measured, ("validation", "test"))
+        for name, measured in (("before", self.before), ("after", self.after)):
+            check_keys(name, measured, ("validation", "test"))
 
     def facts(self) -> dict[str, str]:
         """Return what a reader wants to know first, as names and values."""
@@ -106,6 +110,8 @@ class ModelCard(Session):
         for kind in SITE_KINDS:
             was, now = self.before["test"].site(kind), self.after["test"].site(kind)
             facts[f"{kind} AUPRC"] = f"{was.auprc:.4f} before, {now.auprc:.4f} after"
+        if tested := self.comparison.get("test"):
+            facts["verdict"] = f"{tested.headline} the untouched model: {tested.words}"
         return {**facts, "command": self.command}
 
 
@@ -133,6 +139,13 @@ def model_card(content: bytes, identity: RunIdentity, record: Record, history: H
         before={name: split.metrics for name, split in history.untouched.items()},
         after={"validation": best.validation.metrics, "test": best.test.metrics},
     )
+
+
+def add_comparison(folder: RunFolder, comparison: dict[Split, Differences]) -> None:
+    """Write into the card of a run's best model how it compares with the untouched one, if the card is that model's."""
+    card, _ = _card_beside(folder.best_model, hashlib.sha256(folder.best_model.read_bytes()).hexdigest())
+    if card and card.comparison != comparison:
+        folder.write(folder.best_card, stored.render(asdict(replace(card, comparison=comparison))))
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,11 @@ class RunFolder:
         return self.root / "record.json"
 
     @property
+    def comparison(self) -> Path:
+        """The file of how the best model compares with the untouched one."""
+        return self.root / "comparison.json"
+
+    @property
     def genome_evaluation(self) -> Path:
         """The file of what the models find on whole sequences."""
         return self.root / "genome_evaluation.json"

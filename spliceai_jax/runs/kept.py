@@ -123,7 +123,8 @@ def _card(folder: RunFolder, identity: RunIdentity, loop: LoopState) -> str | No
         found = stored.parse(folder.best_card, ModelCard, rename_of_0_1)
     except (OSError, ValueError):
         return stored.render(asdict(card))
-    card = replace(card, **{field.name: getattr(found, field.name) for field in fields(Session)})
+    known = {field.name: getattr(found, field.name) for field in fields(Session)}
+    card = replace(card, comparison=found.comparison, **known)
     text = stored.render(asdict(card))
     return None if stored.render(asdict(found)) == text else text
 

@@ -1,12 +1,14 @@
 """A run as its folder shows it, read without touching it: the run may be under way."""
 
+import hashlib
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from spliceai_jax.errors import RunFolderError, SpliceAIWarning
 from spliceai_jax.evaluation.calibrated import Calibration
 from spliceai_jax.runs import stored
+from spliceai_jax.runs.comparison import RunComparison, read_comparison
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.genome_evaluation import GenomeEvaluation, read_genome_evaluation
 from spliceai_jax.runs.history import History, LoopState
@@ -25,6 +27,7 @@ class Run:
         history: What was measured, as of the latest checkpoint; empty before the first.
         calibration: What the best model's temperature does, once the run is finished.
         genome: What models find on whole sequences, where that was measured.
+        comparison: How the best model compares with the untouched one, once the run is finished.
     """
 
     folder: RunFolder
@@ -33,6 +36,7 @@ class Run:
     history: History
     calibration: Calibration | None = None
     genome: GenomeEvaluation | None = None
+    comparison: RunComparison | None = None
 
     @property
     def finished(self) -> bool:
@@ -47,6 +51,14 @@ class Run:
         # While the run is under way, model_best.pt may be ahead of the history.
         model = self.folder.epoch_model(self.history.best_epoch)
         return model if model.exists() else self.folder.best_model
+
+    @property
+    def best_fingerprint(self) -> str | None:
+        """The fingerprint of the best model, which is the SHA-256 of a file that a run wrote."""
+        try:
+            return hashlib.sha256(self.best_model.read_bytes()).hexdigest() if self.best_model else None
+        except OSError:
+            return None
 
 
 def read_run(root: str | Path) -> Run:
@@ -64,7 +76,8 @@ def read_run(root: str | Path) -> Run:
         record = None
     history = _read_history(folder)
     calibration = read_calibration(folder) if history.finished(identity.choices) else None
-    return Run(folder, identity, record, history, calibration, read_genome_evaluation(folder))
+    run = Run(folder, identity, record, history, calibration, read_genome_evaluation(folder))
+    return replace(run, comparison=read_comparison(folder, identity.pretrained_model, run.best_fingerprint))
 
 
 def read_calibration(folder: RunFolder) -> Calibration | None:

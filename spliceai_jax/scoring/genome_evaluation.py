@@ -6,7 +6,7 @@ from pathlib import Path
 from spliceai_jax.architecture import CLASSES, SITE_KINDS
 from spliceai_jax.data.compressed import check_unchanged, sha256_of
 from spliceai_jax.display import Display
-from spliceai_jax.evaluation.evaluate import model_to_evaluate
+from spliceai_jax.evaluation.evaluate import GivenModel, models_to_evaluate
 from spliceai_jax.evaluation.genome_metrics import GenomeMetrics, GenomeMetricsAccumulator
 from spliceai_jax.interrupts import stop_request
 from spliceai_jax.network.pretrained import Pretrained
@@ -19,7 +19,7 @@ from spliceai_jax.scoring.scorer import Scorer
 
 
 def evaluate_genome(
-    model: str | Path | Pretrained,
+    model: GivenModel,
     genome_fasta: str | Path,
     annotation_gff: str | Path,
     sequences: Sequence[str] | None = None,
@@ -35,7 +35,7 @@ def evaluate_genome(
     not grow with the genome, except for its annotation; a byte a base is needed on the disk of temporary files.
 
     Arguments:
-        model: A `.pt` file, or a model in memory.
+        model: A `.pt` file, a folder of them, or a model in memory; or several of these: see `evaluate`.
         genome_fasta: FASTA file, plain or compressed by gzip or bgzip.
         annotation_gff: The genome's annotation.
         sequences: The names of the sequences that are scored; None: all.
@@ -51,9 +51,9 @@ def evaluate_genome(
         RunFolderError: There is no room for the genome among the temporary files.
         Interrupted: A signal came.
     """
-    pretrained = model_to_evaluate(model, flanking_size, calibrated)
+    models = models_to_evaluate(model, flanking_size, calibrated)
     with genome_truth(genome_fasta, annotation_gff, sequences) as truth:
-        return _evaluate(pretrained, truth, display or Display(), "evaluate")
+        return _evaluate(models, truth, display or Display(), "evaluate")
 
 
 def evaluate_genome_models(
@@ -96,18 +96,18 @@ def evaluate_genome_models(
             check_unchanged(genome_fasta, "a FASTA file", wanted.genome_sha256)
             check_unchanged(annotation_gff, "a GFF3 or GTF file", wanted.annotation_sha256)
             for name in missing:
-                metrics = _evaluate(models[name], truth, display or Display(), f"genome, {name} model")
+                metrics = _evaluate([models[name]], truth, display or Display(), f"genome, {name} model")
                 results[name] = ModelEvaluation.of(models[name], metrics)
                 folder.write(folder.genome_evaluation, wanted.with_models(results).to_json())
     return {name: results[name].metrics for name in models}
 
 
-def _evaluate(model: Pretrained, truth: GenomeTruth, display: Display, title: str) -> GenomeMetrics:
+def _evaluate(models: Sequence[Pretrained], truth: GenomeTruth, display: Display, title: str) -> GenomeMetrics:
     selection = whole_sequences(truth.genome, STRANDS, truth.names)
     gathered = GenomeMetricsAccumulator()
     columns = {kind: CLASSES.index(kind) - 1 for kind in SITE_KINDS}
     with stop_request() as stop, display.progress(title, selection.positions, "bases") as advance:
-        for piece, scores in scored_pieces(Scorer([model]), truth.genome, selection, stop, "model"):
+        for piece, scores in scored_pieces(Scorer(models), truth.genome, selection, stop, "model"):
             annotated, stretch = truth.of_strand(piece.region.sequence, piece.region.strand), (piece.start, piece.end)
             gathered.add(
                 {kind: scores[:, column] for kind, column in columns.items()},

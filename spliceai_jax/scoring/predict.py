@@ -11,10 +11,10 @@ from spliceai_jax.architecture import SiteKind
 from spliceai_jax.data.annotation import Gene, read_genes
 from spliceai_jax.data.fasta import Genome
 from spliceai_jax.display import Advance, Display
-from spliceai_jax.errors import SettingsError, SpliceAIWarning
+from spliceai_jax.errors import SpliceAIWarning
 from spliceai_jax.files import check_writable, held, unexpected_errors_logged
 from spliceai_jax.interrupts import StopRequest, stop_request
-from spliceai_jax.network.pretrained import Pretrained
+from spliceai_jax.network.pretrained import read_models
 from spliceai_jax.scoring.regions import Selection, genes_and_flanks, genes_to_score, whole_sequences
 from spliceai_jax.scoring.scored_pieces import scored_pieces
 from spliceai_jax.scoring.scorer import Scorer
@@ -67,7 +67,7 @@ def predict(settings: PredictSettings, display: Display | None = None) -> Predic
         Interrupted: A signal came; nothing was written.
     """
     display = display or Display()
-    models = _read_models(settings)
+    models = read_models(settings.models, settings.flanking_size, settings.calibrated)
     if settings.spsc is not None and any(model.temperature is None for model in models):
         warnings.warn(_UNCALIBRATED, SpliceAIWarning, stacklevel=2)
     scorer = Scorer(models, settings.precision)
@@ -102,17 +102,6 @@ def predict(settings: PredictSettings, display: Display | None = None) -> Predic
         )
     bigwigs = tuple(tracks.bigwigs.values())
     return Predictions(tracks.beds["acceptor"], tracks.beds["donor"], bigwigs, writer.rows, selection.positions, spsc)
-
-
-def _read_models(settings: PredictSettings) -> list[Pretrained]:
-    models = [Pretrained.from_pt(path, settings.flanking_size, settings.calibrated) for path in settings.model_files]
-    for path, model in zip(settings.model_files, models, strict=True):
-        if model.flanking_size != models[0].flanking_size:
-            raise SettingsError(
-                f"`models`: {path} has a flanking size of {model.flanking_size} nt and {settings.model_files[0]} one "
-                f"of {models[0].flanking_size} nt; models whose mean is taken must be of one flanking size"
-            )
-    return models
 
 
 def _select(settings: PredictSettings, genome: Genome, genes: Sequence[Gene] | None, flanking_size: int) -> Selection:

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from spliceai_jax.architecture import ARCHITECTURES, WINDOW, Precision
 from spliceai_jax.errors import SettingsError, check_choice, check_whole
+from spliceai_jax.network.model_files import model_files
 
 StrandChoice = Literal["+", "-", "both"]
 
@@ -17,7 +18,7 @@ class PredictSettings:
 
     Attributes:
         input_sequence: FASTA file, plain or compressed by gzip or bgzip.
-        models: `.pt` files of one flanking size, the mean of whose probabilities is taken; a single path is one file.
+        models: `.pt` files of one flanking size, or folders of them; the mean of the models' probabilities is taken.
         output_dir: Folder in which `SpliceAI_5000_{flanking_size}`, the folder of the results, is made.
         flanking_size: The flanking size that the weights must have; None accepts any.
         threshold: The lowest score that is written.
@@ -69,7 +70,7 @@ class PredictSettings:
     @property
     def model_files(self) -> tuple[Path, ...]:
         """The `.pt` files."""
-        return tuple(map(Path, [self.models] if isinstance(self.models, str | Path) else self.models))
+        return model_files(self.models)
 
     def folder(self, flanking_size: int) -> Path:
         """Return the folder of the results of models of a flanking size."""

@@ -1,0 +1,61 @@
+"""The genes of a data set by name and place, where the maker of the data set left a table of them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+
+from spliceai_jax.architecture import WINDOW
+from spliceai_jax.data.windows import Windows
+
+
+@dataclass(frozen=True)
+class NamedGene:
+    """A gene of a data set.
+
+    Attributes:
+        name: Its name; where there is no table of genes, the shard and the windows that it takes.
+        place: Sequence, first and last base counted from 1, and strand; empty where there is no table.
+    """
+
+    name: str
+    place: str = ""
+
+
+def genes_by_name(windows: Windows, genes: Int[np.ndarray, " windows"]) -> list[NamedGene]:
+    """Return the genes of a whole data set, in its order.
+
+    `create-data`, ours and OpenSpliceAI's, writes the table `test_stats.txt` beside `dataset_test.h5`. It is used if
+    its genes take as many windows each as those in the data set.
+
+    Arguments:
+        windows: The data set.
+        genes: The gene of each window: see `evaluation.bootstrap.genes_of`.
+    """
+    counts = np.bincount(genes)
+    if (table := _table(windows.source)) and [lengths for _, lengths in table] == counts.tolist():
+        return [gene for gene, _ in table]
+    ends = counts.cumsum()
+    return [_by_window(windows, end - count, end - 1) for count, end in zip(counts, ends, strict=True)]
+
+
+def _by_window(windows: Windows, first: int, last: int) -> NamedGene:
+    rows = windows.index[[first, last]]
+    shard = int(windows.shards[rows[0]])
+    begin, end = rows - np.searchsorted(windows.shards, shard)
+    return NamedGene(f"shard {shard}, window{'s' if end > begin else ''} {begin}{f' to {end}' if end > begin else ''}")
+
+
+def _table(dataset: Path) -> list[tuple[NamedGene, int]] | None:
+    """Return the genes with the number of windows of each; None where there is no such table, or it is not one."""
+    path = dataset.with_name(f"{dataset.stem.removeprefix('dataset_')}_stats.txt")
+    try:
+        found = []
+        for line in path.read_text("utf-8", "replace").splitlines():
+            sequence, start, end, name, _, strand = line.split("\t")
+            length = int(end) - int(start) + 1
+            found.append((NamedGene(name, f"{sequence}:{start}-{end} {strand}"), -(-length // WINDOW)))
+        return found
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,296 @@
+"""Whether one model is better than another on a data set, or chance could explain it: a paired bootstrap over genes.
+
+The sites of a gene are not independent of each other, so whole genes are drawn, and the same genes for every model. A
+draw needs the model's scores only as counts by gene and by narrow bins of the score, whose memory depends on the number
+of genes alone.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Float32, Int, UInt8
+from scipy.special import ndtr, stdtrit
+
+from spliceai_jax.architecture import CLASSES, PADDING, SITE_KINDS, SiteKind
+from spliceai_jax.data.splits import gene_starts
+from spliceai_jax.data.windows import Windows
+from spliceai_jax.evaluation.metrics import AUPRC, MEASURES, TOP_K, Metrics
+
+DRAWS = 1000
+"""How many times as many genes as there are are drawn from them, with replacement."""
+
+CONFIDENCE = 0.95
+"""The share of such intervals that hold the true change."""
+
+FEW_GENES = 10
+"""With fewer genes an interval means little, and there is no verdict."""
+
+_BINS = 1024
+"""Bins of a score's logit; a bin is 1/30 wide, which makes an error far below that of the interval."""
+
+_MOST = 17.0
+"""The logits of the outermost bins' edges; a float32 below 1 has a logit below 16.7."""
+
+_AT_ONCE = 250
+"""Draws that are computed together, which limits the memory for them."""
+
+Verdict = Literal["better", "worse", "unclear"]
+"""What a comparison comes to: "unclear" is that chance could explain the difference."""
+
+
+@dataclass(frozen=True, eq=False)
+class Resampled:
+    """A model's metrics on a data set, and what they are when genes are drawn from it.
+
+    Attributes:
+        metrics: On the data set.
+        drawn: (kind, key of a measure) -> the measure in every draw; nan in a draw without sites of the kind.
+        genes: The number of genes.
+    """
+
+    metrics: Metrics
+    drawn: dict[tuple[SiteKind, str], Float[np.ndarray, " draws"]]
+    genes: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What a measure is for one model and for another, and how far chance may have moved the change.
+
+    Attributes:
+        before: The first model's.
+        after: The other model's.
+        interval: The ends of the 95 % interval of the change, `after` less `before`; None where there is none: with a
+            single gene, or where most draws have no site.
+    """
+
+    before: float
+    after: float
+    interval: tuple[float, float] | None
+
+    @property
+    def change(self) -> float:
+        """The change."""
+        return self.after - self.before
+
+    @property
+    def verdict(self) -> Verdict:
+        """Better or worse if the interval leaves out 0."""
+        low, high = self.interval or (0.0, 0.0)
+        return "better" if low > 0 else "worse" if high < 0 else "unclear"
+
+    @property
+    def words(self) -> str:
+        """The change with its interval, in digits."""
+        if not self.interval:
+            return f"{self.change:+.3f}"
+        return f"{self.change:+.3f} ({self.interval[0]:+.3f} to {self.interval[1]:+.3f})"
+
+
+@dataclass(frozen=True)
+class Differences:
+    """One model compared with another on a data set, by a paired bootstrap over genes.
+
+    Attributes:
+        verdict: What the change of the mean AUPRC comes to. With fewer than 10 genes it is "unclear".
+        genes: The number of genes, as far as the data set shows which windows are of one gene.
+        mean_auprc: The mean of the donors' and the acceptors' AUPRC.
+        donor: Key of a measure ("auprc", "top_k", "precision", "recall", "f1") -> the measure for donors.
+        acceptor: The same for acceptors.
+        draws: How often the genes were drawn.
+        confidence: The share of such intervals that hold the true change.
+    """
+
+    verdict: Verdict
+    genes: int
+    mean_auprc: Difference
+    donor: dict[str, Difference]
+    acceptor: dict[str, Difference]
+    draws: int = DRAWS
+    confidence: float = CONFIDENCE
+
+    def __post_init__(self) -> None:
+        """Refuse, with a ValueError, one that lacks a measure: it was read from a damaged file."""
+        for kind in SITE_KINDS:
+            if missing := [measure.key for measure in MEASURES if measure.key not in self.site(kind)]:
+                raise ValueError(f"`{kind}` lacks {', '.join(missing)}")
+
+    def site(self, kind: SiteKind) -> dict[str, Difference]:
+        """Return the measures of one kind of site."""
+        return {"donor": self.donor, "acceptor": self.acceptor}[kind]
+
+    @property
+    def headline(self) -> str:
+        """The verdict, to go before "the untouched model" or another's name."""
+        return {"better": "better than", "worse": "worse than", "unclear": "no clear difference from"}[self.verdict]
+
+    @property
+    def decides(self) -> bool:
+        """Whether the genes are enough for verdicts."""
+        return self.genes >= FEW_GENES
+
+    @property
+    def said(self) -> str:
+        """The verdict, to go between the model and the name of the other."""
+        return {"better": "better than", "worse": "worse than", "unclear": "not clearly different from"}[self.verdict]
+
+    @property
+    def words(self) -> str:
+        """The change of the mean AUPRC in words."""
+        found = self.mean_auprc
+        text = f"mean AUPRC from {found.before:.3f} to {found.after:.3f}, {found.change:+.3f}"
+        if found.interval:
+            text += f" (95 % interval {found.interval[0]:+.3f} to {found.interval[1]:+.3f}, {self.genes} genes)"
+        if self.genes < FEW_GENES:
+            text += f"; {self.genes} gene{'s are' if self.genes != 1 else ' is'} too few to tell"
+        return text
+
+
+def genes_of(windows: Windows) -> Int[np.ndarray, " windows"]:
+    """Return the number of the gene that each window of a set belongs to, counted from 0; see `gene_starts`."""
+    first = np.zeros(len(windows), np.int64)
+    first[gene_starts(windows)] = 1
+    return first.cumsum() - 1
+
+
+class GeneCounts:
+    """A model's scores on a data set, counted by gene.
+
+    Attributes:
+        genes: The gene of each window: see `genes_of`.
+        total: The number of genes.
+        called: Kind -> for each gene, how many sites are called, how many positions are called, how many sites it has.
+    """
+
+    def __init__(self, genes: Int[np.ndarray, " windows"]) -> None:
+        """Start empty."""
+        self.genes, self.total = genes, int(genes[-1]) + 1
+        self.called = {kind: np.zeros((self.total, 3), np.int64) for kind in SITE_KINDS}
+        # Other positions, then sites.
+        self._binned = {kind: np.zeros((self.total, 2, _BINS), np.int32) for kind in SITE_KINDS}
+
+    def add(
+        self,
+        positions: Int[np.ndarray, " some"],
+        probabilities: Float32[np.ndarray, "some positions 3"],
+        labels: UInt8[np.ndarray, "some positions"],
+    ) -> None:
+        """Add windows; padding is left out.
+
+        Arguments:
+            positions: Where they are in the set.
+            probabilities: The model's output.
+            labels: The labels.
+        """
+        genes, row = np.unique(self.genes[positions], return_inverse=True)
+        labelled = labels != PADDING
+        gene = np.broadcast_to(row[:, None], labels.shape)[labelled]
+        truth, scores = labels[labelled], probabilities[labelled]
+        highest = scores.argmax(-1)
+        for kind in SITE_KINDS:
+            code = CLASSES.index(kind)
+            is_site, is_called = truth == code, highest == code
+            for column, counted in enumerate((is_site & is_called, is_called, is_site)):
+                self.called[kind][genes, column] += np.bincount(gene[counted], minlength=len(genes))
+            place = (gene * 2 + is_site) * _BINS + _bins(scores[:, code])
+            counts = np.bincount(place, minlength=len(genes) * 2 * _BINS)
+            self._binned[kind][genes] += counts.reshape(len(genes), 2, _BINS).astype(np.int32)
+
+    def resampled(self, metrics: Metrics, seed: int) -> Resampled:
+        """Return every measure in every draw; the same seed draws the same genes, whichever the model.
+
+        Arguments:
+            metrics: The model's metrics on the same windows.
+            seed: The random seed.
+        """
+        found: dict[tuple[SiteKind, str], Float[np.ndarray, " draws"]] = {}
+        for kind in SITE_KINDS:
+            others, sites = (self._binned[kind][:, row, ::-1].astype(np.float32) for row in (0, 1))
+            called, parts = self.called[kind].astype(np.float32), []
+            for drawn in _draws(self.total, seed):
+                parts.append(_measured(drawn @ sites, drawn @ others, drawn @ called))
+            found |= {(kind, key): np.concatenate([part[key] for part in parts]) for key in parts[0]}
+        return Resampled(metrics, found, self.total)
+
+
+def _bins(scores: Float32[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """Return the bin of each score, counted from the lowest."""
+    with np.errstate(divide="ignore"):
+        logits = np.log(scores) - np.log1p(-scores)
+    return ((logits.clip(-_MOST, _MOST) + _MOST) * ((_BINS - 1) / (2 * _MOST))).astype(np.int64)
+
+
+def _draws(genes: int, seed: int) -> list[Float32[np.ndarray, "draws genes"]]:
+    """Return how often each gene is drawn in every draw."""
+    random = np.random.default_rng([seed, 0xB0])
+    return [
+        np.stack([np.bincount(random.integers(genes, size=genes), minlength=genes) for _ in range(_AT_ONCE)]).astype(
+            np.float32
+        )
+        for _ in range(DRAWS // _AT_ONCE)
+    ]
+
+
+def _measured(
+    sites: Float32[np.ndarray, "draws bins"],
+    others: Float32[np.ndarray, "draws bins"],
+    called: Float32[np.ndarray, "draws 3"],
+) -> dict[str, Float[np.ndarray, " draws"]]:
+    """Return the measures of draws.
+
+    Arguments:
+        sites: The number of sites in each bin, the highest first.
+        others: The number of other positions.
+        called: The columns of `GeneCounts.called`.
+    """
+    sites, others = sites.astype(np.float64), others.astype(np.float64)
+    total = sites.sum(1)
+    true, above = sites.cumsum(1) - sites, (sites + others).cumsum(1) - sites - others
+    # A bin's sites and other positions lie mixed in it: at its middle site, half of the others are above.
+    half = (sites + 1) / 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        auprc = (sites * (true + half) / (above + half + others / 2)).sum(1) / total
+        taken = ((total[:, None] - above) / (sites + others)).clip(0, 1)  # the share of a bin among the k highest
+        top_k = np.where(sites > 0, sites * taken, 0).sum(1) / total
+        hits, calls, labelled = called.T.astype(np.float64)
+        precision, recall = np.where(calls > 0, hits / calls, 0), hits / labelled
+        f1 = 2 * hits / (calls + labelled)
+    return {AUPRC.key: auprc, TOP_K.key: top_k, "precision": precision, "recall": recall, "f1": f1}
+
+
+def differences(before: Resampled, after: Resampled) -> Differences:
+    """Compare one model with another; both must have been drawn with the same seed, from the same data set."""
+    genes = before.genes
+    change = {name: after.drawn[name] - before.drawn[name] for name in before.drawn}
+    mean = Difference(
+        before.metrics.mean_auprc,
+        after.metrics.mean_auprc,
+        _interval((change["donor", AUPRC.key] + change["acceptor", AUPRC.key]) / 2, genes),
+    )
+
+    def of_kind(kind: SiteKind) -> dict[str, Difference]:
+        was, now = before.metrics.site(kind), after.metrics.site(kind)
+        return {
+            one.key: Difference(one.of(was), one.of(now), _interval(change[kind, one.key], genes)) for one in MEASURES
+        }
+
+    verdict = "unclear" if genes < FEW_GENES else mean.verdict
+    return Differences(verdict, genes, mean, of_kind("donor"), of_kind("acceptor"))
+
+
+def _interval(change: Float[np.ndarray, " draws"], genes: int) -> tuple[float, float] | None:
+    """Return the ends of the interval of a change: percentiles of the draws, None where there are too few.
+
+    They lie a little further out than 2.5 % and 97.5 %, as far as Student's t with as many genes is wider than the
+    normal distribution: "expanded percentile interval" (Hesterberg 2015, What Teachers Should Know about the
+    Bootstrap, section 4.6).
+    """
+    found = change[np.isfinite(change)]
+    if genes < 2 or 2 * found.size < change.size:
+        return None
+    outside = (1 - CONFIDENCE) / 2
+    tail = float(ndtr(math.sqrt(genes / (genes - 1)) * stdtrit(genes - 1, outside)))
+    low, high = np.quantile(found, [tail, 1 - tail])
+    return float(low), float(high)
