@@ -24,7 +24,15 @@ _PROGRAM_BYTES = 700_000_000
 """What the program takes by itself, jax and torch imported, where it is started anew."""
 
 _forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(["spliceai_jax.commands.main", "spliceai_jax.network.pretrained", "spliceai_jax.report"])
+_forks.set_forkserver_preload(
+    [
+        f"spliceai_jax.{module}"
+        for module in (
+            "commands.main", "fine_tuning.run", "scoring.calibrate", "scoring.genome_evaluation", "scoring.predict",
+            "data_sets.run", "report.writing", "runs.card", "network.orbax_files",
+        )
+    ]
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
