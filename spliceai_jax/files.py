@@ -55,6 +55,8 @@ def unwritable(path: Path, error: OSError, subject: str | None = None) -> RunFol
             "the file system has no inodes left for more files",
             "delete files there, or give another folder",
         )
+    elif error.errno == errno.ENOENT and os.path.isdir(path.parent):  # as in /proc
+        way_out = _GIVE_ANOTHER
     elif error.errno == errno.EACCES and (umask := _umask()) & 0o700:
         way_out = f"the umask {umask:03o} takes your rights to your own files away; set another, 022 for example"
     return RunFolderError(f"{subject or f'{path}: cannot be written'} ({reason}); {way_out}")

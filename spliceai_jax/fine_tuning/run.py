@@ -64,10 +64,10 @@ def transfer(settings: TransferSettings, display: Display | None = None) -> Tran
         if not processes.leads():  # the others take no part in what follows
             return result
         finish(plan, trainer, stop, shown)
-        if compared := known_comparison(plan):
-            result = replace(result, comparison=compared.sets)
         predictions = predict_genome(plan, shown)
         check_best(plan.folder, plan.identity(), loop)  # much time may have passed
+        if compared := known_comparison(plan):
+            result = replace(result, comparison=compared.sets)
         return replace(result, predictions=predictions)
 
 

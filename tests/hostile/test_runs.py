@@ -23,6 +23,7 @@ from spliceai_jax.fine_tuning import stop
 from spliceai_jax.report.page import render
 from spliceai_jax.runs import identity, stored
 from spliceai_jax.runs.card import ModelCard
+from spliceai_jax.runs.comparison import RunComparison
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import LoopState
 from spliceai_jax.runs.identity import RunIdentity
@@ -441,7 +442,7 @@ def put(path: Path, wrong: bytes | int | list[int] | None) -> None:
         path.write_bytes(wrong)
 
 
-LEFT_OUT = ("record.json", "calibration.json", "genome_evaluation.json")
+LEFT_OUT = ("record.json", "calibration.json", "genome_evaluation.json", "comparison.json")
 """The files that `report` can do without."""
 
 
@@ -481,6 +482,7 @@ FIELDS = {
     "history.json": ("epoch", "history"),
     "record.json": ("sessions", "parent", "batches_per_epoch"),
     "calibration.json": ("temperature", "measures", "fitted_on"),
+    "comparison.json": ("untouched", "tuned", "sets"),
     "models/model_best.json": ("sha256", "epoch", "after", "versions"),
 }
 
@@ -497,10 +499,15 @@ def test_fields(name: str, field: str, value: object, runs: Path, tmp_path: Path
         "history.json": (LoopState, dict),
         "record.json": (Record, dict),
         "calibration.json": (Calibration, dict),
+        "comparison.json": (RunComparison, dict),
         "model_best.json": (ModelCard, dict),
     }[path.name]
     path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
-    fits = field in ("recipe", "sha256") if isinstance(value, str) else (field, value) == ("learning_rate", -1e308)
+    fits = (
+        field in ("recipe", "sha256", "untouched", "tuned")
+        if isinstance(value, str)
+        else (field, value) == ("learning_rate", -1e308)
+    )
     with pytest.raises(RunFolderError) if not fits else contextlib.nullcontext() as caught:
         stored.read(path, kind, upgrade)
     if not fits:
