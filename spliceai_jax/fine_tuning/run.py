@@ -37,7 +37,7 @@ def transfer(settings: TransferSettings, display: Display | None = None) -> Tran
 
     Raises:
         SpliceAIError: One of its subclasses; the message says what was wrong and how to fix it.
-        Interrupted: SIGTERM or SIGINT came; everything needed to continue with `resume=True` was saved.
+        Interrupted: SIGTERM, SIGINT or SIGHUP came; everything needed to continue with `resume=True` was saved.
     """
     cluster = Cluster(settings.coordinator, settings.num_processes, settings.process_id)
     with processes.joined(cluster), contextlib.ExitStack() as stack:
