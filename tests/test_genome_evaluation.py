@@ -475,6 +475,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, motifs: None) -> list[str]:
 def test_a_finished_evaluation_is_not_made_again(counted, tmp_path) -> None:
     (tmp_path / "run").mkdir()
     folder, sources = RunFolder(tmp_path / "run"), planted().write(tmp_path)
+    folder.identity_file.touch()  # without it nothing is written: the run would be gone
     models = {"untouched": random_model(80, 1), "tuned": random_model(80, 2)}
     first = evaluate_genome_models(folder, models, *sources)
     assert len(counted) == 2

@@ -282,6 +282,7 @@ def test_a_run_under_way(copied, tmp_path, has_history) -> None:
         )
         assert states
         for state in states:
+            edit(state, lambda loop: loop.update(epoch=1))
             edit(state, lambda loop: loop["history"].update(epochs=loop["history"]["epochs"][:1]))
         before = files(copied)
         text = report(copied)

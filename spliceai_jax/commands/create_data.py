@@ -1,10 +1,11 @@
 """`spliceai-jax create-data`."""
 
+import argparse
 from collections.abc import Callable
 from typing import get_args
 
 from spliceai_jax.architecture import ARCHITECTURES
-from spliceai_jax.commands.flags import AddFlag, Arguments, Commands, YesNo, add_command, add_sequences_of_sets
+from spliceai_jax.commands.flags import AddFlag, Arguments, Commands, add_command, add_sequences_of_sets
 from spliceai_jax.data_sets.settings import (
     Biotype,
     CanonicalBy,
@@ -113,7 +114,7 @@ def _add_split(add_flag: AddFlag) -> None:
     add_flag("--random-seed", type=int, metavar="N", help="random seed of the split (default: 42)")
     add_flag(
         "--remove-paralogs",
-        action=YesNo,
+        action=argparse.BooleanOptionalAction,
         help="leave out test and validation genes that resemble a gene of another set (default: yes)",
     )
     add_flag(

@@ -2,7 +2,7 @@
 
 import argparse
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NoReturn, get_args
 
 from spliceai_jax.architecture import ARCHITECTURES, Precision
@@ -22,34 +22,11 @@ Commands = argparse._SubParsersAction
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, whose flags cannot be shortened, and which does not take the last of two.
-
-    A flag that is given twice with different values is refused, unless it is meant to be repeated.
-    """
+    """A parser whose errors are one line, and whose flags cannot be shortened."""
 
     def __init__(self, **options: Any) -> None:
         """Take argparse's options."""
         super().__init__(allow_abbrev=False, **options)
-        self._given: dict[argparse.Action, Sequence[str]] = {}
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Read a command line."""
-        self._given = {}
-        return super().parse_known_args(args, namespace)
-
-    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
-        """Turn the words after a flag into its value; argparse calls it each time that a flag is given."""
-        repeatable = isinstance(action, argparse._AppendAction | YesNo)  # YesNo is told apart by its two names
-        if action.option_strings and not repeatable:
-            self.once(action, arg_strings)
-        return super()._get_values(action, arg_strings)
-
-    def once(self, action: argparse.Action, given: Sequence[str]) -> None:
-        """Refuse a flag that was given before in another way."""
-        if (before := self._given.setdefault(action, tuple(given))) != tuple(given):
-            raise argparse.ArgumentError(
-                action, f"given twice, as {' '.join(before)} and as {' '.join(given)}; give it once"
-            )
 
     def error(self, message: str) -> NoReturn:
         """Print one line, without the usage, and exit."""
@@ -61,27 +38,17 @@ class Parser(argparse.ArgumentParser):
         say(self.format_help().rstrip("\n"))
 
 
-class YesNo(argparse.BooleanOptionalAction):
-    """A flag and its opposite, --flag and --no-flag, of which only one can be given."""
-
-    def __call__(
-        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
-    ) -> None:
-        """Store True or False."""
-        if isinstance(parser, Parser) and option:
-            parser.once(self, ["no" if option.startswith("--no-") else "yes"])
-        super().__call__(parser, namespace, values, option)
-
-
 class OneModel(argparse.Action):
-    """Stores the only model; several are refused in words of their own."""
+    """Stores the only model; several are refused, where of other flags the last one counts."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
     ) -> None:
         """Store it."""
-        if len(values) > 1:
-            raise argparse.ArgumentError(self, f"takes one model, and {len(values)} are given: {', '.join(values)}")
+        before = getattr(namespace, self.dest, None)
+        given = dict.fromkeys([before, *values] if before else values)
+        if len(given) > 1:
+            raise argparse.ArgumentError(self, f"takes one model, and {len(given)} are given: {', '.join(given)}")
         setattr(namespace, self.dest, values[0])
 
 
@@ -176,7 +143,7 @@ def add_compilation_cache(add: AddFlag) -> None:
     """Add --compilation-cache."""
     add(
         "--compilation-cache",
-        action=YesNo,
+        action=argparse.BooleanOptionalAction,
         default=True,
         help="keep compiled programs for later runs in the user's cache folder",
     )

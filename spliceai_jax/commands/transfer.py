@@ -1,5 +1,6 @@
 """`spliceai-jax transfer`."""
 
+import argparse
 from collections.abc import Callable
 from typing import get_args
 
@@ -8,7 +9,6 @@ from spliceai_jax.commands.flags import (
     Arguments,
     Commands,
     OneModel,
-    YesNo,
     add_command,
     add_compilation_cache,
     add_flanking_size,
@@ -99,7 +99,7 @@ def _add_training(add_flag: AddFlag) -> None:
         metavar="N",
         help="train the last N residual units; 0: the head alone (default: the recipe's)",
     )
-    add_flag("--unfreeze-all", "-A", action=YesNo, help="train everything")
+    add_flag("--unfreeze-all", "-A", action=argparse.BooleanOptionalAction, help="train everything")
     add_flag("--loss", "-l", choices=get_args(LossName), help="training loss (default: the recipe's)")
     add_flag(
         "--learning-rate",
@@ -125,7 +125,7 @@ def _add_training(add_flag: AddFlag) -> None:
     add_flag(
         "--early-stopping",
         "-E",
-        action=YesNo,
+        action=argparse.BooleanOptionalAction,
         help="stop when the validation loss no longer falls",
     )
     add_flag(

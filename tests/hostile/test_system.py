@@ -124,12 +124,13 @@ def test_folder_in_place_of_a_file(name: str, attack: Attack, fasta: Path, small
     [
         (errno.ENOSPC, "make room"), (errno.EDQUOT, "quota"), (errno.EFBIG, "ulimit -f"), (errno.EMFILE, "ulimit -n"),
         (errno.ENAMETOOLONG, "shorter"), (errno.EROFS, "can be written"), (errno.EACCES, "can be written"),
-        (errno.ENOENT, "deleted"), (errno.EISDIR, "a folder has this file's name"), (errno.EIO, "disk"),
+        (errno.EISDIR, "a folder has this file's name"), (errno.EIO, "disk"),
         (errno.ESTALE, "can be written"), (errno.EPERM, "can be written"),
     ],
 )  # fmt: skip
 def test_what_the_system_says(number: int, words: str, tmp_path: Path) -> None:
     """Each reason has its way out."""
+    assert "deleted" in str(unwritable(tmp_path / "gone" / "new", FileNotFoundError(errno.ENOENT, "No such file")))
     said = str(unwritable(tmp_path / "new", OSError(number, os.strerror(number))))
     assert said.startswith(f"{tmp_path / 'new'}: cannot be written ({os.strerror(number)}); ")
     assert words in said
