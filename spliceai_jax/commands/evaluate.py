@@ -57,7 +57,8 @@ def run(arguments: Arguments, wording: Callable[[str], str]) -> None:
     from spliceai_jax.network.model_files import model_files
 
     display = ConsoleDisplay(wording)
-    if len(files := model_files(arguments["model"])) > 1:
+    arguments["model"] = files = model_files(arguments["model"])
+    if len(files) > 1:
         said = f"the mean of the probabilities of {len(files)} models is scored: {', '.join(map(str, files))}"
         warnings.warn(said, SpliceAIWarning, stacklevel=1)
     if "dataset" in arguments:

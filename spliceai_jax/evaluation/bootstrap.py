@@ -17,6 +17,7 @@ from spliceai_jax.architecture import CLASSES, PADDING, SITE_KINDS, SiteKind
 from spliceai_jax.data.splits import gene_starts
 from spliceai_jax.data.windows import Windows
 from spliceai_jax.evaluation.metrics import AUPRC, MEASURES, TOP_K, Metrics
+from spliceai_jax.json_files import check_keys
 
 DRAWS = 1000
 """How many times as many genes as there are are drawn from them, with replacement."""
@@ -114,8 +115,7 @@ class Differences:
     def __post_init__(self) -> None:
         """Refuse, with a ValueError, one that lacks a measure: it was read from a damaged file."""
         for kind in SITE_KINDS:
-            if missing := [measure.key for measure in MEASURES if measure.key not in self.site(kind)]:
-                raise ValueError(f"`{kind}` lacks {', '.join(missing)}")
+            check_keys(kind, self.site(kind), [measure.key for measure in MEASURES])
 
     def site(self, kind: SiteKind) -> dict[str, Difference]:
         """Return the measures of one kind of site."""
@@ -143,7 +143,7 @@ class Differences:
         text = f"mean AUPRC from {found.before:.3f} to {found.after:.3f}, {found.change:+.3f}"
         if found.interval:
             text += f" (95 % interval {found.interval[0]:+.3f} to {found.interval[1]:+.3f}, {self.genes} genes)"
-        if self.genes < FEW_GENES:
+        if not self.decides:
             text += f"; {self.genes} gene{'s are' if self.genes != 1 else ' is'} too few to tell"
         return text
 
@@ -206,10 +206,11 @@ class GeneCounts:
             seed: The random seed.
         """
         found: dict[tuple[SiteKind, str], Float[np.ndarray, " draws"]] = {}
+        draws = _draws(self.total, seed)
         for kind in SITE_KINDS:
             others, sites = (self._binned[kind][:, row, ::-1].astype(np.float32) for row in (0, 1))
             called, parts = self.called[kind].astype(np.float32), []
-            for drawn in _draws(self.total, seed):
+            for drawn in draws:
                 parts.append(_measured(drawn @ sites, drawn @ others, drawn @ called))
             found |= {(kind, key): np.concatenate([part[key] for part in parts]) for key in parts[0]}
         return Resampled(metrics, found, self.total)

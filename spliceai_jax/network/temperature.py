@@ -21,9 +21,6 @@ COLLECTION = "calibration"
 """The collection of the network's variables that holds the temperature, where there is one."""
 
 _FORMAT_VERSION = 1
-_MOST_BYTES = 100_000
-"""The file takes 500, and the length of a path."""
-
 _LOWEST, _HIGHEST = 0.01, 100.0
 """Temperatures beyond these make every score 0 or 1, or all alike, and are taken for damage."""
 

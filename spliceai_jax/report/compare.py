@@ -6,7 +6,7 @@ from pathlib import Path
 
 from spliceai_jax.architecture import SITE_KINDS
 from spliceai_jax.display import Display
-from spliceai_jax.errors import SettingsError
+from spliceai_jax.errors import SettingsError, check_whole
 from spliceai_jax.evaluation.compared import ModelComparison, compare_models
 from spliceai_jax.evaluation.metrics import MEASURES
 from spliceai_jax.files import check_writable, write_whole
@@ -41,8 +41,7 @@ def compare(
     """
     if len(models) < 2:
         raise SettingsError("`models`: expected two or more to compare; to measure one, use `spliceai-jax evaluate`")
-    if random_seed < 0:
-        raise SettingsError(f"`random_seed` is {random_seed}; expected 0 or more")
+    check_whole("random_seed", random_seed)
     named: dict[str, list[Pretrained]] = {}
     for path in models:
         if str(path) in named:

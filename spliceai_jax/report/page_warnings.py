@@ -3,7 +3,7 @@
 import math
 
 from spliceai_jax.architecture import SITE_KINDS
-from spliceai_jax.evaluation.bootstrap import FEW_GENES, Differences
+from spliceai_jax.evaluation.bootstrap import Differences
 from spliceai_jax.evaluation.metrics import AUPRC, TOP_K, Metrics
 from spliceai_jax.runs.history import Split
 from spliceai_jax.runs.read import Run
@@ -97,7 +97,7 @@ def _difference_warnings(run: Run, changes: Differences | None) -> list[str]:
     """Say on which sets the tuned model is worse by more than chance could explain."""
     found = []
     for name, on_set in (("validation", run.comparison and run.comparison.sets.get("validation")), ("test", changes)):
-        if not on_set or on_set.genes < FEW_GENES:
+        if not on_set or not on_set.decides:
             continue
         worse = [f"{kind}s" for kind in SITE_KINDS if on_set.site(kind)[AUPRC.key].verdict == "worse"]
         if on_set.verdict == "worse":

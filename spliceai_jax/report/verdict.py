@@ -5,7 +5,7 @@ from typing import Literal
 
 from spliceai_jax.architecture import SITE_KINDS, SiteKind
 from spliceai_jax.display import counted
-from spliceai_jax.evaluation.bootstrap import FEW_GENES, Differences, Verdict
+from spliceai_jax.evaluation.bootstrap import Differences, Verdict
 from spliceai_jax.evaluation.metrics import AUPRC, MEASURES, Measure, Metrics
 from spliceai_jax.report.comparison import Comparison
 from spliceai_jax.runs.read import Run
@@ -84,7 +84,7 @@ def _certainty(changes: Differences | None) -> str:
     text = f"The mean of the two changed by {_signed(mean.change)}"
     if mean.interval:
         text += f" (95\N{NO-BREAK SPACE}% interval {_between(mean.interval)}, {changes.genes} genes)"
-    if changes.genes < FEW_GENES:
+    if not changes.decides:
         return f"{text}. {counted(changes.genes, 'gene')} in the test set: too few to tell."
     return f"{text}{', which may be chance' if changes.verdict == 'unclear' else ''}."
 
@@ -129,7 +129,7 @@ def _row(
     was, now = (None if metrics is None else measure.of(metrics.site(kind)) for metrics in (before, after))
     found = changes.site(kind)[measure.key] if changes else None
     tone: Literal["good", "bad", ""] = ""
-    if changes and found and changes.genes >= FEW_GENES and found.verdict != "unclear":
+    if changes and found and changes.decides and found.verdict != "unclear":
         tone = "good" if found.verdict == "better" else "bad"
     return Row(
         measure.name,

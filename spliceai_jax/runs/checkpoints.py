@@ -3,11 +3,13 @@
 The values of a checkpoint have no checksum of orbax's: a flipped bit would only make other weights of them.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
 import sys
 import warnings
+from collections.abc import Iterator
 from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
@@ -43,17 +45,10 @@ class Checkpoints:
     def __init__(self, folder: RunFolder) -> None:
         """Open the run's folder of checkpoints, making it where it is missing."""
         self._folder = folder
-        try:
+        with _refusals(
+            folder.checkpoints, "cannot be opened", "move the latest checkpoint away, or bring back a copy of it"
+        ):
             self._manager = _manager(folder.checkpoints, max_to_keep=2, enable_async_checkpointing=False)
-        except OSError as error:
-            raise files.unwritable(folder.checkpoints, error) from error
-        except Exception as error:  # orbax raises whatever its storage layers do
-            if processes.is_loss(error):
-                raise
-            raise RunFolderError(
-                f"{folder.checkpoints}: cannot be opened ({_in_a_line(error)}); move the latest checkpoint away, or "
-                "bring back a copy of it"
-            ) from error
 
     def save(self, state: TrainState, loop: LoopState) -> None:
         """Save; if the process is killed meanwhile, the checkpoint before remains the latest.
@@ -65,17 +60,12 @@ class Checkpoints:
         progress = asdict(loop)
         progress[_DIGEST] = _digest(state, progress)
         items = {_STATE: ocp.args.StandardSave(state), _LOOP: ocp.args.JsonSave(progress)}
-        try:
+        way_out = (
+            "nothing saved before is lost: make room, or whatever else is missing, and go on by the same command and "
+            "`resume=True`"
+        )
+        with _refusals(self._path(serial), "the checkpoint cannot be written", way_out):
             self._manager.save(serial, args=ocp.args.Composite(**items))
-        except OSError as error:
-            raise files.unwritable(self._path(serial), error) from error
-        except Exception as error:  # orbax raises whatever its storage layers do
-            if processes.is_loss(error):
-                raise
-            raise RunFolderError(
-                f"{self._path(serial)}: the checkpoint cannot be written ({_in_a_line(error)}); nothing saved before "
-                "is lost: make room, or whatever else is missing, and go on by the same command and `resume=True`"
-            ) from error
 
     def restore(self, like: TrainState, recipe: Recipe, batches: int) -> tuple[TrainState, LoopState] | None:
         """Read the latest checkpoint that is whole; None where there is no checkpoint.
@@ -110,10 +100,11 @@ class Checkpoints:
                 f"{'; '.join(reasons)}; there is no other, so that the run cannot go on; bring back a copy of "
                 f"{self._manager.directory}, or train anew with another `exp_num`"
             )
-        if self._epochs_measured() > 1:  # after one, the run may have been killed before its first checkpoint
+        # After one, the run may have been killed before its first checkpoint.
+        if (epochs := self._epochs_measured()) > 1:
             raise RunFolderError(
                 f"{self._manager.directory}: holds no checkpoint, though {self._folder.history} tells of "
-                f"{self._epochs_measured()} epochs; bring back a copy, or train anew with another `exp_num`"
+                f"{epochs} epochs; bring back a copy, or train anew with another `exp_num`"
             )
         return None
 
@@ -188,6 +179,19 @@ def read_loop_state(folder: Path) -> LoopState | None:
             return stored.convert(restored[_LOOP], LoopState)
         except Exception as error:  # orbax raises whatever its storage layers do
             raise RunFolderError(f"{folder / str(serial)}: this checkpoint is damaged ({_in_a_line(error)})") from error
+
+
+@contextlib.contextmanager
+def _refusals(path: Path, what: str, way_out: str) -> Iterator[None]:
+    """Turn what orbax and the operating system raise into a refusal; the loss of another process passes."""
+    try:
+        yield
+    except OSError as error:
+        raise files.unwritable(path, error) from error
+    except Exception as error:  # orbax raises whatever its storage layers do
+        if processes.is_loss(error):
+            raise
+        raise RunFolderError(f"{path}: {what} ({_in_a_line(error)}); {way_out}") from error
 
 
 def _manager(folder: Path, **options: Any) -> ocp.CheckpointManager:

@@ -1,10 +1,9 @@
 """How a run's best model compares with the untouched one, as kept in the run's `comparison.json`."""
 
-import warnings
 from dataclasses import asdict, dataclass
 
-from spliceai_jax.errors import RunFolderError, SpliceAIWarning
 from spliceai_jax.evaluation.bootstrap import Differences
+from spliceai_jax.json_files import check_keys
 from spliceai_jax.runs import stored
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import Split
@@ -26,8 +25,7 @@ class RunComparison:
 
     def __post_init__(self) -> None:
         """Refuse, with a ValueError, one that lacks a set: it was read from a damaged file."""
-        if missing := {"validation", "test"} - set(self.sets):
-            raise ValueError(f"`sets` lacks {', '.join(sorted(missing))}")
+        check_keys("sets", self.sets, ("validation", "test"))
 
     def to_json(self) -> str:
         """Return the file's content."""
@@ -42,11 +40,5 @@ def read_comparison(folder: RunFolder, untouched: str, tuned: str | None) -> Run
         untouched: The untouched model's fingerprint.
         tuned: The best model's; None: there is no such model yet.
     """
-    try:
-        found = stored.read(folder.comparison, RunComparison)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except RunFolderError as error:
-        warnings.warn(f"{error}; it is left out", SpliceAIWarning, stacklevel=2)
-        return None
-    return found if (found.untouched, found.tuned) == (untouched, tuned) else None
+    found = stored.unless_damaged(lambda: stored.read(folder.comparison, RunComparison))
+    return found if found and (found.untouched, found.tuned) == (untouched, tuned) else None

@@ -1,9 +1,7 @@
 """What a run's models find on whole sequences, as kept in the run's `genome_evaluation.json`."""
 
-import warnings
 from dataclasses import asdict, dataclass, field, replace
 
-from spliceai_jax.errors import RunFolderError, SpliceAIWarning
 from spliceai_jax.evaluation.genome_metrics import GenomeMetrics
 from spliceai_jax.network.pretrained import Pretrained
 from spliceai_jax.runs import stored
@@ -74,10 +72,4 @@ def read_genome_evaluation(folder: RunFolder) -> GenomeEvaluation | None:
 
     One that cannot be read counts as none, with a warning.
     """
-    try:
-        return stored.read(folder.genome_evaluation, GenomeEvaluation)
-    except FileNotFoundError:
-        return None
-    except RunFolderError as error:
-        warnings.warn(f"{error}; it is left out", SpliceAIWarning, stacklevel=2)
-        return None
+    return stored.unless_damaged(lambda: stored.read(folder.genome_evaluation, GenomeEvaluation))

@@ -82,16 +82,14 @@ def read_run(root: str | Path) -> Run:
 
 def read_calibration(folder: RunFolder) -> Calibration | None:
     """Read what the best model's temperature does; None where there is none, or it cannot be read, with a warning."""
-    try:
+
+    def read_file() -> Calibration:
         found = stored.read(folder.calibration, Calibration)
         if "test" not in found.measures:  # as `calibrate` without a test set writes
             raise RunFolderError(f"{folder.calibration}: damaged (`measures` lacks test)")
         return found
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except RunFolderError as error:
-        warnings.warn(f"{error}; it is left out", SpliceAIWarning, stacklevel=2)
-        return None
+
+    return stored.unless_damaged(read_file)
 
 
 def _read_history(folder: RunFolder) -> History:

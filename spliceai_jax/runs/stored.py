@@ -1,13 +1,14 @@
 """JSON files of a run, read back as dataclasses with the type of every field checked."""
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-from spliceai_jax.errors import RunFolderError
+from spliceai_jax.errors import RunFolderError, SpliceAIWarning
 from spliceai_jax.json_files import read_json
 
 FORMAT_VERSION = 2
@@ -54,6 +55,17 @@ def parse(path: Path, kind: type[T], upgrade: Upgrade = lambda data: data) -> T:
 def convert(data: Any, kind: type[T]) -> T:
     """Turn JSON's lists and dictionaries into a dataclass; raises ValueError as `parse` does."""
     return msgspec.convert(data, kind)
+
+
+def unless_damaged(read_file: Callable[[], T]) -> T | None:
+    """Read a file that a run can do without; None where there is none, or if it is damaged, with a warning."""
+    try:
+        return read_file()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except RunFolderError as error:
+        warnings.warn(f"{error}; it is left out", SpliceAIWarning, stacklevel=3)
+        return None
 
 
 def read(path: Path, kind: type[T], upgrade: Upgrade = lambda data: data) -> T:

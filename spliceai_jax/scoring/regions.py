@@ -140,7 +140,7 @@ def _joined(sequence: str, strand: Strand, spans: list[Span]) -> Iterator[Region
     ends = sorted((span.end, number) for number, span in enumerate(spans))
     edges = sorted({edge for span in spans for edge in (span.start, span.end)})
     begun = ended = 0
-    here: OrderedDict[int, Span] = OrderedDict()
+    here: OrderedDict[int, Span] = OrderedDict()  # a dict would step over all that has been deleted
     stretches: list[Stretch] = []
     for start, end in pairwise(edges):
         while ends[ended][0] == start:
