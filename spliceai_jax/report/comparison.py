@@ -1,6 +1,6 @@
 """The untouched and the tuned model compared in one pass over the test set, in memory that does not grow with it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,7 +57,7 @@ class Comparison:
         labelled_bases: Kind -> the bases around the labelled sites.
         mistakes: The worst mistakes of one model, those with the highest loss first.
         mistaken: The model that makes them.
-        differences: How the last model compares with the first; None if there is only one.
+        differences: How the last model compares with the first; None if there is only one, or it was not wanted.
     """
 
     metrics: dict[ModelName, Metrics]
@@ -74,7 +74,7 @@ def compare_on_test_set(
     test: Windows,
     batch_size: int,
     after_batch: Advance,
-    seed: int = 42,
+    seed: int | None = 42,
 ) -> Comparison:
     """Send the test set through all models and compare what they find.
 
@@ -84,37 +84,41 @@ def compare_on_test_set(
         test: The test set.
         batch_size: Rows in a batch.
         after_batch: Called with the number of windows done in each batch.
-        seed: Decides which genes are drawn for the intervals.
+        seed: Decides which genes are drawn for the intervals; None: no intervals are wanted.
     """
     placed = [engine.place(variables) for variables in models.values()]
-    genes = genes_of(test)
-    gathered = {name: _GatheredScores(genes) for name in models}
+    gathered = {name: _GatheredScores() for name in models}
+    counts: dict[ModelName, GeneCounts] = {}
+    if seed is not None and len(models) > 1:
+        genes = genes_of(test)
+        counts = {name: GeneCounts(genes) for name in models}
     labelled_bases = {kind: _no_bases(kind) for kind in SITE_KINDS}
     mistakes, last = WorstMistakes(test), list(models)[-1]
     for packed, found in score_windows(engine, placed, test, batch_size):
         rows = test.index[packed.positions]
         labels, bases = packed.labels, test.bases[rows]
-        for scores, (probabilities, losses) in zip(gathered.values(), found, strict=True):
-            scores.add(probabilities, labels, losses.sum(-1), bases)
-            scores.by_gene.add(packed.positions, probabilities, labels)
+        for name, (probabilities, losses) in zip(models, found, strict=True):
+            gathered[name].add(probabilities, labels, losses.sum(-1), bases)
+            if counts:
+                counts[name].add(packed.positions, probabilities, labels)
         for kind in SITE_KINDS:
             labelled_bases[kind] += _count_bases(bases, labels == CLASSES.index(kind), kind)
         by_model = {name: probabilities for name, (probabilities, _) in zip(models, found, strict=True)}
         mistakes.add(by_model, last, labels, rows)
         after_batch(len(rows))
+    metrics = {name: scores.metrics.result() for name, scores in gathered.items()}
+    changes = None
+    if counts and seed is not None:
+        first = next(iter(models))
+        changes = differences(*(counts[name].resampled(metrics[name], seed) for name in (first, last)))
     return Comparison(
-        metrics={name: scores.metrics.result() for name, scores in gathered.items()},
+        metrics=metrics,
         scores={(name, kind): scores.result(kind) for name, scores in gathered.items() for kind in SITE_KINDS},
         labelled_bases=labelled_bases,
         mistakes=mistakes.worst_first(),
         mistaken=last,
-        differences=_differences(list(gathered.values()), seed) if len(gathered) > 1 else None,
+        differences=changes,
     )
-
-
-def _differences(gathered: Sequence["_GatheredScores"], seed: int) -> Differences:
-    first, last = (scores.by_gene.resampled(scores.metrics.result(), seed) for scores in (gathered[0], gathered[-1]))
-    return differences(first, last)
 
 
 def _no_bases(kind: SiteKind) -> BaseCounts:
@@ -132,8 +136,8 @@ def _count_bases(bases: Bases, chosen: Bool[np.ndarray, "windows positions"], ki
 class _GatheredScores:
     """The scores of one model, gathered batch by batch."""
 
-    def __init__(self, genes: Int[np.ndarray, " windows"]) -> None:
-        self.metrics, self.by_gene = MetricsAccumulator(), GeneCounts(genes)
+    def __init__(self) -> None:
+        self.metrics = MetricsAccumulator()
         self._bins = {kind: np.zeros((3, SCORE_BINS)) for kind in SITE_KINDS}
         self._called = dict.fromkeys(SITE_KINDS, 0)
         self._called_bases = {kind: _no_bases(kind) for kind in SITE_KINDS}

@@ -126,8 +126,9 @@ def _compare(run: Run, scoring: Scoring | None) -> tuple[Comparison | None, list
             scoring = _read_scoring(run, models.get("untouched"))
     if not models or not scoring:
         return None, left_out
+    seed = None if run.comparison else run.identity.random_seed  # what the run found at its end is shown
     comparison = compare_on_test_set(
-        scoring.engine, models, scoring.test, scoring.batch_size, scoring.after_batch, run.identity.random_seed
+        scoring.engine, models, scoring.test, scoring.batch_size, scoring.after_batch, seed
     )
     return comparison, left_out
 
