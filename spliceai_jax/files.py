@@ -129,6 +129,11 @@ def all_written_whole(paths: Sequence[Path]) -> Iterator[dict[Path, Path]]:
                 written.unlink()
 
 
+def written_between(before: os.stat_result, after: os.stat_result) -> bool:
+    """Return whether a file was written to between two looks at it."""
+    return (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size)
+
+
 def nearest_existing(folder: Path) -> Path:
     """Return the folder, or the nearest one above it that exists."""
     # Not Path.exists, which raises PermissionError on Python 3.11 below a folder that may not be entered.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from spliceai_jax.errors import SequenceError
+from spliceai_jax.files import written_between
 
 _MOST_TIMES_AS_MUCH = 100
 """How many times its size a file may unpack to; the genomes and annotations that were tried reach 8."""
@@ -84,7 +85,7 @@ def opened(path: Path, kind: str) -> Iterator[IO[bytes]]:
     except (OSError, EOFError, zlib.error) as error:
         raise SequenceError(f"{path}: cannot be read, it may be damaged or cut short ({error!s:.200})") from error
     # A file that is still being copied or downloaded would be taken for a whole one. Pipes are written all the time.
-    if stat.S_ISREG(before.st_mode) and (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
+    if stat.S_ISREG(before.st_mode) and written_between(before, after):
         raise SequenceError(f"{path}: was written to while it was read; give the same command again when it is whole")
 
 

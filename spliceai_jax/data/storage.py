@@ -16,6 +16,7 @@ from h5py import h5d, h5z
 from isal import isal_zlib
 
 from spliceai_jax.errors import DatasetError, SpliceAIError
+from spliceai_jax.files import written_between
 
 _SHUFFLE, _GZIP, _LZF, _CHECKSUM = h5z.FILTER_SHUFFLE, h5z.FILTER_DEFLATE, h5z.FILTER_LZF, h5z.FILTER_FLETCHER32
 _FILTERS = [
@@ -61,8 +62,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
             )
         with h5py.File(path, "r", rdcc_nbytes=2**20) as file:
             yield file
-        after = os.stat(path)
-        if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
+        if written_between(before, os.stat(path)):
             raise DatasetError(f"{path}: was changed while it was read; start again when it is whole")
     except SpliceAIError:
         raise

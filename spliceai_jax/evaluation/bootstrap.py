@@ -124,7 +124,7 @@ class Differences:
     @property
     def headline(self) -> str:
         """The verdict, to go before "the untouched model" or another's name."""
-        return {"better": "better than", "worse": "worse than", "unclear": "no clear difference from"}[self.verdict]
+        return "no clear difference from" if self.verdict == "unclear" else f"{self.verdict} than"
 
     @property
     def decides(self) -> bool:
@@ -134,7 +134,7 @@ class Differences:
     @property
     def said(self) -> str:
         """The verdict, to go between the model and the name of the other."""
-        return {"better": "better than", "worse": "worse than", "unclear": "not clearly different from"}[self.verdict]
+        return "not clearly different from" if self.verdict == "unclear" else f"{self.verdict} than"
 
     @property
     def words(self) -> str:
