@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from synthetic_genome import Layout, as_fasta, as_gff3, as_gtf
 
 from hostile.conftest import SECONDS, Attack, Outcome, printable, refused
-from hostile.test_fasta import CONTROL, SEEDS, TURNING, bomb, mutant, read_or_refused
+from hostile.mutants import SEEDS, read_mutants
+from hostile.test_fasta import CONTROL, TURNING, bomb, read_or_refused
 from spliceai_jax.data.annotation import Gene, read_genes
 from spliceai_jax.errors import SequenceError
 from spliceai_jax.scoring.regions import Span, Stretch, _joined
@@ -300,8 +301,10 @@ def one_line(genes: list[Gene] | None) -> bool:
 
 
 @pytest.mark.parametrize("content", [GFF3, GTF, gzip.compress(GFF3, mtime=0)], ids=["GFF3", "GTF", "gzip"])
-@pytest.mark.parametrize("seed", SEEDS)
-def test_mutants(tmp_path, seed, content):
-    path = tmp_path / "mutant.gff3"
-    path.write_bytes(mutant(content, seed))
-    assert one_line(read_or_refused(lambda: read_genes(path), path))
+@pytest.mark.parametrize("seeds", SEEDS)
+def test_mutants(tmp_path, seeds, content):
+    def read(path: Path) -> list[Gene] | None:
+        return read_or_refused(lambda: read_genes(path), path)
+
+    for seed, genes in read_mutants(read, content, tmp_path / "mutant.gff3", seeds):
+        assert one_line(genes), seed

@@ -5,7 +5,6 @@ Most cases run `create-data`, which reads genome and annotation before it does a
 
 import gzip
 import os
-import random
 import re
 import threading
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from hypothesis import strategies as st
 from synthetic_genome import Layout, as_fasta, as_gff3
 
 from hostile.conftest import Attack, Outcome, printable, refused, told
+from hostile.mutants import SEEDS, read_mutants
 from spliceai_jax import CreateDataSettings
 from spliceai_jax import create_data as create_data_sets
 from spliceai_jax.data import fasta
@@ -58,27 +58,6 @@ def create_data(attack: Attack, folder: Path, content: bytes | None, name: str =
     (folder / "a.gff3").write_text(as_gff3(MADE.genes))
     files = ["--genome-fasta", folder / name, "--annotation-gff", folder / "a.gff3"]
     return attack("create-data", *files, "--output-dir", "out")
-
-
-def mutant(content: bytes, seed: int) -> bytes:
-    """Change one to eight bytes, or cut, double or move a part."""
-    rng, changed = random.Random(seed), bytearray(content)
-    for _ in range(rng.randint(1, 8)):
-        at, to = sorted(rng.randrange(len(changed)) for _ in range(2))
-        match rng.randrange(5):
-            case 0:
-                changed[at] = rng.randrange(256)
-            case 1:
-                changed[at] ^= 1 << rng.randrange(8)
-            case 2:
-                changed[at:at] = rng.choice(
-                    [b"\0", b"\n", b">", b"\t", b"\r", b"\x1b[0m", b"\xff", b"%0A", b"\x85", b"9" * 30]
-                )
-            case 3:
-                del changed[at : min(to, at + 50)]
-            case 4:
-                changed[at:at] = changed[at : min(to, at + 200)]
-    return bytes(changed)
 
 
 def read_or_refused(read: Callable[[], T], path: Path, *words: str) -> T | None:
@@ -290,15 +269,14 @@ def test_a_pipe_is_read(tmp_path):
 # -- damage ----------------------------------------------------------------------------------------------------
 
 
-SEEDS = [*range(60), *(pytest.param(seed, marks=pytest.mark.campaign) for seed in range(60, 600))]
-
-
 @pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("seed", SEEDS)
-def test_mutants(tmp_path, seed, packed):
+@pytest.mark.parametrize("seeds", SEEDS)
+def test_mutants(tmp_path, seeds, packed):
+    def read(path: Path) -> Genome | None:
+        return read_or_refused(lambda: Genome(path, tmp_path), path)
+
     content = gzip.compress(FASTA, mtime=0) if packed else FASTA
-    (tmp_path / "mutant.fa").write_bytes(mutant(content, seed))
-    genome = read_or_refused(lambda: Genome(tmp_path / "mutant.fa", tmp_path), tmp_path / "mutant.fa")
-    if genome is not None:
-        genome.close()
-        assert all(len(f"a{name}b".splitlines()) == 1 for name in genome.lengths)
+    for seed, genome in read_mutants(read, content, tmp_path / "mutant.fa", seeds):
+        if genome is not None:
+            genome.close()
+            assert all(len(f"a{name}b".splitlines()) == 1 for name in genome.lengths), seed

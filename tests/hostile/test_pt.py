@@ -1,6 +1,5 @@
 """`.pt` files from strangers: each is read to the weights that it holds, or refused in one line, with little memory."""
 
-import faulthandler
 import io
 import json
 import os
@@ -24,6 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hostile.conftest import Attack, refused
+from hostile.mutants import SEEDS, read_mutants
 from spliceai_jax.convert import read_pt
 from spliceai_jax.errors import WeightsError
 
@@ -399,52 +399,25 @@ def test_checkpoints(case: str, checkpoint: Path, tmp_path: Path, attack: Attack
 # -- bytes at random -----------------------------------------------------------------------------------------------
 
 
-def mutant(content: bytes, seed: int) -> bytes:
-    """Some bits and bytes changed, a stretch cut out or zeroed; mostly in what is not the tensors' numbers."""
-    random = np.random.default_rng(seed)
-    changed = bytearray(content)
-    for _ in range(random.integers(1, 4)):
-        edge = int(random.choice([0, len(changed) - 9000]))
-        at = edge + int(random.integers(0, 9000)) if random.random() < 0.8 else int(random.integers(0, len(changed)))
-        length = int(random.integers(1, 32))
-        match random.integers(0, 4):
-            case 0 | 1:
-                changed[at] ^= 1 << int(random.integers(0, 8))
-            case 2:
-                changed[at : at + length] = bytes([int(random.choice([0, 255]))]) * length
-            case 3:
-                del changed[at : at + length]
-    return bytes(changed)
-
-
 def same(one: Any, other: Any) -> bool:
     ours, theirs = flatten_dict(one), flatten_dict(other)
     return ours.keys() == theirs.keys() and all(np.array_equal(ours[path], theirs[path]) for path in theirs)
 
 
-@pytest.mark.parametrize("seeds", [range(40), pytest.param(range(40, 800), marks=pytest.mark.campaign)])
+@pytest.mark.parametrize("seeds", SEEDS)
 @pytest.mark.parametrize("old", [False, True])
 def test_mutants(seeds: range, old: bool, small_model: Path, tmp_path: Path) -> None:
     """A mutant is read to the same weights or refused; the older form has no checksums, so its weights can differ."""
-    content, path = small_model.read_bytes(), tmp_path / "model.pt"
-    variables = read_pt(small_model)[1]
+    content, variables = small_model.read_bytes(), read_pt(small_model)[1]
     if old:
         content = saved(torch.load(small_model, weights_only=True), _use_new_zipfile_serialization=False)
     refusals = 0
-    for seed in seeds:
-        path.write_bytes(mutant(content, seed))
-        faulthandler.dump_traceback_later(20, exit=True)
-        refusal = None
-        try:
-            found = read_pt(path)[1]
-        except WeightsError as error:
-            refusal = str(error)
-        faulthandler.cancel_dump_traceback_later()
-        refusals += refusal is not None
-        if refusal is None:
-            assert old or same(found, variables), seed
+    for seed, found in read_mutants(read_pt, content, tmp_path / "model.pt", seeds, edge=9000):
+        if isinstance(found, WeightsError):
+            refusals += 1
+            assert len(str(found)) < 1500, seed
         else:
-            assert len(refusal) < 1500, seed
+            assert old or same(found[1], variables), seed
     assert refusals > len(seeds) // 4
 
 

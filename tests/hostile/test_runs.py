@@ -15,7 +15,7 @@ import pytest
 from test_resume import Killed
 
 from hostile.conftest import BYTES, Attack, Outcome, printable, refused, told, within_limits
-from hostile.mutants import mutants
+from hostile.mutants import mutant
 from spliceai_jax import TransferSettings, transfer
 from spliceai_jax.errors import DivergedError, RunFolderError, SpliceAIWarning
 from spliceai_jax.evaluation.calibrated import Calibration
@@ -174,8 +174,7 @@ def test_damaged_bytes(which, seed, damaged, runs, tmp_path) -> None:
         files = sorted(path for path in below if path.is_file())
         path = files[random.integers(len(files))]
         chosen.append(path.relative_to(root))
-        [content] = mutants(path.read_bytes(), 1, seed)
-        path.write_bytes(content)
+        path.write_bytes(mutant(path.read_bytes(), seed))
 
     outcome = damaged(which, damage)
     if outcome.status == 2:
