@@ -16,6 +16,10 @@ from filelock import FileLock
 from spliceai_jax.architecture import ARCHITECTURES, CONTEXT, PADDING, WINDOW
 from spliceai_jax.network.model import SpliceAI
 from spliceai_jax.network.pretrained import Pretrained
+from spliceai_jax.startup import keep_compiled_programs
+
+# Most tests run the same few programs, which take longer to compile than to run.
+keep_compiled_programs()
 
 # How long an example takes depends on what else the machine does.
 hypothesis.settings.register_profile("no deadline", deadline=None)
