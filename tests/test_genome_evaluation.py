@@ -18,7 +18,7 @@ import pytest
 from conftest import SHARED, needs_shared, random_model, scored_whole
 from sklearn.metrics import average_precision_score
 
-from spliceai_jax import Pretrained, SpliceAIWarning, evaluate_genome
+from spliceai_jax import Ensemble, Pretrained, SpliceAIWarning, evaluate_genome
 from spliceai_jax.architecture import CLASSES, CONTEXT, PADDING, SITE_KINDS, WINDOW
 from spliceai_jax.commands.main import main
 from spliceai_jax.data import fasta
@@ -440,6 +440,13 @@ def test_scores_that_are_not_numbers(model, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(genome_evaluation, "Scorer", Broken)
     with pytest.raises(WeightsError, match=r"^`model`: scores that are not numbers"):
         evaluate_genome(model, *planted().write(tmp_path))
+
+
+def test_an_ensemble_is_scored_like_its_models(model, tmp_path) -> None:
+    files, models = planted().write(tmp_path), [model, random_model(80, seed=4)]
+    assert (
+        evaluate_genome(Ensemble(models), *files) == evaluate_genome(models, *files) != evaluate_genome(model, *files)
+    )
 
 
 def test_a_signal_ends_it(model, motifs, tmp_path, monkeypatch) -> None:

@@ -43,6 +43,7 @@ def test_many_windows_score_as_each_alone(model):
     [
         ("ACGT" * 100, "one string"),
         (["A" * 100, "A" * 80], r"bases\[1\] has a length of 80, expected more than the 80 of context, or `pad=True`"),
+        (["A" * 100, np.zeros(100, np.uint8)], "holds 'ndarray', expected strings"),
         (np.full((1, 100), 5, np.uint8), "holds 5 to 5"),
         (np.full((1, 100), -1), "holds -1 to -1"),
         (np.zeros(100, np.uint8), "expected integers"),

@@ -14,7 +14,7 @@ from spliceai_jax.data.fasta import Genome
 from spliceai_jax.data.selection import Region, Selection, check_region, read_region
 from spliceai_jax.data.sequences import Sequences, SequencesInMemory
 from spliceai_jax.encoding import BASES, Strand, encode
-from spliceai_jax.errors import SettingsError, check_choice
+from spliceai_jax.errors import SettingsError, check_choice, some
 from spliceai_jax.interrupts import StopRequest
 from spliceai_jax.network.model import Variables
 from spliceai_jax.network.scored_pieces import scored_pieces
@@ -61,8 +61,8 @@ class Predictor(ABC):
             fewer.
 
         Raises:
-            ValueError: The array is not two-dimensional or holds other codes, a single string is given instead of a
-                list, or a sequence is empty or without `pad` no longer than the context.
+            ValueError: The array is not two-dimensional or holds other codes, the list holds something other than
+                strings or is a single one, or a sequence is empty or without `pad` no longer than the context.
             SettingsError: `logits` of several models, the mean of whose probabilities has none.
             WeightsError: The scores are not numbers.
         """
@@ -141,6 +141,8 @@ def _codes(bases: Codes | Sequence[str]) -> list[UInt8[np.ndarray, " length"]]:
     if isinstance(bases, str):
         raise ValueError("bases is one string, expected a list of strings; put it in brackets")
     if not isinstance(bases, np.ndarray):
+        if others := {type(one).__name__ for one in bases if not isinstance(one, str)}:
+            raise ValueError(f"bases holds {some(others)}, expected strings, or an array of integers instead of a list")
         return [encode(letters) for letters in bases]
     if bases.ndim != 2 or bases.dtype.kind not in "iu":
         raise ValueError(f"bases is {bases.dtype} {bases.shape}, expected integers (sequences, length)")
