@@ -20,10 +20,10 @@ from jaxtyping import Float, Int, UInt8
 
 from spliceai_jax.architecture import CLASSES, SITE_KINDS, SiteKind
 from spliceai_jax.data.fasta import Genome
+from spliceai_jax.data.selection import Stretch
 from spliceai_jax.encoding import Strand
 from spliceai_jax.errors import RunFolderError, SettingsError, some
 from spliceai_jax.files import all_written_whole, check_writable
-from spliceai_jax.scoring.regions import Stretch
 from spliceai_jax.scoring.spsc import SpliceScoreWriter
 
 _SHIFT = {("acceptor", "+"): -1, ("acceptor", "-"): 1, ("donor", "+"): 0, ("donor", "-"): 0}
