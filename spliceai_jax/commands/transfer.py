@@ -86,6 +86,12 @@ def _add_files(add_flag: AddFlag) -> None:
         help="continue the run in the output folder; start it where there is none",
     )
     add_flag(
+        "--extend",
+        action="store_true",
+        help="with --resume: go on to another number of epochs, or with other --patience or --early-stopping, than the "
+        "run began with",
+    )
+    add_flag(
         "--tensorboard", action="store_true", help="also write TensorBoard events (needs spliceai-jax[tensorboard])"
     )
 

@@ -43,6 +43,9 @@ class TransferSettings:
         epochs, scheduler, early_stopping, patience, loss, unfreeze, unfreeze_all, learning_rate, weight_decay,
             batch_size: See `Recipe`.
         resume: Continue the run in the folder; start one where there is none.
+        extend: With `resume`: the run may have begun with another number of epochs, other `patience` or
+            `early_stopping`. It goes on as if it had begun with these, bit for bit; where it cannot, because its
+            learning rates would have been others, it is refused.
         precision: How convolutions compute; see `Precision`.
         parallel: How several devices are used.
         activation_cache: The most room on disk, in gigabytes (10^9 bytes), for the activation cache, which holds the
@@ -86,6 +89,7 @@ class TransferSettings:
     weight_decay: float | None = None
     batch_size: int | None = None
     resume: bool = False
+    extend: bool = False
     precision: Precision = "float32"
     parallel: Parallel = "jit"
     activation_cache: float | None = None
@@ -118,6 +122,8 @@ class TransferSettings:
             check_choice(name, getattr(self, name), choices)
         if not 0 < len(self.project_name.encode()) <= 200 or set(self.project_name) & set("/\\\0"):
             raise SettingsError(f"`project_name` is {self.project_name!r}; expected at most 200 letters, no slashes")
+        if self.extend and not self.resume:
+            raise SettingsError("`extend` changes the run that `resume` goes on with; give `resume=True` too")
         self._check_data()
         self._check_processes()
         effective = self.effective_recipe

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -143,9 +144,19 @@ def model_card(content: bytes, identity: RunIdentity, record: Record, history: H
 
 def add_comparison(folder: RunFolder, comparison: dict[Split, Differences]) -> None:
     """Write into the card of a run's best model how it compares with the untouched one, if the card is that model's."""
+    _change(folder, comparison=comparison)
+
+
+def change_recipe(folder: RunFolder, identity: RunIdentity) -> None:
+    """Write into the card of a run's best model the recipe that the run has now, if the card is that model's."""
+    if folder.best_model.exists():
+        _change(folder, recipe=NamedRecipe(**asdict(identity.choices), name=identity.recipe))
+
+
+def _change(folder: RunFolder, **fields: Any) -> None:
     card, _ = _card_beside(folder.best_model, hashlib.sha256(folder.best_model.read_bytes()).hexdigest())
-    if card and card.comparison != comparison:
-        folder.write(folder.best_card, stored.render(asdict(replace(card, comparison=comparison))))
+    if card and (changed := replace(card, **fields)) != card:
+        folder.write(folder.best_card, stored.render(asdict(changed)))
 
 
 @dataclass(frozen=True)
