@@ -15,7 +15,7 @@ from spliceai_jax.commands.flags import (
     add_precision,
     add_sequences_of_sets,
 )
-from spliceai_jax.fine_tuning.settings import TransferSettings
+from spliceai_jax.fine_tuning.settings import OPENSPLICEAI_CHOICES, TransferSettings
 from spliceai_jax.training.recipes import RECIPES, LossName, Parallel
 from spliceai_jax.training.schedules import SCHEDULERS
 
@@ -97,7 +97,13 @@ def _add_files(add_flag: AddFlag) -> None:
 
 
 def _add_training(add_flag: AddFlag) -> None:
-    add_flag("--recipe", choices=RECIPES, help=f"defaults of the flags below (default: openspliceai); {_recipes()}")
+    others = ", ".join(f"--{name.replace('_', '-')}" for name in OPENSPLICEAI_CHOICES)
+    add_flag(
+        "--recipe",
+        choices=RECIPES,
+        help=f"defaults of the flags below (default: best; openspliceai if one of {others} is given; with --resume the "
+        f"run's); {_recipes()}",
+    )
     add_flag(
         "--unfreeze",
         "-u",

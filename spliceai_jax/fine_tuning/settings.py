@@ -13,6 +13,9 @@ from spliceai_jax.runs.command import equivalent_command
 from spliceai_jax.training.recipes import RECIPES, LossName, Parallel, Recipe
 from spliceai_jax.training.schedules import SCHEDULERS, Scheduler
 
+OPENSPLICEAI_CHOICES = ("unfreeze", "unfreeze_all", "loss", "scheduler", "early_stopping", "patience")
+"""With one of these, which say how OpenSpliceAI trains a model, the other values are OpenSpliceAI's too."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TransferSettings:
@@ -39,7 +42,8 @@ class TransferSettings:
         exp_num: A number that is also part of that folder's name.
         random_seed: Seed of the shuffling and of the split.
         flanking_size: The flanking size that the weights must have; None accepts any.
-        recipe: A name in `RECIPES`; the settings below override its fields where they are not None.
+        recipe: A name in `RECIPES`; the settings below override its fields where they are not None. None: that of the
+            run that `resume` goes on with; else "best", or "openspliceai" if one of `OPENSPLICEAI_CHOICES` is given.
         epochs, scheduler, early_stopping, patience, loss, unfreeze, unfreeze_all, learning_rate, weight_decay,
             batch_size: See `Recipe`.
         resume: Continue the run in the folder; start one where there is none.
@@ -77,7 +81,7 @@ class TransferSettings:
     exp_num: int = 0
     random_seed: int = 42
     flanking_size: int | None = None
-    recipe: str = "openspliceai"
+    recipe: str | None = None
     epochs: int | None = None
     scheduler: Scheduler | None = None
     early_stopping: bool | None = None
@@ -113,7 +117,7 @@ class TransferSettings:
             raise SettingsError(f"`activation_cache` is {self.activation_cache}; expected gigabytes, 0 or more")
         for name, choices in {
             "flanking_size": (None, *ARCHITECTURES),
-            "recipe": tuple(RECIPES),
+            "recipe": (None, *RECIPES),
             "scheduler": (None, *SCHEDULERS),
             "loss": (None, *get_args(LossName)),
             "precision": get_args(Precision),
@@ -128,7 +132,9 @@ class TransferSettings:
         self._check_processes()
         effective = self.effective_recipe
         if not (effective.unfreeze or effective.unfreeze_all or effective.head_trains):
-            raise SettingsError(f"`unfreeze=0` with `recipe={self.recipe!r}` leaves nothing to train; give 1 or more")
+            raise SettingsError(
+                f"`unfreeze=0` with `recipe={self.recipe_name!r}` leaves nothing to train; give 1 or more"
+            )
 
     def _check_data(self) -> None:
         files = ("genome_fasta", "annotation_gff", "train_dataset", "test_dataset")
@@ -175,6 +181,12 @@ class TransferSettings:
             raise SettingsError(f"`process_id` is {self.process_id}; expected 0 to {self.num_processes - 1}")
 
     @property
+    def recipe_name(self) -> str:
+        """The name of the recipe where there is no run to go on with."""
+        chosen = any(getattr(self, name) is not None for name in OPENSPLICEAI_CHOICES)
+        return self.recipe or ("openspliceai" if chosen else "best")
+
+    @property
     def effective_recipe(self) -> Recipe:
         """The recipe with the fields that these settings override."""
         overrides: dict[str, Any] = {
@@ -182,7 +194,7 @@ class TransferSettings:
         }
         if self.unfreeze is not None:
             overrides.setdefault("unfreeze_all", False)  # a given number of units overrides a recipe that trains all
-        return replace(RECIPES[self.recipe], **overrides)
+        return replace(RECIPES[self.recipe_name], **overrides)
 
     def command(self) -> str:
         """Return the equivalent command line."""
