@@ -6,6 +6,7 @@ from typing import get_args
 from spliceai_jax.commands.flags import (
     Arguments,
     Commands,
+    add_bed,
     add_calibrated,
     add_command,
     add_compilation_cache,
@@ -51,10 +52,12 @@ def add(commands: Commands) -> None:
         choices=get_args(StrandChoice),
         help="strands to score (default: both with an annotation or --spsc, else +)",
     )
+    add_bed(add_flag)
     add_flag(
         "--bigwig",
         action="store_true",
-        help="also write bigWig tracks, one for each kind of site and strand (needs pyBigWig)",
+        help="also write bigWig tracks, one for each kind of site and strand, of what the BED files hold (needs "
+        "pyBigWig)",
     )
     add_flag(
         "--spsc",

@@ -9,6 +9,7 @@ from spliceai_jax.commands.flags import (
     Arguments,
     Commands,
     OneModel,
+    add_bed,
     add_command,
     add_compilation_cache,
     add_flanking_size,
@@ -52,6 +53,7 @@ def _add_genome(add_flag: AddFlag) -> None:
         action="store_true",
         help="at the end, score both strands of the genome with the best model and write the scores of 0.1 and more",
     )
+    add_bed(add_flag)
 
 
 def _add_datasets(add_flag: AddFlag) -> None:
