@@ -63,7 +63,8 @@ def add_models(add: AddFlag, dest: str) -> None:
         nargs="+",
         dest=dest,
         metavar="PT",
-        help="weights: .pt files, or folders of them; of several, the mean of the models' probabilities is taken",
+        help="weights: .pt files, folders of them, or Orbax checkpoints that convert has made; of several, the mean of "
+        "the models' probabilities is taken",
     )
 
 

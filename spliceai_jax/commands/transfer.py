@@ -75,7 +75,7 @@ def _add_files(add_flag: AddFlag) -> None:
         action=OneModel,
         nargs="+",
         metavar="PT",
-        help="weights to start from",
+        help="weights to start from: a .pt file, or an Orbax checkpoint that convert has made",
     )
     add_flag("--output-dir", "-o", required=True, metavar="DIR", help="folder that the run's own folder is made in")
     add_flag("--project-name", "-p", required=True, metavar="NAME", help="part of that folder's name")

@@ -22,7 +22,7 @@ class TransferSettings:
     The data are either a genome and its annotation, or data sets.
 
     Attributes:
-        pretrained_model: `.pt` file to start from.
+        pretrained_model: `.pt` file or Orbax checkpoint to start from.
         genome_fasta: FASTA file of the genome. The data sets are made from it by `create_data` with its defaults, in
             `data_{project_name}` in the output folder, once.
         annotation_gff: Its annotation, GFF3 or GTF.

@@ -20,7 +20,8 @@ class PredictSettings:
 
     Attributes:
         input_sequence: FASTA file, plain or compressed by gzip or bgzip.
-        models: `.pt` files of one flanking size, or folders of them; the mean of the models' probabilities is taken.
+        models: `.pt` files of one flanking size, folders of them, or Orbax checkpoints; the mean of the models'
+            probabilities is taken.
         output_dir: Folder in which `SpliceAI_5000_{flanking_size}`, the folder of the results, is made.
         flanking_size: The flanking size that the weights must have; None accepts any.
         threshold: The lowest score that is written.
@@ -71,11 +72,11 @@ class PredictSettings:
                 f"`strand={self.strand!r}`: `spsc` is of both strands, as aligners need it; leave out `strand`"
             )
         if not self.model_files:
-            raise SettingsError("`models`: none is given; expected one .pt file or more")
+            raise SettingsError("`models`: none is given; expected one model or more")
 
     @property
     def model_files(self) -> tuple[Path, ...]:
-        """The `.pt` files."""
+        """The `.pt` files and Orbax checkpoints."""
         return model_files(self.models)
 
     def folder(self, flanking_size: int) -> Path:
