@@ -3,6 +3,7 @@
 import gzip
 import re
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from synthetic_genome import Layout
 from test_predict import GENES, SEQUENCES, letters, rows_of, write_fasta, write_genes
 from ucsc_bed import faults
 
-from spliceai_jax import Predictions, PredictSettings, predict
+from spliceai_jax import Predictions, PredictSettings, Pretrained, predict
 from spliceai_jax.architecture import SITE_KINDS
 from spliceai_jax.commands.main import main
 from spliceai_jax.data.annotation import Gene, read_genes
@@ -238,6 +239,19 @@ def test_the_last_lines_say_how_many(given, tmp_path, capsys):
     assert low[1].endswith(f" a second{advice}")
     assert high[1].endswith(" a second")
     assert len(rows_of(tmp_path / "0.1" / "SpliceAI_5000_80", "donor")) == counts[1]
+
+
+def test_counts_of_calibrated_scores_are_called_so(given, tmp_path, capsys):
+    """Those of a calibrated model; not those of a mean with one that is not."""
+    warm = tmp_path / "warm.pt"
+    replace(Pretrained.load(given["models"]), temperature=(0.8, 1.5, 2.5)).to_calibrated_pt(warm)
+    for name, models, said in (
+        ("warm", [warm], "rows with a calibrated score of 0.1 / 0.5 / 0.9 or more: "),
+        ("mean", [warm, given["models"]], "rows with a score of 0.1 / 0.5 / 0.9 or more: "),
+    ):
+        flags = ["-i", given["input_sequence"], "-m", *models, "-o", tmp_path / name, "-t", "0.1"]
+        assert main(["predict", *map(str, flags)]) == 0
+        assert capsys.readouterr().out.splitlines()[-2].startswith(said)
 
 
 # -- `transfer --predict` ------------------------------------------------------------------------------------------
