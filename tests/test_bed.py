@@ -1,6 +1,7 @@
 """`predict --bed ucsc`: rows that genome browsers take, at the same sites and with the same scores; and how many."""
 
 import gzip
+import io
 import re
 from collections import defaultdict
 from dataclasses import replace
@@ -18,7 +19,7 @@ from spliceai_jax.architecture import SITE_KINDS
 from spliceai_jax.commands.main import main
 from spliceai_jax.data.annotation import Gene, read_genes
 from spliceai_jax.errors import SequenceError, SettingsError
-from spliceai_jax.scoring.bed import UcscForm, form_of
+from spliceai_jax.scoring.bed import BedWriter, OpenSpliceAIForm, UcscForm, form_of
 from spliceai_jax.scoring.regions import Stretch
 
 FORMS = ("openspliceai", "ucsc")
@@ -113,12 +114,20 @@ def test_the_same_sites_with_the_same_scores(given, tmp_path, annotated):
     assert faults(stock.donor.read_text(), SIZES)
 
 
-def test_scores_from_nothing_to_all(tmp_path):
-    """One row or many, their scores have the digits that they need."""
-    form = UcscForm(annotated=False)
-    given = np.array([0, 0.0004, 0.0006, 0.0094, 0.0095001, 0.0996, 0.5, 0.99949, 0.9996, 1], np.float32)
+@pytest.mark.parametrize("rows", [1, 50])
+def test_scores_from_nothing_to_all(rows):
+    """One row or many: scores have the digits that they need, in both forms."""
+    given = [0, 0.0004, 0.0006, 0.0094, 0.0096, 0.0996, 0.5, 0.99949, 0.9996, 1]
     written = ["0", "0", "1", "9", "10", "100", "500", "999", "1000", "1000"]
-    assert [bytes(row).decode().replace("\0", "") for row in form.scores(given)] == written
+    for form, shown in ((UcscForm(True), written), (OpenSpliceAIForm(True), [f"{score:.6f}" for score in given])):
+        file = io.BytesIO()
+        writer = BedWriter(file, form)
+        for number, score in enumerate(given):
+            writer.add("chr1", "-", "a", np.arange(rows) + 100 * number + 100, np.full(rows, score, np.float32))
+        writer.flush()
+        assert writer.rows == rows * len(given)
+        scores = [line.split("\t")[4] for line in file.getvalue().decode().splitlines()]
+        assert scores == [score for score in shown for _ in range(rows)]
 
 
 def test_rows_are_named_after_the_genes_symbols(given, tmp_path):

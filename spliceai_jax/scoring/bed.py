@@ -50,12 +50,12 @@ def _bytes_of(text: str) -> int:
     return len(text.encode("utf-8", "surrogateescape"))
 
 
-def _rounded(scores: Float[np.ndarray, " rows"], parts: int) -> Int[np.ndarray, " rows"]:
-    return np.rint(scores.astype(np.float64) * parts).astype(np.int64)
-
-
 class BedForm(Protocol):
     """What the rows of a BED file look like."""
+
+    @property
+    def parts(self) -> int:
+        """How many parts a score of 1 has; scores are rounded to whole parts."""
 
     @property
     def tail(self) -> str:
@@ -70,8 +70,11 @@ class BedForm(Protocol):
     def row_name(self, stretch: Stretch, kind: SiteKind) -> str:
         """Return the name of the rows of a stretch."""
 
-    def scores(self, scores: Float[np.ndarray, " rows"]) -> UInt8[np.ndarray, "rows width"]:
-        """Return scores in ASCII, shorter ones filled up by NUL."""
+    def score(self, parts: int) -> str:
+        """Return a score as text, a short one filled up by NUL."""
+
+    def scores(self, parts: Int[np.ndarray, " rows"]) -> UInt8[np.ndarray, "rows width"]:
+        """Return what `score` does of many, in ASCII."""
 
     def check(self, sequences: Iterable[str]) -> None:
         """Refuse names of sequences that cannot stand in the first column, with a SequenceError."""
@@ -86,6 +89,7 @@ class OpenSpliceAIForm:
     """
 
     annotated: bool
+    parts = 10**6
 
     @property
     def tail(self) -> str:
@@ -104,11 +108,14 @@ class OpenSpliceAIForm:
         """Return the names of the stretch and the kind."""
         return f"{stretch.name}_{kind.capitalize()}"
 
-    def scores(self, scores: Float[np.ndarray, " rows"]) -> UInt8[np.ndarray, "rows 8"]:
-        """Write scores from 0 to 1 with six digits."""
-        micros = _rounded(scores, 10**6)
-        point = np.full((len(micros), 1), ord("."), np.uint8)
-        return np.concatenate([_decimal(micros // 10**6, 1), point, _decimal(micros, 6)], axis=1)
+    def score(self, parts: int) -> str:
+        """Write a score from 0 to 1 with six digits."""
+        return f"{parts // 10**6}.{parts % 10**6:06}"
+
+    def scores(self, parts: Int[np.ndarray, " rows"]) -> UInt8[np.ndarray, "rows 8"]:
+        """Write many."""
+        point = np.full((len(parts), 1), ord("."), np.uint8)
+        return np.concatenate([_decimal(parts // 10**6, 1), point, _decimal(parts, 6)], axis=1)
 
     def check(self, sequences: Iterable[str]) -> None:
         """Take all names."""
@@ -123,6 +130,7 @@ class UcscForm:
     """
 
     annotated: bool
+    parts = 1000
     tail = "\n"
 
     def shift(self, kind: SiteKind, strand: Strand) -> int:
@@ -149,11 +157,14 @@ class UcscForm:
         more = len(names) - 1 + stretch.more
         return f"{names[0]},+{more}" if more else names[0]
 
-    def scores(self, scores: Float[np.ndarray, " rows"]) -> UInt8[np.ndarray, "rows 4"]:
-        """Write whole numbers from 0 to 1000."""
-        thousandths = _rounded(scores, 1000)
-        written = _decimal(thousandths, 4)
-        written[thousandths[:, None] < (1000, 100, 10, 0)] = ord(_PAD)
+    def score(self, parts: int) -> str:
+        """Write a whole number from 0 to 1000."""
+        return f"{parts:{_PAD}>4}"
+
+    def scores(self, parts: Int[np.ndarray, " rows"]) -> UInt8[np.ndarray, "rows 4"]:
+        """Write many."""
+        written = _decimal(parts, 4)
+        written[parts[:, None] < (1000, 100, 10, 0)] = ord(_PAD)
         return written
 
     def check(self, sequences: Iterable[str]) -> None:
@@ -186,14 +197,15 @@ def _lines(
     sequence: str,
     starts: Int[np.ndarray, " rows"],
     name: str,
-    scores: UInt8[np.ndarray, "rows digits"],
+    parts: Int[np.ndarray, " rows"],
     tail: str,
+    form: BedForm,
 ) -> UInt8[np.ndarray, "rows width"]:
     """Return BED lines in ASCII; their starts have equally many digits, and so have their ends."""
     if len(starts) < _FEW_ROWS:
         text = "".join(
-            f"{sequence}\t{start}\t{start + 1}\t{name}\t{score.decode('ascii')}{tail}"
-            for start, score in zip(starts.tolist(), map(bytes, scores), strict=True)
+            f"{sequence}\t{start}\t{start + 1}\t{name}\t{form.score(part)}{tail}"
+            for start, part in zip(starts.tolist(), parts.tolist(), strict=True)
         )
         return np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8).reshape(len(starts), -1)
     # Of more rows Python's own formatting takes far longer than this.
@@ -204,7 +216,7 @@ def _lines(
         "\t",
         _decimal(starts + 1, digits[1]),
         f"\t{name}\t",
-        scores,
+        form.scores(parts),
         tail,
     ]
     return np.concatenate([_column(column, len(starts)) for column in columns], axis=1)
@@ -246,12 +258,13 @@ class BedWriter:
         scores: Float[np.ndarray, " rows"],
     ) -> None:
         """Take rows of one strand of a sequence, in the order of their starts."""
-        written, tail = self._form.scores(scores), f"\t{strand}{self._form.tail}"
+        parts = np.rint(scores.astype(np.float64) * self._form.parts).astype(np.int64)
+        tail = f"\t{strand}{self._form.tail}"
         cuts = np.searchsorted(starts, _MORE_DIGITS)
         for first, last in zip([0, *cuts], [*cuts, len(starts)], strict=True):
             if first < last:
                 part = slice(first, last)
-                lines = _lines(sequence, starts[part], name, written[part], tail)
+                lines = _lines(sequence, starts[part], name, parts[part], tail, self._form)
                 self._waiting.append((2 * starts[part] + (strand == "-"), lines))
 
     def flush(self, before: int | None = None) -> None:
