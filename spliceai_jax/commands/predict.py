@@ -33,7 +33,14 @@ def add(commands: Commands) -> None:
     add_models(add_flag, "models")
     add_flag("--output-dir", "-o", required=True, metavar="DIR", help="folder that SpliceAI_5000_SIZE is made in")
     add_flanking_size(add_flag)
-    add_flag("--threshold", "-t", type=float, metavar="SCORE", help="the lowest score that is written (default: 1e-6)")
+    add_flag(
+        "--threshold",
+        "-t",
+        type=float,
+        metavar="SCORE",
+        help="the lowest score that is written (default: 1e-6, as in OpenSpliceAI; with 0.1 files are about a hundred "
+        "times smaller)",
+    )
     add_flag(
         "--annotation-file",
         "--annotation",
