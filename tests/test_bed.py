@@ -18,9 +18,9 @@ from spliceai_jax import Predictions, PredictSettings, Pretrained, predict
 from spliceai_jax.architecture import SITE_KINDS
 from spliceai_jax.commands.main import main
 from spliceai_jax.data.annotation import Gene, read_genes
+from spliceai_jax.data.selection import Stretch
 from spliceai_jax.errors import SequenceError, SettingsError
 from spliceai_jax.scoring.bed import BedWriter, OpenSpliceAIForm, UcscForm, form_of
-from spliceai_jax.scoring.regions import Stretch
 
 FORMS = ("openspliceai", "ucsc")
 SIZES = {name: len(sequence) for name, sequence in SEQUENCES.items()}

@@ -17,19 +17,20 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from conftest import CommandLine, random_model, several_devices
+from conftest import CommandLine, random_model, scored_whole, several_devices
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spliceai_jax import PredictSettings, Pretrained, SpliceAIError, SpliceAIWarning, predict
 from spliceai_jax.commands.main import main
 from spliceai_jax.data.fasta import Genome
+from spliceai_jax.data.rows import Shape, genome_batches
+from spliceai_jax.data.selection import Region, Stretch
 from spliceai_jax.display import Advance, Display
 from spliceai_jax.errors import Interrupted, SettingsError, WeightsError
 from spliceai_jax.files import held
-from spliceai_jax.scoring import scorer
-from spliceai_jax.scoring.regions import Region, Stretch, whole_sequences
-from spliceai_jax.scoring.rows import Shape, genome_batches
+from spliceai_jax.network import scorer
+from spliceai_jax.scoring.regions import whole_sequences
 
 HALF = 40
 FOLDER = "SpliceAI_5000_80"
@@ -74,7 +75,7 @@ def wanted(model: Pretrained, sequences: dict[str, str], strands: str = "+-") ->
     for name, sequence in sequences.items():
         for strand in strands:
             read_out = sequence if strand == "+" else sequence[::-1].translate(COMPLEMENT)
-            scores = model.predict(["N" * HALF + read_out + "N" * HALF])[0] if sequence else np.zeros((0, 3))
+            scores = scored_whole(model, read_out) if sequence else np.zeros((0, 3))
             scores = scores if strand == "+" else scores[::-1]
             for column, kind in ((1, "acceptor"), (2, "donor")):
                 for place, score in enumerate(scores[:, column]):

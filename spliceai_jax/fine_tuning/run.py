@@ -33,7 +33,7 @@ def transfer(settings: TransferSettings, display: Display | None = None) -> Tran
 
     Arguments:
         settings: What to do.
-        display: Shows the progress; None shows nothing.
+        display: Shows the progress, as `ConsoleDisplay()` does; None shows nothing.
 
     Raises:
         SpliceAIError: One of its subclasses; the message says what was wrong and how to fix it.

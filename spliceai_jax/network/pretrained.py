@@ -3,32 +3,26 @@
 import hashlib
 import tempfile
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
-from jaxtyping import Float32, Integer
 
 from spliceai_jax import convert
-from spliceai_jax.architecture import ARCHITECTURES, CLASSES
-from spliceai_jax.encoding import BASES, encode
+from spliceai_jax.architecture import ARCHITECTURES
 from spliceai_jax.errors import SettingsError, SpliceAIError, SpliceAIWarning, WeightsError, some
 from spliceai_jax.files import write_whole
-from spliceai_jax.network.model import Variables, network_on
-from spliceai_jax.network.model_files import is_checkpoint, model_files
+from spliceai_jax.network.model import Variables
+from spliceai_jax.network.model_files import is_checkpoint
+from spliceai_jax.network.predictor import Predictor
 from spliceai_jax.network.temperature import COLLECTION, Temperature, in_words, read_temperature
-
-_BASES_AT_ONCE = 200_000
-"""Bases that `Pretrained.predict` sends through the network together: about 0.5 GB of activations."""
 
 
 @dataclass(frozen=True)
-class Pretrained:
+class Pretrained(Predictor):
     """A network's weights, its size, and its temperature if it is calibrated.
 
     Attributes:
@@ -98,6 +92,11 @@ class Pretrained:
         if self.temperature is None:
             return self.variables
         return {**self.variables, COLLECTION: {"temperature": np.array(self.temperature, np.float32)}}
+
+    @property
+    def _networks(self) -> tuple[Variables, ...]:
+        """The scoring variables, of this one network."""
+        return (self.scoring_variables,)
 
     def to_pt(self, path: str | Path) -> None:
         """Write a `.pt` file that OpenSpliceAI reads; an existing file is replaced in one step.
@@ -181,77 +180,6 @@ class Pretrained:
         from spliceai_jax.network import orbax_files
 
         orbax_files.save_variables(Path(path), self.variables)
-
-    def predict(
-        self, bases: Integer[np.ndarray, "sequences length"] | Sequence[str]
-    ) -> Float32[np.ndarray, "sequences positions 3"]:
-        """Score every position that has its full context.
-
-        Arguments:
-            bases: A list of equally long strings, in which any letter other than A, C, G and T (in either case)
-                counts as N; or integers, 0 for N and 1 to 4 for A C G T.
-
-        Returns:
-            Probabilities of neither, acceptor and donor for length - flanking_size positions. Position i is base
-            i + flanking_size / 2.
-
-        Raises:
-            ValueError: The strings differ in length, the array is not two-dimensional or holds other codes, or the
-                sequences are no longer than the context.
-        """
-        codes = encode(bases) if not isinstance(bases, np.ndarray) else bases
-        if codes.ndim != 2 or codes.dtype.kind not in "iu":
-            raise ValueError(f"bases is {codes.dtype} {codes.shape}, expected integers (n, L + {self.flanking_size})")
-        if codes.size and not (codes.min() >= 0 and codes.max() < len(BASES)):
-            raise ValueError(f"bases holds {codes.min()} to {codes.max()}, expected 0 for N and 1 to 4 for A C G T")
-        rows, length = codes.shape[0], codes.shape[1] - self.flanking_size
-        if length < 1:
-            raise ValueError(
-                f"bases has length {codes.shape[1]}, expected more than the {self.flanking_size} of context"
-            )
-        result, variables = np.empty((rows, length, len(CLASSES)), np.float32), self.scoring_variables
-        at_once = min(rows, max(_BASES_AT_ONCE // codes.shape[1], 1))
-        for start in range(0, rows, max(at_once, 1)):
-            part = codes[start : start + at_once].astype(np.uint8)
-            # The last part is filled up, since every new shape is compiled anew.
-            filled = np.pad(part, ((0, at_once - len(part)), (0, 0)))
-            scores = _apply(self.flanking_size)(variables, filled)
-            result[start : start + len(part)] = np.asarray(scores)[: len(part)]
-        return result
-
-
-def read_models(
-    given: str | Path | Sequence[str | Path],
-    flanking_size: int | None = None,
-    calibrated: bool = False,
-    argument: str = "models",
-) -> list[Pretrained]:
-    """Read models the mean of whose probabilities is wanted.
-
-    Arguments:
-        given: `.pt` files, Orbax checkpoints, or folders of `.pt` files: see `model_files`.
-        flanking_size: See `Pretrained.from_pt`.
-        calibrated: See `Pretrained.from_pt`.
-        argument: The argument that names them, for messages.
-
-    Raises:
-        WeightsError: See `Pretrained.from_pt` and `model_files`.
-        SettingsError: They differ in flanking size.
-    """
-    files = model_files(given)
-    models = [Pretrained.load(path, flanking_size, calibrated) for path in files]
-    for path, model in zip(files, models, strict=True):
-        if model.flanking_size != models[0].flanking_size:
-            raise SettingsError(
-                f"`{argument}`: {path} has a flanking size of {model.flanking_size} nt and {files[0]} one of "
-                f"{models[0].flanking_size} nt; models whose mean is taken must be of one flanking size"
-            )
-    return models
-
-
-@cache
-def _apply(flanking_size: int) -> Any:
-    return jax.jit(network_on(jax.default_backend(), ARCHITECTURES[flanking_size]).apply)
 
 
 def convert_weights(source: str | Path, target: str | Path) -> Pretrained:

@@ -10,7 +10,8 @@ from spliceai_jax.errors import SettingsError, check_whole
 from spliceai_jax.evaluation.compared import ModelComparison, compare_models
 from spliceai_jax.evaluation.metrics import MEASURES
 from spliceai_jax.files import check_writable, write_whole
-from spliceai_jax.network.pretrained import Pretrained, read_models
+from spliceai_jax.network.ensemble import read_models
+from spliceai_jax.network.pretrained import Pretrained
 from spliceai_jax.runs.folder import RunFolder
 
 
@@ -31,7 +32,7 @@ def compare(
         output: A page (HTML) to write.
         calibrated: Apply the temperature that lies beside each file: see `Pretrained.from_pt`.
         random_seed: Decides which genes are drawn for the intervals.
-        display: Shows the progress; None shows nothing.
+        display: Shows the progress, as `ConsoleDisplay()` does; None shows nothing.
 
     Raises:
         SettingsError: Fewer than two models are given, or one is given twice.

@@ -43,7 +43,7 @@ def calibrate(
             highest score.
         temperature_file: A `temperature.pt` whose temperature is measured and written, instead of one that is fitted.
         random_seed: Decides which positions are drawn, where a set has more than a million to keep.
-        display: Shows the progress; None shows nothing.
+        display: Shows the progress, as `ConsoleDisplay()` does; None shows nothing.
 
     Raises:
         WeightsError: See `Pretrained.from_pt`; or the temperature's file is none.

@@ -10,15 +10,16 @@ from pathlib import Path
 from spliceai_jax.architecture import SiteKind
 from spliceai_jax.data.annotation import Gene, read_genes
 from spliceai_jax.data.fasta import Genome
+from spliceai_jax.data.selection import Selection
 from spliceai_jax.display import Advance, Display
 from spliceai_jax.errors import SpliceAIWarning
 from spliceai_jax.files import check_writable, held, unexpected_errors_logged
 from spliceai_jax.interrupts import StopRequest, stop_request
-from spliceai_jax.network.pretrained import read_models
+from spliceai_jax.network.ensemble import read_models
+from spliceai_jax.network.scored_pieces import scored_pieces
+from spliceai_jax.network.scorer import Scorer
 from spliceai_jax.scoring.bed import BedForm, bed_form
-from spliceai_jax.scoring.regions import Selection, genes_and_flanks, genes_to_score, whole_sequences
-from spliceai_jax.scoring.scored_pieces import scored_pieces
-from spliceai_jax.scoring.scorer import Scorer
+from spliceai_jax.scoring.regions import genes_and_flanks, genes_to_score, whole_sequences
 from spliceai_jax.scoring.settings import PredictSettings
 from spliceai_jax.scoring.tracks import LEVELS, Tracks, TrackWriter
 
@@ -61,7 +62,7 @@ def predict(settings: PredictSettings, display: Display | None = None) -> Predic
 
     Arguments:
         settings: What to score, by which models, and where to write.
-        display: Shows what is done; None for silence.
+        display: Shows what is done, as `ConsoleDisplay()` does; None shows nothing.
 
     Raises:
         WeightsError: See `Pretrained.from_pt`; or the scores are not numbers.
@@ -74,7 +75,7 @@ def predict(settings: PredictSettings, display: Display | None = None) -> Predic
     models = read_models(settings.models, settings.flanking_size, settings.calibrated)
     if settings.spsc is not None and any(model.temperature is None for model in models):
         warnings.warn(_UNCALIBRATED, SpliceAIWarning, stacklevel=2)
-    scorer = Scorer(models, settings.precision)
+    scorer = Scorer(models[0].flanking_size, [model.scoring_variables for model in models], settings.precision)
     folder = settings.folder(scorer.flanking_size)
     form = bed_form(settings.bed, annotated=settings.annotation_file is not None)
     spsc = None if settings.spsc is None else Path(settings.spsc).absolute()
@@ -151,11 +152,11 @@ def _write(
     scorer: Scorer, genome: Genome, selection: Selection, writer: TrackWriter, advance: Advance, stop: StopRequest
 ) -> None:
     sequence = None
-    for piece, scores in scored_pieces(scorer, genome, selection, stop, "models"):
+    for piece, scores in scored_pieces(scorer, genome, selection, stop, "`models`"):
         region = piece.region
         writer.flush(piece.start if region.sequence == sequence else None)
         sequence = region.sequence
         stretches = region.stretches_between(piece.start, piece.end)
-        writer.add(region.sequence, region.strand, stretches, piece.start, scores)
+        writer.add(region.sequence, region.strand, stretches, piece.start, scores[:, 1:])
         advance(piece.end - piece.start)
     writer.flush()

@@ -16,11 +16,11 @@ from jaxtyping import Float, Int
 
 from spliceai_jax.architecture import CLASSES, SITE_KINDS, SiteKind
 from spliceai_jax.data.fasta import Genome
+from spliceai_jax.data.selection import Stretch
 from spliceai_jax.encoding import Strand
 from spliceai_jax.errors import RunFolderError, SettingsError, some
 from spliceai_jax.files import all_written_whole, check_writable
 from spliceai_jax.scoring.bed import BedForm, BedWriter
-from spliceai_jax.scoring.regions import Stretch
 from spliceai_jax.scoring.spsc import SpliceScoreWriter
 
 LEVELS = (0.1, 0.5, 0.9)
