@@ -9,6 +9,7 @@ from spliceai_jax.commands.flags import (
     Arguments,
     Commands,
     OneModel,
+    add_bed,
     add_command,
     add_compilation_cache,
     add_flanking_size,
@@ -52,6 +53,7 @@ def _add_genome(add_flag: AddFlag) -> None:
         action="store_true",
         help="at the end, score both strands of the genome with the best model and write the scores of 0.1 and more",
     )
+    add_bed(add_flag)
 
 
 def _add_datasets(add_flag: AddFlag) -> None:
@@ -73,7 +75,7 @@ def _add_files(add_flag: AddFlag) -> None:
         action=OneModel,
         nargs="+",
         metavar="PT",
-        help="weights to start from",
+        help="weights to start from: a .pt file, or an Orbax checkpoint that convert has made",
     )
     add_flag("--output-dir", "-o", required=True, metavar="DIR", help="folder that the run's own folder is made in")
     add_flag("--project-name", "-p", required=True, metavar="NAME", help="part of that folder's name")

@@ -1,6 +1,5 @@
 """What a run will do: all input is read, and everything that can be wrong is found, before anything is written."""
 
-import hashlib
 import importlib.util
 import os
 from dataclasses import dataclass, replace
@@ -240,7 +239,7 @@ def make_data_sets(settings: TransferSettings, display: Display) -> None:
 def _start(settings: TransferSettings) -> tuple[Pretrained, RunFolder]:
     """Return the model to start from and the run's folder."""
     _check_environment(settings)
-    pretrained = Pretrained.weights_of_pt(settings.pretrained_model, settings.flanking_size)
+    pretrained = Pretrained.load_weights(settings.pretrained_model, settings.flanking_size)
     folder = (RunFolder if processes.leads() else FollowedFolder).named(
         settings.output_dir,
         settings.project_name,
@@ -256,7 +255,7 @@ def _parent(settings: TransferSettings, pretrained: Pretrained) -> Parent:
     """Describe the weights' file while it is there: the run needs it no more once it has begun."""
     weights = Path(settings.pretrained_model).absolute()
     try:
-        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+        digest = pretrained.sha256_at(weights)
     except OSError as error:
         raise WeightsError(f"{weights}: was removed while it was read ({error.strerror}); put it back") from error
     return Parent(path=str(weights), sha256=digest, weights_sha256=pretrained.fingerprint)

@@ -10,6 +10,7 @@ from spliceai_jax.architecture import ARCHITECTURES, Precision
 from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.errors import SettingsError, check_choice, check_whole
 from spliceai_jax.runs.command import equivalent_command
+from spliceai_jax.scoring.settings import BedFormName
 from spliceai_jax.training.recipes import RECIPES, LossName, Parallel, Recipe
 from spliceai_jax.training.schedules import SCHEDULERS, Scheduler
 
@@ -24,7 +25,7 @@ class TransferSettings:
     The data are either a genome and its annotation, or data sets.
 
     Attributes:
-        pretrained_model: `.pt` file to start from.
+        pretrained_model: `.pt` file or Orbax checkpoint to start from.
         genome_fasta: FASTA file of the genome. The data sets are made from it by `create_data` with its defaults, in
             `data_{project_name}` in the output folder, once.
         annotation_gff: Its annotation, GFF3 or GTF.
@@ -33,6 +34,7 @@ class TransferSettings:
             sequences are drawn.
         predict: Score the genome with the best model at the end, both strands, and write what scores 0.1 or more to
             `predictions` in the run's folder.
+        bed: The form of the BED files that `predict` makes: see `PredictSettings`.
         train_dataset: HDF5 file to train on.
         test_dataset: HDF5 file to test on after each epoch.
         validation_dataset: HDF5 file whose loss picks the best model; None for the training file's sibling by
@@ -73,6 +75,7 @@ class TransferSettings:
     test_sequences: Sequence[str] | None = None
     validation_sequences: Sequence[str] | None = None
     predict: bool = False
+    bed: BedFormName = "openspliceai"
     train_dataset: str | Path | None = None
     test_dataset: str | Path | None = None
     validation_dataset: str | Path | None = None
@@ -122,6 +125,7 @@ class TransferSettings:
             "loss": (None, *get_args(LossName)),
             "precision": get_args(Precision),
             "parallel": get_args(Parallel),
+            "bed": get_args(BedFormName),
         }.items():
             check_choice(name, getattr(self, name), choices)
         if not 0 < len(self.project_name.encode()) <= 200 or set(self.project_name) & set("/\\\0"):
@@ -153,6 +157,8 @@ class TransferSettings:
         for name in ("test_sequences", "validation_sequences", "predict"):
             if getattr(self, name) and given != files[:2]:
                 raise SettingsError(f"`{name}` needs `genome_fasta` and `annotation_gff`; give them, or leave it out")
+        if self.bed != "openspliceai" and not self.predict:
+            raise SettingsError(f"`bed={self.bed!r}` has no effect without `predict`; give it too, or leave `bed` out")
 
     def data_settings(self) -> CreateDataSettings | None:
         """Return how the data sets are made; None if they are given."""

@@ -22,7 +22,7 @@ class Ensemble(Predictor):
         """Read the models that are files.
 
         Arguments:
-            models: `.pt` files, folders of them, or models in memory; several of these, or one.
+            models: `.pt` files, folders of them, Orbax checkpoints, or models in memory; several of these, or one.
             flanking_size: The flanking size that they must have; None accepts any.
             calibrated: Apply the temperature that lies beside each file: see `Pretrained.from_pt`. A model in memory
                 must have its own. A temperature that a model has already is applied in any case, before the mean.
@@ -42,7 +42,9 @@ class Ensemble(Predictor):
 
 
 GivenModel = str | Path | Pretrained | Ensemble | Sequence[str | Path | Pretrained | Ensemble]
-"""A `.pt` file, a folder of them or a model in memory; or several, the mean of whose probabilities is meant."""
+"""A `.pt` file, a folder of them, an Orbax checkpoint or a model in memory; or several, the mean of whose probabilities
+is meant.
+"""
 
 
 def read_models(
@@ -63,7 +65,7 @@ def read_models(
     named: list[tuple[str, Pretrained]] = []
     for one in [given] if isinstance(given, str | Path | Pretrained | Ensemble) else given:
         if isinstance(one, str | Path):
-            named += [(str(path), Pretrained.from_pt(path, flanking_size, calibrated)) for path in model_files(one)]
+            named += [(str(path), Pretrained.load(path, flanking_size, calibrated)) for path in model_files(one)]
         else:
             members = one.models if isinstance(one, Ensemble) else (one,)
             named += [(f"number {number} (in memory)", model) for number, model in enumerate(members, len(named) + 1)]

@@ -3,17 +3,20 @@
 import hashlib
 import tempfile
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 from spliceai_jax import convert
-from spliceai_jax.errors import SettingsError, SpliceAIError, SpliceAIWarning, WeightsError
+from spliceai_jax.architecture import ARCHITECTURES
+from spliceai_jax.errors import SettingsError, SpliceAIError, SpliceAIWarning, WeightsError, some
 from spliceai_jax.files import write_whole
 from spliceai_jax.network.model import Variables
+from spliceai_jax.network.model_files import is_checkpoint
 from spliceai_jax.network.predictor import Predictor
 from spliceai_jax.network.temperature import COLLECTION, Temperature, in_words, read_temperature
 
@@ -32,6 +35,33 @@ class Pretrained(Predictor):
     flanking_size: int
     variables: Variables
     temperature: Temperature | None = None
+
+    @classmethod
+    def load(cls, path: str | Path, flanking_size: int | None = None, calibrated: bool = False) -> "Pretrained":
+        """Load a `.pt` file (see `from_pt`), or an Orbax checkpoint, the folder that `to_orbax` writes.
+
+        Arguments and errors are those of `from_pt`.
+        """
+        if not is_checkpoint(Path(path)):
+            return cls.from_pt(path, flanking_size, calibrated)
+        model = cls.from_orbax(path, flanking_size)
+        if not calibrated:
+            return model
+        return replace(model, temperature=read_temperature(Path(path), model.fingerprint))
+
+    @classmethod
+    def load_weights(cls, path: str | Path, flanking_size: int | None = None) -> "Pretrained":
+        """Load a `.pt` file without its temperature, if it holds one: a warning says so; or an Orbax checkpoint.
+
+        Arguments and errors are those of `from_pt`.
+        """
+        if is_checkpoint(Path(path)):
+            return cls.from_orbax(path, flanking_size)
+        size, variables, temperature = convert.read_calibrated_pt(path, flanking_size)
+        if temperature:
+            said = f"{path}: a calibrated model; its temperature is left out here, its weights alone are used"
+            warnings.warn(said, SpliceAIWarning, stacklevel=2)
+        return cls(size, variables)
 
     @classmethod
     def from_pt(cls, path: str | Path, flanking_size: int | None = None, calibrated: bool = False) -> "Pretrained":
@@ -53,20 +83,8 @@ class Pretrained(Predictor):
             said = f"{path}: a calibrated model; its temperature is applied: {in_words(temperature)}"
             warnings.warn(said, SpliceAIWarning, stacklevel=2)
         elif calibrated:
-            temperature = read_temperature(Path(path))
+            temperature = read_temperature(Path(path), hashlib.sha256(Path(path).read_bytes()).hexdigest())
         return cls(size, variables, temperature)
-
-    @classmethod
-    def weights_of_pt(cls, path: str | Path, flanking_size: int | None = None) -> "Pretrained":
-        """Load a `.pt` file without its temperature, if it holds one: a warning says so.
-
-        Arguments and errors are those of `from_pt`.
-        """
-        size, variables, temperature = convert.read_calibrated_pt(path, flanking_size)
-        if temperature:
-            said = f"{path}: a calibrated model; its temperature is left out here, its weights alone are used"
-            warnings.warn(said, SpliceAIWarning, stacklevel=2)
-        return cls(size, variables)
 
     @property
     def scoring_variables(self) -> Variables:
@@ -107,12 +125,32 @@ class Pretrained(Predictor):
         """SHA-256 of what `to_pt` writes: the same for the same weights, whichever file they came from."""
         return hashlib.sha256(self.pt_bytes()).hexdigest()
 
+    def sha256_at(self, path: Path) -> str:
+        """Return the digest that says which model lies at the path that this one was read from.
+
+        It is the SHA-256 of a `.pt` file. Of an Orbax checkpoint it is the `fingerprint`, since the folder's own files
+        hold the time at which they were written.
+        """
+        return self.fingerprint if is_checkpoint(path) else hashlib.sha256(path.read_bytes()).hexdigest()
+
+    @property
+    def not_finite(self) -> tuple[str, ...]:
+        """The tensors, under the names that OpenSpliceAI gives them, that hold infinite values or no numbers."""
+        flat = flatten_dict(self.variables)
+        tensors = convert.tensor_table(ARCHITECTURES[self.flanking_size])
+        return tuple(tensor.key for tensor in tensors if not np.isfinite(flat[tensor.path]).all())
+
     @classmethod
-    def from_orbax(cls, path: str | Path) -> "Pretrained":
+    def from_orbax(cls, path: str | Path, flanking_size: int | None = None, finite: bool = True) -> "Pretrained":
         """Load a checkpoint directory written by `to_orbax`.
 
+        Arguments:
+            path: The directory.
+            flanking_size: The flanking size that the weights must have; None accepts any.
+            finite: Whether to refuse values that are infinite or not a number.
+
         Raises:
-            WeightsError: The directory is not such a checkpoint.
+            WeightsError: The directory is not such a checkpoint, or its weights are not those that were asked for.
         """
         from spliceai_jax.network import orbax_files  # takes a second to import, and few need it
 
@@ -127,7 +165,15 @@ class Pretrained(Predictor):
             raise WeightsError(
                 f"{path}: cannot be read as an orbax checkpoint ({reason:.200}); it may be damaged, make it again"
             ) from error
-        return cls(size, variables)
+        if flanking_size not in (None, size):
+            raise WeightsError(
+                f"{path}: these weights have a flanking size of {size}, not {flanking_size}; give "
+                f"`flanking_size={size}`"
+            )
+        model = cls(size, variables)
+        if finite and (odd := model.not_finite):
+            raise WeightsError(f"{path}: holds values that are infinite or not a number, in {some(odd)}; make it again")
+        return model
 
     def to_orbax(self, path: str | Path) -> None:
         """Write an orbax checkpoint directory, which must not exist."""
@@ -144,18 +190,23 @@ def convert_weights(source: str | Path, target: str | Path) -> Pretrained:
 
     Raises:
         WeightsError: `source` is neither.
-        SpliceAIError: `target` exists, or cannot be written.
+        SpliceAIError: `target` exists, cannot be written, or would be a directory with the name of a `.pt` file.
     """
     source, target = Path(source), Path(target)
-    is_checkpoint = source.is_dir()
-    model = Pretrained.from_orbax(source) if is_checkpoint else Pretrained.weights_of_pt(source)
+    from_orbax = source.is_dir()
+    model = Pretrained.from_orbax(source) if from_orbax else Pretrained.load_weights(source)
     if target.exists():
         raise SpliceAIError(f"{target}: exists already; give a name that does not")
+    if not from_orbax and target.suffix.lower() == ".pt":
+        raise SpliceAIError(
+            f"{target}: would be a folder, an Orbax checkpoint, since {source} is a .pt file; give a name that does "
+            "not end in .pt, or copy the file if you want another .pt file"
+        )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=target.parent):
             pass
     except OSError as error:
         raise SpliceAIError(f"{target}: cannot be written ({error.strerror}); give another place") from error
-    (model.to_pt if is_checkpoint else model.to_orbax)(target)
+    (model.to_pt if from_orbax else model.to_orbax)(target)
     return model

@@ -2,7 +2,7 @@
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -50,14 +50,22 @@ def whole_sequences(genome: Genome, strands: Sequence[Strand], names: Collection
     )
 
 
-def genes_and_flanks(genome: Genome, genes: Sequence[Gene], flank: int) -> Selection:
-    """Select genes, each on its strand, and `flank` bases on each side of them, as far as their sequences go."""
+def genes_and_flanks(
+    genome: Genome, genes: Sequence[Gene], flank: int, name_of: Callable[[Gene, int, int], str]
+) -> Selection:
+    """Select genes, each on its strand, and `flank` bases on each side of them, as far as their sequences go.
+
+    Arguments:
+        genome: The sequences.
+        genes: The genes.
+        flank: Bases on each side of a gene.
+        name_of: Given a gene, and where its stretch starts and ends, returns what rows are named after.
+    """
     spans_of: dict[str, dict[Strand, list[Span]]] = {}
     for gene in genes:
         start, end = max(gene.start - flank, 0), min(gene.end + flank, genome.lengths[gene.sequence])
-        # The form of OpenSpliceAI's names, which count from 1.
-        name = f"{gene.name} {gene.sequence}:{start + 1}-{end}({gene.strand})"
-        spans_of.setdefault(gene.sequence, {}).setdefault(gene.strand, []).append(Span(start, end, name))
+        span = Span(start, end, name_of(gene, start, end))
+        spans_of.setdefault(gene.sequence, {}).setdefault(gene.strand, []).append(span)
     regions = [
         [region for strand, spans in sorted(by_strand.items()) for region in _joined(sequence, strand, spans)]
         for sequence, by_strand in sorted(spans_of.items())
