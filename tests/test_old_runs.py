@@ -101,6 +101,11 @@ def test_the_model_cards_of_0_1_0_are_read(old, capsys) -> None:
     assert "recipe  openspliceai, epoch 2 (of 0 to 2)" in out
 
 
+def test_the_state_of_a_run_is_no_model(old, capsys) -> None:
+    assert main(["inspect", str(old / "finished" / RUN / "checkpoints" / "3" / "state")]) == 2
+    assert "arrays that are not the variables of any of the four models; give a model" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("lacking", [field.name for field in fields(Recipe)])
 def test_a_run_that_lacks_a_field_of_the_recipe_is_read(lacking, old) -> None:
     """As every run will, once the recipe has a new field: the field has its default then."""
