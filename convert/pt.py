@@ -187,7 +187,9 @@ def flanking_size_of(variables: Variables, source: Path) -> int:
         }
         if found == expected:
             return size
-    raise WeightsError(f"{source}: holds {len(found)} arrays that are not the variables of any of the four models; give a model")
+    raise WeightsError(
+        f"{source}: holds {len(found)} arrays that are not the variables of any of the four models; give a model"
+    )
 
 
 def pt_bytes(flanking_size: int, variables: Variables) -> bytes:

@@ -129,7 +129,18 @@ def test_file_is_read_by_row(small_data, tmp_path):
 
 @pytest.mark.slow
 def test_a_disk_that_fills_meanwhile_is_one_clear_error(small_data, small_model, tmp_path):
-    command = [Path(sys.executable).with_name("spliceai-jax"), "transfer", "-m", small_model, "-p", "full", "-n", "1"]
+    command = [
+        Path(sys.executable).with_name("spliceai-jax"),
+        "transfer",
+        "-m",
+        small_model,
+        "-p",
+        "full",
+        "-n",
+        1,
+        "-u",
+        1,
+    ]
     command += ["-train", small_data / "dataset_train.h5", "-test", small_data / "dataset_test.h5", "-o", tmp_path]
     limited = ["bash", "-c", 'ulimit -f 3000; exec "$@"', "bash", *map(str, command)]
     done = subprocess.run(limited, capture_output=True, text=True, check=False)
@@ -163,6 +174,7 @@ def stopped_run(small_data, small_model, output, monkeypatch, **more) -> Transfe
         test_dataset=small_data / "dataset_test.h5",
         pretrained_model=small_model,
         output_dir=output,
+        recipe="openspliceai",
         epochs=1,
         batch_size=2,
         resume=True,

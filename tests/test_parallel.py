@@ -88,7 +88,7 @@ def test_engines_agree(recipe, small_data, small_model):
 
 def run(command_line, data: Path, model: Path, output: Path, devices: int, parallel: str) -> list[np.ndarray]:
     flags = ["-m", model, "-train", data / "dataset_train.h5", "-test", data / "dataset_test.h5", "-o", output]
-    flags += ["-p", "x", "-n", 1, "--batch-size", 4, "--parallel", parallel]
+    flags += ["-p", "x", "-n", 1, "--batch-size", 4, "--recipe", "openspliceai", "--parallel", parallel]
     done = command_line("transfer", *flags, **several_devices(devices))
     assert done.returncode == 0, done.stderr
     assert f"{devices} x cpu ({parallel}, float32)" in done.stdout

@@ -35,7 +35,8 @@ def free_port() -> int:
 
 def flags(data: Path, model: Path, output: Path) -> list[str]:
     given = ["-m", model, "-train", data / "dataset_train.h5", "-test", data / "dataset_test.h5", "-o", output]
-    given += ["-p", "x", "-n", EPOCHS, "--batch-size", 4, "--learning-rate", RATE, "--resume"]
+    given += ["-p", "x", "-n", EPOCHS, "--batch-size", 4, "--learning-rate", RATE]
+    given += ["--recipe", "openspliceai", "--resume"]
     return [str(flag) for flag in given]
 
 
@@ -80,6 +81,7 @@ def alone(small_data, small_model, tmp_path_factory) -> Path:
         pretrained_model=small_model,
         output_dir=tmp_path_factory.mktemp("alone"),
         project_name="x",
+        recipe="openspliceai",
         epochs=EPOCHS,
         batch_size=4,
         learning_rate=RATE,
