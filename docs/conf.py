@@ -1,5 +1,9 @@
 """How sphinx makes the pages: `make docs`."""
 
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util import logging
+
 import spliceai_jax
 
 project = "spliceai-jax"
@@ -27,3 +31,20 @@ for _name in spliceai_jax.__all__:
     setattr(spliceai_jax, _name, _public)
     if isinstance(_public, type) or callable(_public):
         _public.__module__ = "spliceai_jax"
+
+
+def _find_misread_docstrings(app: Sphinx, doctree: nodes.document) -> None:
+    """Warn of prose in the place of a type: napoleon takes what stands before a colon for one.
+
+    Types stand in the signatures, so no field of a type is expected at all; and what is raised is the name of a class.
+    """
+    for field in doctree.findall(nodes.field):
+        name, body = (part.astext() for part in field.children)
+        first = body.split(" – ")[0]
+        if name in ("Type", "Return type", "Yield type") or (name == "Raises" and not first.isidentifier()):
+            logging.getLogger(__name__).warning("%s: %s: a docstring was misread", name, first, location=field)
+
+
+def setup(app: Sphinx) -> None:
+    """Called by sphinx."""
+    app.connect("doctree-read", _find_misread_docstrings)

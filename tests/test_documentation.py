@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow
 PAGES = sorted(page for folder in (".", "docs", "demo", "benchmarks") for page in (ROOT / folder).glob("*.md"))
 FILES = ["-m", "model_400nt_rs10.pt", "-train", "dataset_train.h5", "-test", "dataset_test.h5", "-o", "o", "-p", "p"]
 """What `...` stands for."""
-OTHER_PROGRAMS = {"python", "python3", "gcsfuse", "eval", "git", "minimap2", "miniprot"}
+OTHER_PROGRAMS = {"python", "python3", "source", "gcsfuse", "eval", "git", "minimap2", "miniprot"}
 
 
 def fences(page: Path) -> list[tuple[str, str]]:
@@ -71,9 +71,13 @@ def check(words: list[str]) -> None:
     elif program == "make":
         subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, check=True, capture_output=True)
     elif program == "pip":
-        extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
         assert words[1] == "install"
-        assert (asked := words[-1].removeprefix(".").strip("[]")) == "" or asked in extras
+        if "--index-url" in words:
+            assert words[2].partition("==")[0] in {re.split(r"\W", needed)[0] for needed in project["dependencies"]}
+        else:
+            asked = words[-1].removeprefix(".").strip("[]")
+            assert asked == "" or asked in project["optional-dependencies"]
     else:
         assert program in OTHER_PROGRAMS, f"{program}: not known to this test"
         if program == "python":
