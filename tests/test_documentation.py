@@ -23,6 +23,7 @@ from conftest import ROOT
 from jax.experimental.compilation_cache import compilation_cache
 from markdown_it import MarkdownIt
 from nbclient import NotebookClient
+from PIL import Image
 
 import spliceai_jax
 from spliceai_jax import RECIPES
@@ -172,6 +173,22 @@ def test_links_to_files_lead_somewhere(page: Path) -> None:
     ]
     targets = [link.partition("#")[0] for link in links if not link.startswith(("http", "#"))]
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_the_picture_of_the_report_shows_what_the_text_says() -> None:
+    """`make docs-figures` takes the picture from a run of the demo, with its figures as text."""
+    with Image.open(ROOT / "docs" / "report.png") as picture:
+        shown = {name: float(value) for name, value in picture.text.items()}
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    told = re.search(r"before and after: donors (\S+) and (\S+), acceptors (\S+) and (\S+)\. ", readme)
+    assert told, "README does not give the demo's figures"
+    names = ("donor before", "donor after", "acceptor before", "acceptor after")
+    assert [float(value) for value in told.groups()] == [pytest.approx(shown[name], abs=0.0051) for name in names]
+    tutorial = (ROOT / "docs" / "tutorial.md").read_text()
+    for when, row in ("before", "untouched .*"), ("after", ".* best so far"):
+        last = re.findall(rf"^ *{row}$", tutorial, re.M)[-1]
+        assert f"{shown[f'donor {when}']:.3f}" in last
+        assert f"{shown[f'acceptor {when}']:.3f}" in last
 
 
 def test_the_notebook_runs(tmp_path: Path) -> None:
