@@ -14,6 +14,8 @@ include_patterns = ["*.md", "docs/*.md", "demo/*.md", "benchmarks/*.md"]
 exclude_patterns = [".*", "build"]
 html_theme = "furo"
 html_title = "spliceai-jax"
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 myst_heading_anchors = 3
 default_role = "code"  # docstrings write names between single backticks
 autodoc_default_options = {"members": True}
@@ -45,6 +47,14 @@ def _find_misread_docstrings(app: Sphinx, doctree: nodes.document) -> None:
             logging.getLogger(__name__).warning("%s: %s: a docstring was misread", name, first, location=field)
 
 
+def _mark_long_literals(app: Sphinx, doctree: nodes.document) -> None:
+    """Give literals that are longer than a narrow line a class: `_static/pages.css` breaks no others."""
+    for literal in doctree.findall(nodes.literal):
+        if max(map(len, literal.astext().split()), default=0) > 30:
+            literal["classes"].append("long")
+
+
 def setup(app: Sphinx) -> None:
     """Called by sphinx."""
     app.connect("doctree-read", _find_misread_docstrings)
+    app.connect("doctree-read", _mark_long_literals)
