@@ -7,7 +7,7 @@ GPU := .venv-gpu/.complete
 DOCS := .venv/.docs
 MINIMAP2 := .minimap2/minimap2
 
-.PHONY: setup demo test test-fast test-hostile lint types docs docs-figures bench-steps bench-run bench-predict bench-data bench-labels bench-align bench-human bench-gpu tpu-check
+.PHONY: setup demo test test-fast test-hostile lint types docs docs-figures package bench-steps bench-run bench-predict bench-data bench-labels bench-align bench-human bench-gpu tpu-check
 
 setup: $(SET_UP)
 
@@ -55,6 +55,16 @@ docs: $(DOCS)
 # The picture of the demo's report, taken by chromium; the README's figures are compared with it.
 docs-figures: demo
 	$(BIN)/python docs/figures.py
+
+# What a release consists of. The wheel must hold every file of the package, and work.
+package: $(SET_UP)
+	rm -rf dist build/wheel
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/pip install --quiet --no-deps --target build/wheel dist/*.whl
+	git ls-files convert spliceai_jax | sed 's#^convert/#spliceai_jax/convert/#' | sort > build/tracked
+	cd build/wheel && find spliceai_jax -type f ! -name '*.pyc' | sort | diff ../tracked -
+	PYTHONPATH=build/wheel build/wheel/bin/spliceai-jax inspect demo/worm_400nt.pt
 
 # OpenSpliceAI itself, in an environment of its own, to compare with.
 $(STOCK): constraints.txt

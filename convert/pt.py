@@ -174,7 +174,9 @@ def flanking_size_of(variables: Variables, source: Path) -> int:
     Raises:
         WeightsError: They are not those of any architecture.
     """
-    found = {path: (tuple(value.shape), np.dtype(value.dtype)) for path, value in flatten_dict(variables).items()}
+    # The state of a run holds more than arrays.
+    held = {path: value for path, value in flatten_dict(variables).items() if hasattr(value, "shape")}
+    found = {path: (tuple(value.shape), np.dtype(value.dtype)) for path, value in held.items()}
     for size, architecture in ARCHITECTURES.items():
         expected = {
             tensor.path: (
@@ -185,7 +187,7 @@ def flanking_size_of(variables: Variables, source: Path) -> int:
         }
         if found == expected:
             return size
-    raise WeightsError(f"{source}: holds {len(found)} arrays that are not the variables of any of the four models")
+    raise WeightsError(f"{source}: holds {len(found)} arrays that are not the variables of any of the four models; give a model")
 
 
 def pt_bytes(flanking_size: int, variables: Variables) -> bytes:

@@ -1,5 +1,10 @@
 from .architecture import ARCHITECTURES as ARCHITECTURES
+from .architecture import PADDING as PADDING
 from .architecture import Architecture as Architecture
+from .data.batches import Batch as Batch
+from .data.fasta import Genome as Genome
+from .data.hdf5 import read_windows as read_windows
+from .data.windows import Windows as Windows
 from .data_sets.run import DataSets as DataSets
 from .data_sets.run import create_data as create_data
 from .data_sets.settings import CreateDataSettings as CreateDataSettings
@@ -17,6 +22,7 @@ from .evaluation.metrics import SiteMetrics as SiteMetrics
 from .fine_tuning.outcome import TransferResult as TransferResult
 from .fine_tuning.run import transfer as transfer
 from .fine_tuning.settings import TransferSettings as TransferSettings
+from .network.ensemble import Ensemble as Ensemble
 from .network.model import SpliceAI as SpliceAI
 from .network.pretrained import Pretrained as Pretrained
 from .report.compare import compare as compare
@@ -26,7 +32,10 @@ from .scoring.genome_evaluation import evaluate_genome as evaluate_genome
 from .scoring.predict import Predictions as Predictions
 from .scoring.predict import predict as predict
 from .scoring.settings import PredictSettings as PredictSettings
+from .training.losses import cross_entropy_loss as cross_entropy_loss
+from .training.losses import focal_loss as focal_loss
 from .training.recipes import RECIPES as RECIPES
 from .training.recipes import Recipe as Recipe
+from .training.trainable import Trainable as Trainable
 
 __version__: str

@@ -38,7 +38,7 @@ class Display:
 
 
 class ConsoleDisplay(Display):
-    """Prints results to stdout and progress to stderr."""
+    """Shows what the command line shows: prints results to stdout and progress to stderr."""
 
     def __init__(self, wording: Callable[[str], str] = lambda text: text) -> None:
         """Find out whether stderr is a terminal.

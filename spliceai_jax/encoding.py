@@ -1,6 +1,5 @@
 """Letters of DNA as small integers: the one table of codes that FASTA files, strings and HDF5 data sets share."""
 
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -30,21 +29,11 @@ COMPLEMENT = np.array([0, 4, 3, 2, 1], np.uint8)
 """Code -> code of the base on the other strand."""
 
 
-def encode(sequences: Sequence[str]) -> UInt8[np.ndarray, "sequences length"]:
-    """Encode equally long strings; every letter other than A, C, G and T becomes N.
-
-    Raises:
-        ValueError: The strings differ in length, or `sequences` is a single string.
-    """
-    if isinstance(sequences, str):
-        raise ValueError("bases is one string, expected a list of strings; put it in brackets")
-    if len(lengths := {len(sequence) for sequence in sequences}) > 1:
-        raise ValueError(f"bases holds strings of {min(lengths)} to {max(lengths)} letters, expected equal lengths")
-    if not sequences:
-        return np.zeros((0, 0), np.uint8)
-    letters = np.stack([np.frombuffer(sequence.encode("latin-1", "replace"), np.uint8) for sequence in sequences])
-    codes = LETTER_CODES[letters]
-    return np.where(codes == NO_LETTER, np.uint8(0), codes)
+def encode(letters: str) -> UInt8[np.ndarray, " length"]:
+    """Return letters as codes; every letter other than A, C, G and T becomes N."""
+    codes = LETTER_CODES[np.frombuffer(letters.encode("latin-1", "replace"), np.uint8)]
+    codes[codes == NO_LETTER] = 0
+    return codes
 
 
 def decode(codes: UInt8[np.ndarray, " length"]) -> str:

@@ -105,11 +105,12 @@ def written_whole(path: Path) -> Iterator[Path]:
 def all_written_whole(paths: Sequence[Path]) -> Iterator[dict[Path, Path]]:
     """Yield the names to write several files under; they get their own when the block ends without an error.
 
-    Folders that are missing are made.
+    Folders that are missing are made; those that stay empty are removed again.
 
     Raises:
         RunFolderError: One of them cannot be written.
     """
+    made = [folder for path in paths for folder in _missing(path.parent)]
     partial = {path: path.with_name(f".{path.name}.partial") for path in paths}
     try:
         for path in paths:
@@ -127,6 +128,7 @@ def all_written_whole(paths: Sequence[Path]) -> Iterator[dict[Path, Path]]:
         for written in partial.values():
             with contextlib.suppress(OSError):
                 written.unlink()
+        _remove_empty(made)
 
 
 def written_between(before: os.stat_result, after: os.stat_result) -> bool:
@@ -173,7 +175,7 @@ def held(folder: Path, busy: str) -> Iterator[None]:
     Raises:
         RunFolderError: Another process holds it; the message is the folder and `busy`. Or it cannot be made.
     """
-    made = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
+    made = _missing(folder)
     try:
         lock = _locked(folder)
     except Timeout:
@@ -204,6 +206,11 @@ def _locked(folder: Path) -> FileLock:
                 raise
         else:
             return lock
+
+
+def _missing(folder: Path) -> list[Path]:
+    """Return the folder and those above it as far as they do not exist, the lowest first."""
+    return [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
 
 
 def _remove_empty(folders: Iterable[Path]) -> None:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import h5py
@@ -14,8 +15,13 @@ import pytest
 from filelock import FileLock
 
 from spliceai_jax.architecture import ARCHITECTURES, CONTEXT, PADDING, WINDOW
+from spliceai_jax.encoding import encode
 from spliceai_jax.network.model import SpliceAI
 from spliceai_jax.network.pretrained import Pretrained
+from spliceai_jax.startup import keep_compiled_programs
+
+# Most tests run the same few programs, which take longer to compile than to run.
+keep_compiled_programs()
 
 # How long an example takes depends on what else the machine does.
 hypothesis.settings.register_profile("no deadline", deadline=None)
@@ -87,6 +93,18 @@ def random_model(flanking_size: int, seed: int = 0) -> Pretrained:
         return value
 
     return Pretrained(flanking_size, jax.tree_util.tree_map_with_path(livelier, variables))
+
+
+@cache
+def _network(flanking_size: int) -> Callable[..., jax.Array]:
+    return jax.jit(SpliceAI(ARCHITECTURES[flanking_size]).apply)
+
+
+def scored_whole(model: Pretrained, letters: str) -> np.ndarray:
+    """Scores (L, 3) of a sequence with N around it, sent through the network whole: not by way of `scorer`."""
+    context = "N" * (model.flanking_size // 2)
+    bases = encode(context + letters + context)[None]
+    return np.asarray(_network(model.flanking_size)(model.scoring_variables, bases))[0]
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from spliceai_jax import PredictSettings, TransferSettings
 from spliceai_jax.commands import predict, transfer
 from spliceai_jax.commands.flags import in_flags
 from spliceai_jax.commands.main import main, make_parser
+from spliceai_jax.training.recipes import RECIPES, Recipe
 
 OF_THE_COMMAND = {"help", "debug", "compilation_cache"}
 
@@ -154,3 +155,30 @@ def test_only_the_converter_imports_torch() -> None:
 def test_no_public_name_is_a_module_too(name: str) -> None:
     """Once a module is imported its package has it as an attribute, which would hide the public name."""
     assert importlib.util.find_spec(f"spliceai_jax.{name}") is None
+
+
+@pytest.mark.parametrize(
+    ("given", "recipe"),
+    [
+        ({}, "best"),
+        ({"epochs": 3, "learning_rate": 0.01, "batch_size": 8, "weight_decay": 0.0}, "best"),
+        ({"unfreeze": 1}, "openspliceai"),
+        ({"unfreeze_all": True}, "openspliceai"),
+        ({"loss": "focal_loss"}, "openspliceai"),
+        ({"scheduler": "MultiStepLR"}, "openspliceai"),
+        ({"early_stopping": False}, "openspliceai"),
+        ({"patience": 3}, "openspliceai"),
+        ({"unfreeze": 1, "recipe": "best"}, "best"),
+        ({"recipe": "openspliceai"}, "openspliceai"),
+    ],
+)
+def test_the_recipe_that_is_not_named(given: dict[str, object], recipe: str) -> None:
+    """Flags that say how OpenSpliceAI trains ask for its recipe, whose other values they were chosen for."""
+    settings = TransferSettings(train_dataset="a", test_dataset="b", pretrained_model="c", **given)
+    assert settings.recipe_name == recipe
+    ours = settings.effective_recipe
+    for field in fields(Recipe):
+        expected = getattr(RECIPES[recipe], field.name)
+        if recipe == "best" and field.name == "unfreeze_all" and "unfreeze" in given:
+            expected = False
+        assert getattr(ours, field.name) == given.get(field.name, expected), field.name

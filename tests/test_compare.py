@@ -62,7 +62,7 @@ def test_models_of_two_sizes_have_no_mean(models, small_data) -> None:
     random_model(400).to_pt(models / "big.pt")
     with pytest.raises(SettingsError, match=r"big\.pt has a flanking size of 400 nt and .*0\.pt one of 80 nt"):
         evaluate(models, small_data / "dataset_test.h5")
-    with pytest.raises(SettingsError, match=r"models of 80 and of 400 nt"):
+    with pytest.raises(SettingsError, match=r"`model`: number 2 \(in memory\) has a flanking size of 400 nt"):
         evaluate([random_model(80), random_model(400)], small_data / "dataset_test.h5")
     with pytest.raises(WeightsError, match=r"holds no \.pt file"):
         evaluate(small_data, small_data / "dataset_test.h5")

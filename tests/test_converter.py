@@ -235,7 +235,7 @@ def test_a_calibrated_model_loads_with_its_temperature(form, state, small_model,
     assert_same_variables(model.variables, read_pt(small_model)[1])
     assert model.fingerprint == Pretrained.from_pt(small_model).fingerprint
     with pytest.warns(SpliceAIWarning, match="its temperature is left out here"):
-        assert Pretrained.weights_of_pt(tmp_path / "model.pt").temperature is None
+        assert Pretrained.load_weights(tmp_path / "model.pt").temperature is None
 
 
 def test_a_calibrated_model_survives(tmp_path, small_model) -> None:

@@ -1,6 +1,7 @@
 """`evaluate` on a genome: scores and annotation meet at the right bases, and every count is that of a plain one."""
 
 import contextlib
+import io
 import itertools
 import json
 import math
@@ -14,26 +15,28 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SHARED, needs_shared, random_model
+from conftest import SHARED, needs_shared, random_model, scored_whole
 from sklearn.metrics import average_precision_score
 
-from spliceai_jax import Pretrained, SpliceAIWarning, evaluate_genome
+from spliceai_jax import Ensemble, Pretrained, SpliceAIWarning, evaluate_genome
 from spliceai_jax.architecture import CLASSES, CONTEXT, PADDING, SITE_KINDS, WINDOW
 from spliceai_jax.commands.main import main
+from spliceai_jax.data import fasta
 from spliceai_jax.data.annotation import read_genes
 from spliceai_jax.data.coding_genes import divide_genes
 from spliceai_jax.data.fasta import Genome
 from spliceai_jax.data.hdf5 import read_windows
 from spliceai_jax.display import Advance, Display
 from spliceai_jax.encoding import encode
-from spliceai_jax.errors import Interrupted, RunFolderError, WeightsError
+from spliceai_jax.errors import Interrupted, WeightsError
 from spliceai_jax.evaluation import ranking
 from spliceai_jax.evaluation.genome_metrics import PLACES, GenomeMetrics
 from spliceai_jax.evaluation.ranking import Ranking
+from spliceai_jax.network import scorer
 from spliceai_jax.report.writing import is_current
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.read import read_run
-from spliceai_jax.scoring import genome_evaluation, scorer
+from spliceai_jax.scoring import genome_evaluation
 from spliceai_jax.scoring.annotated_sites import AnnotatedSites
 from spliceai_jax.scoring.genome_evaluation import evaluate_genome_models
 
@@ -107,9 +110,9 @@ class MotifScorer(scorer.Scorer):
     def __call__(self, bases: np.ndarray) -> np.ndarray:
         half = self.flanking_size // 2
         length = bases.shape[1] - self.flanking_size
-        scores = np.full((len(bases), length, 2), 0.1, np.float32)
-        for column, (motif, shift) in enumerate([(ACCEPTOR, -len(ACCEPTOR)), (DONOR, 1)]):
-            codes = encode([motif])[0]
+        scores = np.full((len(bases), length, 3), 0.1, np.float32)
+        for column, (motif, shift) in enumerate([(ACCEPTOR, -len(ACCEPTOR)), (DONOR, 1)], 1):
+            codes = encode(motif)
             windows = np.lib.stride_tricks.sliding_window_view(bases, len(codes), axis=1)
             found = (windows == codes).all(-1)
             scores[:, :, column][found[:, half + shift : half + shift + length]] = 0.9
@@ -192,7 +195,7 @@ def plain_count(model: Pretrained, genome: Planted) -> tuple[dict[str, list[floa
     for name, letters in genome.letters.items():
         for strand in "+-":
             read = "".join(letters) if strand == "+" else "".join(letters)[::-1].translate(COMPLEMENT)
-            found = model.predict(["N" * 40 + read + "N" * 40])[0]
+            found = scored_whole(model, read)
             for position in range(len(letters)):
                 at = position if strand == "+" else len(letters) - 1 - position
                 over = [one[1] for one in spans if one[0] == name and one[2] <= position < one[3]]
@@ -422,14 +425,11 @@ def test_bad_input_is_told_in_one_line(files, capsys, monkeypatch, damage, says)
 
 
 def test_no_room_for_the_bases(files, capsys, monkeypatch) -> None:
-    def full(*_: object) -> None:
-        raise RunFolderError("no room in `output_dir`")
-
-    monkeypatch.setattr(Genome, "_write", full)
+    monkeypatch.setattr(fasta.tempfile, "TemporaryFile", lambda **_: io.FileIO("/dev/full", "w+"))
     assert main(argv(files)) == 2
-    assert "for its bases, one byte each; make room, or name another folder by the environment variable TMPDIR" in (
-        capsys.readouterr().err
-    )
+    err = capsys.readouterr().err
+    assert "for its bases, one byte each (No space left on device); make room, or name another folder by the " in err
+    assert err.endswith("environment variable TMPDIR\n")
 
 
 def test_scores_that_are_not_numbers(model, tmp_path, monkeypatch) -> None:
@@ -440,6 +440,13 @@ def test_scores_that_are_not_numbers(model, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(genome_evaluation, "Scorer", Broken)
     with pytest.raises(WeightsError, match=r"^`model`: scores that are not numbers"):
         evaluate_genome(model, *planted().write(tmp_path))
+
+
+def test_an_ensemble_is_scored_like_its_models(model, tmp_path) -> None:
+    files, models = planted().write(tmp_path), [model, random_model(80, seed=4)]
+    assert (
+        evaluate_genome(Ensemble(models), *files) == evaluate_genome(models, *files) != evaluate_genome(model, *files)
+    )
 
 
 def test_a_signal_ends_it(model, motifs, tmp_path, monkeypatch) -> None:

@@ -88,11 +88,22 @@ def test_a_finished_run_is_finished(old, capsys) -> None:
     assert resumed("finished").best_epoch == 2
 
 
+@pytest.mark.usefixtures("no_report")
+def test_a_run_whose_recipe_is_not_named_keeps_to_its_own(old, capsys) -> None:
+    """The default of 0.1.0 was another one than today's."""
+    assert resumed("finished", unfreeze=None).best_epoch == 2
+
+
 def test_the_model_cards_of_0_1_0_are_read(old, capsys) -> None:
     assert main(["inspect", str(old / "finished" / RUN / "models" / "model_best.pt")]) == 0
     out = capsys.readouterr().out
     assert "fine-tuned by spliceai-jax 0.1.0" in out
     assert "recipe  openspliceai, epoch 2 (of 0 to 2)" in out
+
+
+def test_the_state_of_a_run_is_no_model(old, capsys) -> None:
+    assert main(["inspect", str(old / "finished" / RUN / "checkpoints" / "3" / "state")]) == 2
+    assert "arrays that are not the variables of any of the four models; give a model" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("lacking", [field.name for field in fields(Recipe)])

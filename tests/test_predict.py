@@ -17,19 +17,20 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from conftest import CommandLine, random_model, several_devices
+from conftest import CommandLine, random_model, scored_whole, several_devices
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spliceai_jax import PredictSettings, Pretrained, SpliceAIError, SpliceAIWarning, predict
 from spliceai_jax.commands.main import main
 from spliceai_jax.data.fasta import Genome
+from spliceai_jax.data.rows import Shape, genome_batches
+from spliceai_jax.data.selection import Region, Stretch
 from spliceai_jax.display import Advance, Display
-from spliceai_jax.errors import SettingsError, WeightsError
+from spliceai_jax.errors import Interrupted, SettingsError, WeightsError
 from spliceai_jax.files import held
-from spliceai_jax.scoring import scorer
-from spliceai_jax.scoring.regions import Region, Stretch, whole_sequences
-from spliceai_jax.scoring.rows import Shape, genome_batches
+from spliceai_jax.network import scorer
+from spliceai_jax.scoring.regions import whole_sequences
 
 HALF = 40
 FOLDER = "SpliceAI_5000_80"
@@ -74,7 +75,7 @@ def wanted(model: Pretrained, sequences: dict[str, str], strands: str = "+-") ->
     for name, sequence in sequences.items():
         for strand in strands:
             read_out = sequence if strand == "+" else sequence[::-1].translate(COMPLEMENT)
-            scores = model.predict(["N" * HALF + read_out + "N" * HALF])[0] if sequence else np.zeros((0, 3))
+            scores = scored_whole(model, read_out) if sequence else np.zeros((0, 3))
             scores = scores if strand == "+" else scores[::-1]
             for column, kind in ((1, "acceptor"), (2, "donor")):
                 for place, score in enumerate(scores[:, column]):
@@ -438,8 +439,7 @@ def test_weights_that_give_no_numbers(run, tmp_path, model, value, said):
     broken.to_pt(tmp_path / "nan.pt")
     with pytest.raises(WeightsError, match=said):
         run(models=tmp_path / "nan.pt")
-    assert not list(tmp_path.glob("out/*/*.bed"))
-    assert not list(tmp_path.glob("out/*/error.log"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_unexpected_errors_are_logged(run, tmp_path, monkeypatch):
@@ -508,6 +508,49 @@ def test_stopped(tmp_path, weights, number):
         predict(PredictSettings(input_sequence=tmp_path / "genome.fa", models=weights, output_dir=tmp_path / "out"))
         left = sorted(path.name for path in (tmp_path / "out" / FOLDER).iterdir())
         assert left == ["acceptor_predictions.bed", "donor_predictions.bed"]
+
+
+class Interrupting(Display):
+    """Sends this process a signal while it predicts."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        self.number = number
+
+    @contextlib.contextmanager
+    def progress(self, title: str, total: int, unit: str = "windows") -> Iterator[Advance]:
+        yield lambda done: os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize(
+    ("number", "made_before"), [(signal.SIGTERM, False), (signal.SIGINT, True), (signal.SIGHUP, False)]
+)
+@pytest.mark.filterwarnings("ignore:`spsc`")
+def test_an_interrupted_prediction_leaves_nothing(tmp_path, weights, short_rows, number, made_before):
+    """Neither a lock nor a folder that was made, that of the splice scores among them; one that was there stays."""
+    pytest.importorskip("pyBigWig")
+    fasta = write_fasta(tmp_path / "genome.fa", {"one": letters(200_000, 1)})
+    if made_before:
+        (tmp_path / "out").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    asked = PredictSettings(
+        input_sequence=fasta, models=weights, output_dir=tmp_path / "out", bigwig=True,
+        spsc=tmp_path / "new" / "below" / "scores.tsv.gz",
+    )  # fmt: skip
+    with pytest.raises(Interrupted, match=f"stopped by {number.name}; nothing was written"):
+        predict(asked, Interrupting(number))
+    assert sorted(tmp_path.rglob("*")) == before
+    predict(asked)
+    assert asked.spsc.exists()
+    assert not list(tmp_path.rglob(".*"))
+
+
+def test_a_prediction_in_anothers_folder_leaves_it_alone(run, tmp_path):
+    """The lock of the one that works stays as long as it works, and no longer."""
+    with held(tmp_path / "out" / FOLDER, "busy"):
+        with pytest.raises(SpliceAIError, match="another process writes its predictions here"):
+            run()
+        assert [path.name for path in (tmp_path / "out" / FOLDER).iterdir()] == [".lock"]
+    assert not (tmp_path / "out").exists()
 
 
 class Watched(Display):

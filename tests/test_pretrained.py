@@ -21,7 +21,7 @@ def test_letters_and_codes_score_alike(model):
     letters = "".join(np.random.default_rng(0).choice(list("ACGTacgtNnRy-"), 180))
     codes = np.array([["NACGT".find(letter.upper()) for letter in letters]])
     codes[codes < 0] = 0
-    np.testing.assert_array_equal(encode([letters]), codes)
+    np.testing.assert_array_equal(encode(letters), codes[0])
     scores = model.predict([letters])
     assert scores.shape == (1, 100, 3)
     assert scores.dtype == np.float32
@@ -42,8 +42,8 @@ def test_many_windows_score_as_each_alone(model):
     ("bases", "said"),
     [
         ("ACGT" * 100, "one string"),
-        (["A" * 100, "A" * 101], "100 to 101 letters"),
-        (["A" * 80], "more than the 80 of context"),
+        (["A" * 100, "A" * 80], r"bases\[1\] has a length of 80, expected more than the 80 of context, or `pad=True`"),
+        (["A" * 100, np.zeros(100, np.uint8)], "holds 'ndarray', expected strings"),
         (np.full((1, 100), 5, np.uint8), "holds 5 to 5"),
         (np.full((1, 100), -1), "holds -1 to -1"),
         (np.zeros(100, np.uint8), "expected integers"),

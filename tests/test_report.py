@@ -35,7 +35,7 @@ from spliceai_jax.report.comparison import LOGO_SPANS, compare_on_test_set
 from spliceai_jax.report.mistakes import KEPT, WorstMistakes
 from spliceai_jax.report.page_warnings import find_warnings
 from spliceai_jax.report.writing import write_report
-from spliceai_jax.runs.card import inspect_pt
+from spliceai_jax.runs.card import inspect_weights
 from spliceai_jax.runs.comparison import RunComparison
 from spliceai_jax.runs.read import Run, read_run
 from spliceai_jax.training.engine import ENGINES, Engine
@@ -418,7 +418,7 @@ def test_the_end_of_a_run_compares_its_models_once(finished, small_data, small_m
                 expected = measure.of(was.site(kind)), measure.of(now.site(kind))
                 assert (values.before, values.after) == pytest.approx(expected, abs=1e-4)
     model = finished / "models" / "model_best.pt"
-    assert inspect_pt(model).card.comparison == run.comparison.sets
+    assert inspect_weights(model).card.comparison == run.comparison.sets
     assert main(["inspect", str(model)]) == 0
     assert "verdict  no clear difference from the untouched model: mean AUPRC" in capsys.readouterr().out
     low, high = run.comparison.sets["test"].mean_auprc.interval
@@ -558,14 +558,14 @@ def test_killed_between_model_and_card(small_data, small_model, tmp_path, monkey
         with pytest.raises(Killed):
             transfer(settings)
     assert len(events(folder / "tensorboard")) > 4
-    assert inspect_pt(model).card is None
-    assert "describes another file" in inspect_pt(model).card_problem
+    assert inspect_weights(model).card is None
+    assert "describes another file" in inspect_weights(model).card_problem
     assert main(["inspect", str(model)]) == 0
     assert "describes another file" in capsys.readouterr().out
     result = transfer(settings)
     check_events(folder)
     assert len(read_run(folder).record.sessions) == 2
-    found = inspect_pt(model)
+    found = inspect_weights(model)
     assert found.card_problem is None
     assert found.card.epoch == result.best_epoch > 0
     best = result.history.epochs[result.best_epoch]

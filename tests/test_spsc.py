@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, made, random_model
+from conftest import ROOT, made, random_model, scored_whole
 
 from spliceai_jax import PredictSettings, Pretrained, SpliceAIError, SpliceAIWarning, predict
 from spliceai_jax.architecture import SITE_KINDS
 from spliceai_jax.commands.main import main
 from spliceai_jax.data.fasta import Genome
-from spliceai_jax.scoring import scorer, spsc
+from spliceai_jax.network import scorer
+from spliceai_jax.scoring import spsc
 from spliceai_jax.scoring.spsc import SpliceScoreWriter
 
 HALF = 40
@@ -81,7 +82,7 @@ def sites(model: Pretrained) -> dict[tuple[str, int, str, str], float]:
     for name, sequence in SEQUENCES.items():
         for strand in "+-" if sequence else "":
             read = sequence if strand == "+" else turned(sequence)
-            scores = model.predict(["N" * HALF + read + "N" * HALF])[0]
+            scores = scored_whole(model, read)
             for place in range(len(read) - 1):
                 pair = read[place : place + 2]
                 if pair == "GT" and place:  # the exon's last base comes before it

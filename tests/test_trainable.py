@@ -2,15 +2,24 @@
 
 import jax
 import numpy as np
+import optax
 import pytest
 from conftest import random_model
 
-from spliceai_jax import ARCHITECTURES, RECIPES, Recipe, SpliceAI
-from spliceai_jax.architecture import PADDING
-from spliceai_jax.data.batches import Batch
+from spliceai_jax import (
+    ARCHITECTURES,
+    PADDING,
+    RECIPES,
+    Batch,
+    Recipe,
+    SpliceAI,
+    Trainable,
+    cross_entropy_loss,
+    read_windows,
+)
 from spliceai_jax.network.model import entry_name
 from spliceai_jax.training.step import init_state, make_train_step
-from spliceai_jax.training.trainable import FROZEN, TRAINABLE, Trainable
+from spliceai_jax.training.trainable import FROZEN, TRAINABLE
 
 ONLY_BATCHNORM = (("*/batchnorm?/*", True), ("*", False))
 
@@ -84,3 +93,41 @@ def test_every_parameter_is_covered_and_every_pattern_meant(rules, said) -> None
 def test_variables_of_another_network_are_refused() -> None:
     with pytest.raises(ValueError, match="residual_units_5"):
         init_state(random_model(400).variables, Trainable.of(ARCHITECTURES[80], Recipe()), Recipe())
+
+
+def test_an_own_optax_loop_takes_the_same_step_as_ours(small_data) -> None:
+    """As docs/python.md shows it, from public names alone: labels for freezing, and a loss without the padding."""
+    model, recipe, architecture = random_model(80), Recipe(), ARCHITECTURES[80]
+    network, windows = SpliceAI(architecture), read_windows(small_data / "dataset_train.h5", 80)
+    trainable = Trainable.by_rules(architecture, (("residual_units_3/*", True), ("final_conv/*", True), ("*", False)))
+    adamw = optax.adamw(1e-3, weight_decay=recipe.weight_decay)
+    optimizer = optax.multi_transform({"trainable": adamw, "frozen": optax.set_to_zero()}, trainable.labels)
+    batch = windows.training_batch(np.arange(4), 4, architecture)
+    assert (batch.labels == PADDING).any()
+
+    def loss_of(params: dict) -> tuple[jax.Array, dict]:
+        probabilities, updated = network.apply(
+            {"params": params, "batch_stats": model.variables["batch_stats"]},
+            batch.inputs,
+            batch.multiplicity,
+            trainable.training_units,
+            batch.inside,
+            mutable=["batch_stats"],
+        )
+        losses = cross_entropy_loss(probabilities, batch.labels)
+        return losses.sum() / (batch.labels != PADDING).sum(), updated["batch_stats"]
+
+    params = model.variables["params"]
+    (loss, batch_stats), gradients = jax.jit(jax.value_and_grad(loss_of, has_aux=True))(params)
+    updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+    own = named({"params": optax.apply_updates(params, updates), "batch_stats": batch_stats})
+    step = jax.jit(make_train_step(network, recipe, trainable))
+    state, expected = step(init_state(model.variables, trainable, recipe), batch, 1e-3)
+    assert float(loss) == pytest.approx(float(expected), rel=1e-6)
+    after = named(state.variables)
+    del after["residual_units_3/conv1/bias"]  # BatchNorm takes it away again: its gradient is rounding alone
+    for name, value in after.items():
+        np.testing.assert_allclose(own[name], value, rtol=1e-5, atol=1e-5, err_msg=name)
+    before = named(model.variables)
+    changed = {name for name in before if not np.array_equal(own[name], before[name])}
+    assert {name.partition("/")[0] for name in changed} == {"residual_units_3", "final_conv"}

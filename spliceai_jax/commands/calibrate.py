@@ -44,7 +44,7 @@ def add(commands: Commands) -> None:
         nargs="+",
         dest="model",
         metavar="PT",
-        help="weights",
+        help="weights: a .pt file, or an Orbax checkpoint that convert has made",
     )
     add_flag(
         "--validation-dataset",

@@ -12,11 +12,11 @@ def add(commands: Commands) -> None:
         commands,
         "convert",
         run,
-        "turn a .pt file into an orbax checkpoint directory, or such a directory into a .pt file",
+        "turn a .pt file into an Orbax checkpoint, which is a folder, or such a folder into a .pt file",
         "spliceai-jax convert model_best.pt model_best_orbax",
     )
-    parser.add_argument("source", metavar="IN", help=".pt file or checkpoint directory")
-    parser.add_argument("target", metavar="OUT", help="what to make; must not exist")
+    parser.add_argument("source", metavar="IN", help=".pt file or Orbax checkpoint")
+    parser.add_argument("target", metavar="OUT", help="what to make of it, the other of the two; must not exist")
 
 
 def run(arguments: Arguments, wording: Callable[[str], str]) -> None:

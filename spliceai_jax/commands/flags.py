@@ -7,6 +7,7 @@ from typing import Any, NoReturn, get_args
 
 from spliceai_jax.architecture import ARCHITECTURES, Precision
 from spliceai_jax.output import complain, say
+from spliceai_jax.scoring.settings import BedFormName
 
 AddFlag = Callable[..., argparse.Action]
 """`add_argument` of a parser or of a group of flags."""
@@ -62,7 +63,8 @@ def add_models(add: AddFlag, dest: str) -> None:
         nargs="+",
         dest=dest,
         metavar="PT",
-        help="weights: .pt files, or folders of them; of several, the mean of the models' probabilities is taken",
+        help="weights: .pt files, folders of them, or Orbax checkpoints that convert has made; of several, the mean of "
+        "the models' probabilities is taken",
     )
 
 
@@ -110,6 +112,18 @@ def add_precision(add: AddFlag) -> None:
         "--precision",
         choices=get_args(Precision),
         help="how convolutions compute: tf32 and bfloat16 are faster on GPUs and TPUs (default: float32)",
+    )
+
+
+def add_bed(add: AddFlag) -> None:
+    """Add --bed."""
+    add(
+        "--bed",
+        choices=get_args(BedFormName),
+        help="form of the BED files: openspliceai, as OpenSpliceAI writes them, with an acceptor's row at the last "
+        "base of its intron; or ucsc, BED6 for genome browsers, with scores from 0 to 1000 and an acceptor's row at "
+        "the first base of its exon, as in data sets. A donor's row is at the last base of its exon (default: "
+        "openspliceai)",
     )
 
 

@@ -14,10 +14,10 @@ def add(commands: Commands) -> None:
         commands,
         "inspect",
         run,
-        "describe a .pt file: its size, its card, which released model it is",
+        "describe a model: its size, its card, which released model it is",
         "spliceai-jax inspect model_best.pt",
     )
-    parser.add_argument("paths", nargs="+", metavar="FILE.pt", help="weights: .pt files, or folders of them")
+    parser.add_argument("paths", nargs="+", metavar="PT", help="weights: .pt files, folders of them, Orbax checkpoints")
     parser.add_argument(
         "--json",
         action="store_true",
@@ -30,10 +30,10 @@ def run(arguments: Arguments, wording: Callable[[str], str]) -> None:
     """Run the command."""
     from spliceai_jax.display import aligned
     from spliceai_jax.network.model_files import model_files
-    from spliceai_jax.runs.card import inspect_pt
+    from spliceai_jax.runs.card import inspect_weights
 
     as_json = arguments.pop("json")
-    found = [inspect_pt(path) for path in model_files(arguments["paths"])]
+    found = [inspect_weights(path) for path in model_files(arguments["paths"])]
     if as_json:
         say(json.dumps(asdict(found[0]) if len(found) == 1 else [asdict(one) for one in found], indent=2))
     elif len(found) == 1:

@@ -6,6 +6,7 @@ from typing import get_args
 from spliceai_jax.commands.flags import (
     Arguments,
     Commands,
+    add_bed,
     add_calibrated,
     add_command,
     add_compilation_cache,
@@ -32,7 +33,14 @@ def add(commands: Commands) -> None:
     add_models(add_flag, "models")
     add_flag("--output-dir", "-o", required=True, metavar="DIR", help="folder that SpliceAI_5000_SIZE is made in")
     add_flanking_size(add_flag)
-    add_flag("--threshold", "-t", type=float, metavar="SCORE", help="the lowest score that is written (default: 1e-6)")
+    add_flag(
+        "--threshold",
+        "-t",
+        type=float,
+        metavar="SCORE",
+        help="the lowest score that is written (default: 1e-6, as in OpenSpliceAI; with 0.1 files are about a hundred "
+        "times smaller)",
+    )
     add_flag(
         "--annotation-file",
         "--annotation",
@@ -51,10 +59,12 @@ def add(commands: Commands) -> None:
         choices=get_args(StrandChoice),
         help="strands to score (default: both with an annotation or --spsc, else +)",
     )
+    add_bed(add_flag)
     add_flag(
         "--bigwig",
         action="store_true",
-        help="also write bigWig tracks, one for each kind of site and strand (needs pyBigWig)",
+        help="also write bigWig tracks, one for each kind of site and strand, of what the BED files hold (needs "
+        "pyBigWig)",
     )
     add_flag(
         "--spsc",

@@ -9,13 +9,14 @@ from spliceai_jax.commands.flags import (
     Arguments,
     Commands,
     OneModel,
+    add_bed,
     add_command,
     add_compilation_cache,
     add_flanking_size,
     add_precision,
     add_sequences_of_sets,
 )
-from spliceai_jax.fine_tuning.settings import TransferSettings
+from spliceai_jax.fine_tuning.settings import OPENSPLICEAI_CHOICES, TransferSettings
 from spliceai_jax.training.recipes import RECIPES, LossName, Parallel
 from spliceai_jax.training.schedules import SCHEDULERS
 
@@ -52,6 +53,7 @@ def _add_genome(add_flag: AddFlag) -> None:
         action="store_true",
         help="at the end, score both strands of the genome with the best model and write the scores of 0.1 and more",
     )
+    add_bed(add_flag)
 
 
 def _add_datasets(add_flag: AddFlag) -> None:
@@ -73,7 +75,7 @@ def _add_files(add_flag: AddFlag) -> None:
         action=OneModel,
         nargs="+",
         metavar="PT",
-        help="weights to start from",
+        help="weights to start from: a .pt file, or an Orbax checkpoint that convert has made",
     )
     add_flag("--output-dir", "-o", required=True, metavar="DIR", help="folder that the run's own folder is made in")
     add_flag("--project-name", "-p", required=True, metavar="NAME", help="part of that folder's name")
@@ -86,12 +88,24 @@ def _add_files(add_flag: AddFlag) -> None:
         help="continue the run in the output folder; start it where there is none",
     )
     add_flag(
+        "--extend",
+        action="store_true",
+        help="with --resume: go on to another number of epochs, or with other --patience or --early-stopping, than the "
+        "run began with",
+    )
+    add_flag(
         "--tensorboard", action="store_true", help="also write TensorBoard events (needs spliceai-jax[tensorboard])"
     )
 
 
 def _add_training(add_flag: AddFlag) -> None:
-    add_flag("--recipe", choices=RECIPES, help=f"defaults of the flags below (default: openspliceai); {_recipes()}")
+    others = ", ".join(f"--{name.replace('_', '-')}" for name in OPENSPLICEAI_CHOICES)
+    add_flag(
+        "--recipe",
+        choices=RECIPES,
+        help=f"defaults of the flags below (default: best; openspliceai if one of {others} is given; with --resume the "
+        f"run's); {_recipes()}",
+    )
     add_flag(
         "--unfreeze",
         "-u",

@@ -8,13 +8,15 @@ import os
 import re
 import tempfile
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from jaxtyping import UInt8
 
 from spliceai_jax.data.compressed import opened
 from spliceai_jax.data.names import fault_of
-from spliceai_jax.encoding import COMPLEMENT, LETTER_CODES, NO_LETTER, Strand
+from spliceai_jax.data.sequences import Sequences
+from spliceai_jax.encoding import LETTER_CODES, NO_LETTER
 from spliceai_jax.errors import RunFolderError, SequenceError
 
 _CHUNK = 2**20
@@ -24,7 +26,7 @@ _CODES = LETTER_CODES.tobytes()
 _NO_LETTER = re.compile(b"[^" + re.escape(bytes(i for i in range(256) if _CODES[i] != NO_LETTER) + _SPACE) + b"]")
 
 
-class Genome:
+class Genome(Sequences):
     """The sequences of a FASTA file, encoded, in an unnamed file.
 
     Attributes:
@@ -34,24 +36,26 @@ class Genome:
         soft_masked: The number of bases in lower case, which marks repeats.
     """
 
-    def __init__(self, path: str | Path, scratch: Path) -> None:
+    def __init__(self, path: str | Path, scratch: Path | None = None) -> None:
         """Read the whole file. Memory: a constant plus about 200 bytes per sequence.
 
         Arguments:
             path: The FASTA file; pipes are read too.
-            scratch: The folder to put the unnamed file in; it takes one byte per base.
+            scratch: The folder to put the unnamed file in; it takes one byte per base. None: that of temporary files,
+                which the environment variable TMPDIR names.
 
         Raises:
             SequenceError: The file is missing, damaged or not FASTA, or it holds no bases, two sequences of the same
                 name, a sequence without a name or with one that cannot be used (see `names.fault_of`), a header of
                 more than a million bytes, or letters that are not DNA; the message names the line.
-            RunFolderError: There is no room in `scratch`.
+            RunFolderError: There is no room for the unnamed file.
         """
         self.source = Path(path)
         self.lengths: dict[str, int] = {}
         self.known = 0
         self.soft_masked = 0
         self._offsets: dict[str, int] = {}
+        self._scratch = scratch
         self._file = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - `close` closes it
         try:
             self._read()
@@ -63,21 +67,17 @@ class Genome:
         """Delete the unnamed file."""
         self._file.close()
 
-    def bases(self, name: str, start: int, end: int, strand: Strand = "+") -> UInt8[np.ndarray, " length"]:
-        """Return a stretch of a sequence as codes (see `encoding`).
+    def __enter__(self) -> Self:
+        """Return the genome; `close` is called at the end of the block."""
+        return self
 
-        Arguments:
-            name: The sequence.
-            start: Its first base, counted from 0; anything before 0 or past the sequence's end is N.
-            end: The base after its last.
-            strand: "-" gives the reverse complement of the same stretch.
-        """
-        first, last = max(start, 0), min(end, self.lengths[name])
-        codes = np.zeros(end - start, np.uint8)
-        if first < last:
-            stretch = os.pread(self._file.fileno(), last - first, self._offsets[name] + first)
-            codes[first - start : last - start] = np.frombuffer(stretch, np.uint8)
-        return codes if strand == "+" else COMPLEMENT.take(codes[::-1])
+    def __exit__(self, *error: object) -> None:
+        """Delete the unnamed file."""
+        self.close()
+
+    def _kept(self, name: str, start: int, end: int) -> UInt8[np.ndarray, " length"]:
+        stretch = os.pread(self._file.fileno(), end - start, self._offsets[name] + start)
+        return np.frombuffer(stretch, np.uint8)
 
     def _read(self) -> None:
         name, line, header, at_line_start = None, 1, None, True
@@ -151,6 +151,11 @@ class Genome:
             self._file.write(codes)
             self._file.flush()
         except OSError as error:
+            if self._scratch is None:
+                raise RunFolderError(
+                    f"{self.source}: there is no room in {tempfile.gettempdir()} for its bases, one byte each "
+                    f"({error.strerror}); make room, or name another folder by the environment variable TMPDIR"
+                ) from error
             raise RunFolderError(
                 f"`output_dir`: cannot keep the bases of {self.source} there, one byte each ({error.strerror}); make "
                 "room or give another folder"

@@ -34,7 +34,7 @@ def read_windows(path: str | Path, flanking_size: int, display: Display | None =
     Arguments:
         path: The HDF5 file.
         flanking_size: Bases of context to keep, both sides together.
-        display: Shows the progress; None shows nothing.
+        display: Shows the progress, as `ConsoleDisplay()` does; None shows nothing.
 
     Raises:
         DatasetError: See `check_form`; or a shard holds values that are not one-hot, or the set is empty or lacks a

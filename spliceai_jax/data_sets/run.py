@@ -52,7 +52,7 @@ def create_data(settings: CreateDataSettings, display: Display | None = None) ->
 
     Arguments:
         settings: What to make.
-        display: Shows what is done; None shows nothing.
+        display: Shows what is done, as `ConsoleDisplay()` does; None shows nothing.
 
     Raises:
         SequenceError: The FASTA or the annotation file cannot be used, or they do not belong together.

@@ -12,12 +12,13 @@ from spliceai_jax.data.batches import PackedBatch
 from spliceai_jax.data.hdf5 import read_windows
 from spliceai_jax.data.windows import Windows
 from spliceai_jax.display import Advance, Display, ignore
-from spliceai_jax.errors import DivergedError, SettingsError
+from spliceai_jax.errors import DivergedError
 from spliceai_jax.evaluation.bootstrap import GeneCounts
 from spliceai_jax.evaluation.metrics import Metrics, MetricsAccumulator
 from spliceai_jax.in_flight import one_in_flight
+from spliceai_jax.network.ensemble import GivenModel, read_models
 from spliceai_jax.network.model import Variables
-from spliceai_jax.network.pretrained import Pretrained, read_models
+from spliceai_jax.network.scorer import mean
 from spliceai_jax.training.engine import Engine
 from spliceai_jax.training.losses import cross_entropy_loss
 from spliceai_jax.training.recipes import Recipe
@@ -48,12 +49,12 @@ def score_windows(
         yield packed, [(packed.by_window(scores), packed.by_window(losses)) for scores, losses in found]
 
 
-def _mean(found: Sequence[Scores], labels: UInt8[np.ndarray, "windows positions"]) -> Scores:
+def _together(found: Sequence[Scores], labels: UInt8[np.ndarray, "windows positions"]) -> Scores:
     """Return the mean of several models' probabilities, and its cross-entropy loss."""
     if len(found) == 1:
         return found[0]
-    mean = np.stack([probabilities for probabilities, _ in found]).mean(0)
-    return mean, np.asarray(cross_entropy_loss(jnp.asarray(mean), jnp.asarray(labels)))
+    together = mean([probabilities for probabilities, _ in found])
+    return together, np.asarray(cross_entropy_loss(jnp.asarray(together), jnp.asarray(labels)))
 
 
 def evaluate_windows(
@@ -83,7 +84,7 @@ def evaluate_windows(
     gathered = MetricsAccumulator()
     losses, labelled = np.zeros(len(windows)), np.zeros(len(windows), np.int64)
     for packed, found in score_windows(engine, models, windows, batch_size):
-        positions, (probabilities, position_losses) = packed.positions, _mean(found, packed.labels)
+        positions, (probabilities, position_losses) = packed.positions, _together(found, packed.labels)
         losses[positions] = position_losses.sum(-1, dtype=np.float64)
         labelled[positions] = (packed.labels != PADDING).sum(-1)
         if not np.isfinite(total := losses[positions].sum()):
@@ -98,36 +99,6 @@ def evaluate_windows(
     return gathered.result(), means.tolist()
 
 
-GivenModel = str | Path | Pretrained | Sequence[str | Path | Pretrained]
-"""A `.pt` file, a folder of them or a model in memory; or several, the mean of whose probabilities is meant."""
-
-
-def models_to_evaluate(model: GivenModel, flanking_size: int | None, calibrated: bool) -> list[Pretrained]:
-    """Return models, read if they are files, after a check that they are what `evaluate` was asked to evaluate.
-
-    Arguments and errors are those of `evaluate`.
-    """
-    found: list[Pretrained] = []
-    for one in [model] if isinstance(model, str | Path | Pretrained) else model:
-        found += [one] if isinstance(one, Pretrained) else read_models(one, flanking_size, calibrated, "model")
-    if not found:
-        raise SettingsError("`model`: none is given; expected one or more")
-    for pretrained in found:
-        if flanking_size not in (None, pretrained.flanking_size):
-            raise SettingsError(
-                f"`flanking_size` is {flanking_size}, but the model has a flanking size of {pretrained.flanking_size}; "
-                f"give `flanking_size={pretrained.flanking_size}`"
-            )
-        if pretrained.flanking_size != found[0].flanking_size:
-            raise SettingsError(
-                f"`model`: models of {found[0].flanking_size} and of {pretrained.flanking_size} nt; models whose mean "
-                "is taken must be of one flanking size; `spliceai-jax compare` scores each alone"
-            )
-        if calibrated and pretrained.temperature is None:
-            raise SettingsError("`calibrated`: this model in memory has no `temperature`; give one that has, or a file")
-    return found
-
-
 def evaluate(
     model: GivenModel,
     dataset: str | Path,
@@ -138,11 +109,11 @@ def evaluate(
     """Return the metrics and cross-entropy loss of a model on a data set, computed on all devices.
 
     Arguments:
-        model: A `.pt` file, a folder of them, or a model in memory; or several of these, all of one flanking size. The
-            mean of several models' probabilities is scored.
+        model: A `.pt` file, a folder of them, a model in memory or an `Ensemble`; or several of these, all of one
+            flanking size. The mean of several models' probabilities is scored.
         dataset: The HDF5 file.
         flanking_size: The flanking size that the model must have; None accepts any.
-        display: Shows the progress; None shows nothing.
+        display: Shows the progress, as `ConsoleDisplay()` does; None shows nothing.
         calibrated: Apply the temperature that lies beside the file: see `Pretrained.from_pt`. A model in memory must
             have its own.
 
@@ -152,7 +123,7 @@ def evaluate(
             models differ in flanking size.
         DatasetError: See `read_windows`.
     """
-    models = models_to_evaluate(model, flanking_size, calibrated)
+    models = read_models(model, flanking_size, calibrated, "model")
     architecture = ARCHITECTURES[models[0].flanking_size]
     display = display or Display()
     windows = read_windows(dataset, architecture.flanking_size, display)

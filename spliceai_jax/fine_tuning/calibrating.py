@@ -18,7 +18,7 @@ from spliceai_jax.training.engine import Engine
 def known_calibration(folder: RunFolder) -> Calibration | None:
     """Return what the best model's temperature was found to do; None unless that and the temperature are there."""
     try:
-        read_temperature(folder.best_model)
+        read_temperature(folder.best_model, hashlib.sha256(folder.best_model.read_bytes()).hexdigest())
         beside = temperature_beside(folder.best_model).read_text()
     except (OSError, ValueError, WeightsError):
         return None
@@ -42,7 +42,7 @@ def calibrate_best(
         seed: Decides which positions are drawn where there are too many to keep.
         after_batch: Called with the number of windows done in each batch.
     """
-    model = Pretrained.weights_of_pt(folder.best_model)
+    model = Pretrained.load_weights(folder.best_model)
     calibration = calibrate_windows(
         engine,
         engine.place(model.variables),

@@ -33,7 +33,7 @@ def compare_best(plan: Plan, engine: Engine, sets: Mapping[Split, Windows], afte
         sets: The run's sets.
         after_batch: Called with the number of windows done in each batch, once for each model.
     """
-    models = (plan.pretrained.variables, Pretrained.weights_of_pt(plan.folder.best_model).variables)
+    models = (plan.pretrained.variables, Pretrained.load_weights(plan.folder.best_model).variables)
     splits: tuple[Split, ...] = ("validation", "test")
     found = RunComparison(
         plan.pretrained.fingerprint,

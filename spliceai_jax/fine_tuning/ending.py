@@ -78,7 +78,7 @@ def _compare(
         with display.progress("compare", 2 * (len(sets["validation"]) + len(sets["test"]))) as advance:
             found = compare_best(plan, engine, sets, watched(advance))
     add_comparison(plan.folder, found.sets)
-    show_comparison(found.sets, plan.settings.recipe, display)
+    show_comparison(found.sets, plan.settings.recipe_name, display)
 
 
 def _calibrate(

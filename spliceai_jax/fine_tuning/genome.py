@@ -1,19 +1,22 @@
 """What a run that is given a genome does with its models at the end: scores whole sequences, and the whole genome."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from spliceai_jax import processes
 from spliceai_jax.data_sets.folder import DataFolder
 from spliceai_jax.data_sets.record import DataSetsRecord
 from spliceai_jax.display import Display
+from spliceai_jax.errors import RunFolderError
 from spliceai_jax.fine_tuning.calibrating import known_calibration
 from spliceai_jax.fine_tuning.plan import Plan
 from spliceai_jax.network.pretrained import Pretrained
 from spliceai_jax.runs import stored
+from spliceai_jax.scoring.bed import form_of
 from spliceai_jax.scoring.genome_evaluation import evaluate_genome_models
 from spliceai_jax.scoring.predict import predict
-from spliceai_jax.scoring.settings import PredictSettings
-from spliceai_jax.scoring.tracks import Tracks
+from spliceai_jax.scoring.settings import BedFormName, PredictSettings
+from spliceai_jax.scoring.tracks import bed_files
 
 THRESHOLD = 0.1
 """The lowest score that is written of a whole genome; lower ones are hundreds of times as many."""
@@ -78,6 +81,7 @@ def predict_genome(plan: Plan, display: Display) -> Path | None:
         The folder of the scores.
 
     Raises:
+        RunFolderError: It has been done, and the BED files are of another form than the settings say.
         SpliceAIError: See `predict`.
     """
     if not plan.settings.predict:
@@ -89,13 +93,25 @@ def predict_genome(plan: Plan, display: Display) -> Path | None:
         output_dir=plan.folder.predictions,
         threshold=THRESHOLD,
         strand="both",
+        bed=plan.settings.bed,
         calibrated=known_calibration(plan.folder) is not None,
     )
     folder = settings.folder(plan.architecture.flanking_size)
-    beds = Tracks(folder, THRESHOLD, annotated=False, bigwig_strands=()).paths
-    if not all(path.exists() for path in beds):
+    beds = bed_files(folder).values()
+    if all(path.exists() for path in beds):
+        _check_form(beds, settings.bed)
+    else:
         for path in beds:  # one may have got its name before the run was killed
             path.unlink(missing_ok=True)
         predict(settings, display)
     display.line(f"scores of the genome: {folder}")
     return folder
+
+
+def _check_form(beds: Iterable[Path], wanted: BedFormName) -> None:
+    for path in beds:
+        if form_of(path) not in (None, wanted):
+            raise RunFolderError(
+                f"{path}: was written in another form than `bed={wanted!r}`; move or delete the BED files there, and "
+                "the same command with `resume=True` writes them in this form"
+            )

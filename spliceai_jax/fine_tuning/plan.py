@@ -1,6 +1,5 @@
 """What a run will do: all input is read, and everything that can be wrong is found, before anything is written."""
 
-import hashlib
 import importlib.util
 import os
 from dataclasses import dataclass, replace
@@ -88,7 +87,7 @@ class Plan:
     def identity(self) -> RunIdentity:
         """Return what decides the run's result."""
         return RunIdentity(
-            recipe=self.settings.recipe,
+            recipe=self.settings.recipe_name,
             choices=replace(self.recipe, batch_size=self.batch_size),
             flanking_size=self.architecture.flanking_size,
             random_seed=self.settings.random_seed,
@@ -111,7 +110,7 @@ class Plan:
             rounding=what_rounds(),
         )
         return Record(
-            recipe=self.settings.recipe,
+            recipe=self.settings.recipe_name,
             trains=self.trainable.words,
             validation_from=self.validation_from,
             batches_per_epoch=len(self.batches(0)),
@@ -135,7 +134,8 @@ class Plan:
             "train": _described(self.train),
             "validation": f"{_described(self.validation)} ({self.validation_from})",
             "test": _described(self.test),
-            "recipe": f"{self.settings.recipe}: {recipe.loss}, {recipe.rates}, weight decay {recipe.weight_decay:g}",
+            "recipe": f"{self.settings.recipe_name}: {recipe.loss}, {recipe.rates}, "
+            f"weight decay {recipe.weight_decay:g}",
             "trains": self._trains(),
             "activation cache": self.cache.words,
             "epochs": epochs,
@@ -184,6 +184,7 @@ def make_plan(settings: TransferSettings, display: Display) -> Plan:
         SpliceAIError: One of its subclasses; the message says what was wrong and how to fix it.
     """
     pretrained, folder = _start(settings)
+    settings = _with_recipe(settings, folder)
     parent = _parent(settings, pretrained)
     recipe = settings.effective_recipe
     train, validation, test, validation_from = read_sets(settings, pretrained.flanking_size, display)
@@ -204,12 +205,19 @@ def make_plan(settings: TransferSettings, display: Display) -> Plan:
     if not plan.batches(epoch=0):
         raise DatasetError(
             f"{plan.train.source}: no shard fills a batch of {plan.batch_size} windows, and the recipe "
-            f"{settings.recipe} drops remainders; give a smaller `batch_size` or another recipe"
+            f"{settings.recipe_name} drops remainders; give a smaller `batch_size` or another recipe"
         )
     # Windows are cut where their genes end, so that a row holds more than one on average.
     share = plan.train.extents.mean() / (WINDOW + architecture.flanking_size)
     check_memory(plan.most_rows, int(share * bytes_of_row(architecture, plan.trainable, settings.precision)) + 1)
     return plan
+
+
+def _with_recipe(settings: TransferSettings, folder: RunFolder) -> TransferSettings:
+    """Return settings that name the recipe."""
+    if settings.recipe is None and settings.resume and folder.identity_file.exists():
+        return replace(settings, recipe=folder.read_identity().recipe)
+    return replace(settings, recipe=settings.recipe_name)
 
 
 def make_data_sets(settings: TransferSettings, display: Display) -> None:
@@ -231,7 +239,7 @@ def make_data_sets(settings: TransferSettings, display: Display) -> None:
 def _start(settings: TransferSettings) -> tuple[Pretrained, RunFolder]:
     """Return the model to start from and the run's folder."""
     _check_environment(settings)
-    pretrained = Pretrained.weights_of_pt(settings.pretrained_model, settings.flanking_size)
+    pretrained = Pretrained.load_weights(settings.pretrained_model, settings.flanking_size)
     folder = (RunFolder if processes.leads() else FollowedFolder).named(
         settings.output_dir,
         settings.project_name,
@@ -247,7 +255,7 @@ def _parent(settings: TransferSettings, pretrained: Pretrained) -> Parent:
     """Describe the weights' file while it is there: the run needs it no more once it has begun."""
     weights = Path(settings.pretrained_model).absolute()
     try:
-        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+        digest = pretrained.sha256_at(weights)
     except OSError as error:
         raise WeightsError(f"{weights}: was removed while it was read ({error.strerror}); put it back") from error
     return Parent(path=str(weights), sha256=digest, weights_sha256=pretrained.fingerprint)

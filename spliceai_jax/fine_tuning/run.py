@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from spliceai_jax import files, processes
-from spliceai_jax.display import Display
+from spliceai_jax.display import Display, counted
 from spliceai_jax.fine_tuning.comparing import known_comparison
 from spliceai_jax.fine_tuning.ending import finish
+from spliceai_jax.fine_tuning.extending import extend
 from spliceai_jax.fine_tuning.genome import predict_genome
 from spliceai_jax.fine_tuning.loop import TrainingLoop
 from spliceai_jax.fine_tuning.outcome import TransferResult, conclude, show_table_so_far
@@ -33,7 +34,7 @@ def transfer(settings: TransferSettings, display: Display | None = None) -> Tran
 
     Arguments:
         settings: What to do.
-        display: Shows the progress; None shows nothing.
+        display: Shows the progress, as `ConsoleDisplay()` does; None shows nothing.
 
     Raises:
         SpliceAIError: One of its subclasses; the message says what was wrong and how to fix it.
@@ -52,7 +53,7 @@ def transfer(settings: TransferSettings, display: Display | None = None) -> Tran
         trainer = Trainer(plan, state)
         if loop.history.finished(plan.recipe):
             _check_kept(plan, trainer, loop)
-            shown.line("this run is finished already")
+            shown.line(_finished_already(plan, loop))
             show_table_so_far(loop.history, shown)
         else:
             if loop.history.untouched:
@@ -77,13 +78,18 @@ def _folder_taken(plan: Plan, display: Display) -> Iterator[None]:
     identity = plan.identity()
     processes.check_same(identity.to_json())
     with contextlib.ExitStack() as held:
+        changes: list[str | None] = []
 
         def take() -> bool:
             held.enter_context(plan.folder.held(plan.settings.resume))
+            if plan.settings.extend and processes.leads():
+                changes.append(extend(plan.folder, identity, len(plan.batches(0))))
             return plan.folder.claim(identity)
 
         known = processes.all_or_none(take)
         display.facts(plan.facts())
+        for change in filter(None, changes):
+            display.line(f"`extend`: this run is another one from now on: {change}")
         if plan.settings.resume and not known:
             display.line(f"`resume`: no run in {plan.folder.root} yet; starting one")
         processes.check_shared(plan.folder.root)
@@ -96,6 +102,16 @@ def _restored(plan: Plan, checkpoints: Checkpoints) -> tuple[TrainState, LoopSta
     state, loop = checkpoints.restore(start, plan.recipe, len(plan.batches(0))) or (start, LoopState())
     processes.check_same({"epoch": loop.epoch, "batch": loop.batch})
     return state, loop
+
+
+def _finished_already(plan: Plan, loop: LoopState) -> str:
+    done = len(loop.history.epochs)
+    if done == plan.recipe.epochs:
+        return "this run is finished already"
+    return (
+        f"this run is finished already: it stopped early, after {counted(done, 'epoch')} of at most "
+        f"{plan.recipe.epochs}, the last {loop.history.epochs_since_best} without a better validation loss"
+    )
 
 
 def _check_kept(plan: Plan, trainer: Trainer, loop: LoopState) -> None:

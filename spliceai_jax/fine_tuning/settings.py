@@ -10,8 +10,12 @@ from spliceai_jax.architecture import ARCHITECTURES, Precision
 from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.errors import SettingsError, check_choice, check_whole
 from spliceai_jax.runs.command import equivalent_command
+from spliceai_jax.scoring.settings import BedFormName
 from spliceai_jax.training.recipes import RECIPES, LossName, Parallel, Recipe
 from spliceai_jax.training.schedules import SCHEDULERS, Scheduler
+
+OPENSPLICEAI_CHOICES = ("unfreeze", "unfreeze_all", "loss", "scheduler", "early_stopping", "patience")
+"""With one of these, which say how OpenSpliceAI trains a model, the other values are OpenSpliceAI's too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +25,7 @@ class TransferSettings:
     The data are either a genome and its annotation, or data sets.
 
     Attributes:
-        pretrained_model: `.pt` file to start from.
+        pretrained_model: `.pt` file or Orbax checkpoint to start from.
         genome_fasta: FASTA file of the genome. The data sets are made from it by `create_data` with its defaults, in
             `data_{project_name}` in the output folder, once.
         annotation_gff: Its annotation, GFF3 or GTF.
@@ -30,6 +34,7 @@ class TransferSettings:
             sequences are drawn.
         predict: Score the genome with the best model at the end, both strands, and write what scores 0.1 or more to
             `predictions` in the run's folder.
+        bed: The form of the BED files that `predict` makes: see `PredictSettings`.
         train_dataset: HDF5 file to train on.
         test_dataset: HDF5 file to test on after each epoch.
         validation_dataset: HDF5 file whose loss picks the best model; None for the training file's sibling by
@@ -39,10 +44,14 @@ class TransferSettings:
         exp_num: A number that is also part of that folder's name.
         random_seed: Seed of the shuffling and of the split.
         flanking_size: The flanking size that the weights must have; None accepts any.
-        recipe: A name in `RECIPES`; the settings below override its fields where they are not None.
+        recipe: A name in `RECIPES`; the settings below override its fields where they are not None. None: that of the
+            run that `resume` goes on with; else "best", or "openspliceai" if one of `OPENSPLICEAI_CHOICES` is given.
         epochs, scheduler, early_stopping, patience, loss, unfreeze, unfreeze_all, learning_rate, weight_decay,
             batch_size: See `Recipe`.
         resume: Continue the run in the folder; start one where there is none.
+        extend: With `resume`: the run may have begun with another number of epochs, other `patience` or
+            `early_stopping`. It goes on as if it had begun with these, bit for bit; where it cannot, because its
+            learning rates would have been others, it is refused.
         precision: How convolutions compute; see `Precision`.
         parallel: How several devices are used.
         activation_cache: The most room on disk, in gigabytes (10^9 bytes), for the activation cache, which holds the
@@ -66,6 +75,7 @@ class TransferSettings:
     test_sequences: Sequence[str] | None = None
     validation_sequences: Sequence[str] | None = None
     predict: bool = False
+    bed: BedFormName = "openspliceai"
     train_dataset: str | Path | None = None
     test_dataset: str | Path | None = None
     validation_dataset: str | Path | None = None
@@ -74,7 +84,7 @@ class TransferSettings:
     exp_num: int = 0
     random_seed: int = 42
     flanking_size: int | None = None
-    recipe: str = "openspliceai"
+    recipe: str | None = None
     epochs: int | None = None
     scheduler: Scheduler | None = None
     early_stopping: bool | None = None
@@ -86,6 +96,7 @@ class TransferSettings:
     weight_decay: float | None = None
     batch_size: int | None = None
     resume: bool = False
+    extend: bool = False
     precision: Precision = "float32"
     parallel: Parallel = "jit"
     activation_cache: float | None = None
@@ -109,20 +120,25 @@ class TransferSettings:
             raise SettingsError(f"`activation_cache` is {self.activation_cache}; expected gigabytes, 0 or more")
         for name, choices in {
             "flanking_size": (None, *ARCHITECTURES),
-            "recipe": tuple(RECIPES),
+            "recipe": (None, *RECIPES),
             "scheduler": (None, *SCHEDULERS),
             "loss": (None, *get_args(LossName)),
             "precision": get_args(Precision),
             "parallel": get_args(Parallel),
+            "bed": get_args(BedFormName),
         }.items():
             check_choice(name, getattr(self, name), choices)
         if not 0 < len(self.project_name.encode()) <= 200 or set(self.project_name) & set("/\\\0"):
             raise SettingsError(f"`project_name` is {self.project_name!r}; expected at most 200 letters, no slashes")
+        if self.extend and not self.resume:
+            raise SettingsError("`extend` changes the run that `resume` goes on with; give `resume=True` too")
         self._check_data()
         self._check_processes()
         effective = self.effective_recipe
         if not (effective.unfreeze or effective.unfreeze_all or effective.head_trains):
-            raise SettingsError(f"`unfreeze=0` with `recipe={self.recipe!r}` leaves nothing to train; give 1 or more")
+            raise SettingsError(
+                f"`unfreeze=0` with `recipe={self.recipe_name!r}` leaves nothing to train; give 1 or more"
+            )
 
     def _check_data(self) -> None:
         files = ("genome_fasta", "annotation_gff", "train_dataset", "test_dataset")
@@ -141,6 +157,8 @@ class TransferSettings:
         for name in ("test_sequences", "validation_sequences", "predict"):
             if getattr(self, name) and given != files[:2]:
                 raise SettingsError(f"`{name}` needs `genome_fasta` and `annotation_gff`; give them, or leave it out")
+        if self.bed != "openspliceai" and not self.predict:
+            raise SettingsError(f"`bed={self.bed!r}` has no effect without `predict`; give it too, or leave `bed` out")
 
     def data_settings(self) -> CreateDataSettings | None:
         """Return how the data sets are made; None if they are given."""
@@ -169,6 +187,12 @@ class TransferSettings:
             raise SettingsError(f"`process_id` is {self.process_id}; expected 0 to {self.num_processes - 1}")
 
     @property
+    def recipe_name(self) -> str:
+        """The name of the recipe where there is no run to go on with."""
+        chosen = any(getattr(self, name) is not None for name in OPENSPLICEAI_CHOICES)
+        return self.recipe or ("openspliceai" if chosen else "best")
+
+    @property
     def effective_recipe(self) -> Recipe:
         """The recipe with the fields that these settings override."""
         overrides: dict[str, Any] = {
@@ -176,7 +200,7 @@ class TransferSettings:
         }
         if self.unfreeze is not None:
             overrides.setdefault("unfreeze_all", False)  # a given number of units overrides a recipe that trains all
-        return replace(RECIPES[self.recipe], **overrides)
+        return replace(RECIPES[self.recipe_name], **overrides)
 
     def command(self) -> str:
         """Return the equivalent command line."""

@@ -19,7 +19,8 @@ _MOST_BYTES = 16_000_000
 def save_variables(path: Path, variables: Variables) -> None:
     """Write variables as a checkpoint directory, which must not exist."""
     with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(path.absolute(), variables)
+        # Of arrays on devices orbax would keep the devices too, and other machines lack them.
+        checkpointer.save(path.absolute(), jax.device_get(variables))
 
 
 def describe_variables(path: Path) -> dict[str, Any]:

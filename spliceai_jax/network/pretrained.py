@@ -3,31 +3,26 @@
 import hashlib
 import tempfile
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache, cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float32, Integer
+from flax.traverse_util import flatten_dict
 
 from spliceai_jax import convert
-from spliceai_jax.architecture import ARCHITECTURES, CLASSES
-from spliceai_jax.encoding import BASES, encode
-from spliceai_jax.errors import SettingsError, SpliceAIError, SpliceAIWarning, WeightsError
+from spliceai_jax.architecture import ARCHITECTURES
+from spliceai_jax.errors import SettingsError, SpliceAIError, SpliceAIWarning, WeightsError, some
 from spliceai_jax.files import write_whole
-from spliceai_jax.network.model import Variables, network_on
-from spliceai_jax.network.model_files import model_files
+from spliceai_jax.network.model import Variables
+from spliceai_jax.network.model_files import is_checkpoint
+from spliceai_jax.network.predictor import Predictor
 from spliceai_jax.network.temperature import COLLECTION, Temperature, in_words, read_temperature
-
-_BASES_AT_ONCE = 200_000
-"""Bases that `Pretrained.predict` sends through the network together: about 0.5 GB of activations."""
 
 
 @dataclass(frozen=True)
-class Pretrained:
+class Pretrained(Predictor):
     """A network's weights, its size, and its temperature if it is calibrated.
 
     Attributes:
@@ -40,6 +35,33 @@ class Pretrained:
     flanking_size: int
     variables: Variables
     temperature: Temperature | None = None
+
+    @classmethod
+    def load(cls, path: str | Path, flanking_size: int | None = None, calibrated: bool = False) -> "Pretrained":
+        """Load a `.pt` file (see `from_pt`), or an Orbax checkpoint, the folder that `to_orbax` writes.
+
+        Arguments and errors are those of `from_pt`.
+        """
+        if not is_checkpoint(Path(path)):
+            return cls.from_pt(path, flanking_size, calibrated)
+        model = cls.from_orbax(path, flanking_size)
+        if not calibrated:
+            return model
+        return replace(model, temperature=read_temperature(Path(path), model.fingerprint))
+
+    @classmethod
+    def load_weights(cls, path: str | Path, flanking_size: int | None = None) -> "Pretrained":
+        """Load a `.pt` file without its temperature, if it holds one: a warning says so; or an Orbax checkpoint.
+
+        Arguments and errors are those of `from_pt`.
+        """
+        if is_checkpoint(Path(path)):
+            return cls.from_orbax(path, flanking_size)
+        size, variables, temperature = convert.read_calibrated_pt(path, flanking_size)
+        if temperature:
+            said = f"{path}: a calibrated model; its temperature is left out here, its weights alone are used"
+            warnings.warn(said, SpliceAIWarning, stacklevel=2)
+        return cls(size, variables)
 
     @classmethod
     def from_pt(cls, path: str | Path, flanking_size: int | None = None, calibrated: bool = False) -> "Pretrained":
@@ -61,20 +83,8 @@ class Pretrained:
             said = f"{path}: a calibrated model; its temperature is applied: {in_words(temperature)}"
             warnings.warn(said, SpliceAIWarning, stacklevel=2)
         elif calibrated:
-            temperature = read_temperature(Path(path))
+            temperature = read_temperature(Path(path), hashlib.sha256(Path(path).read_bytes()).hexdigest())
         return cls(size, variables, temperature)
-
-    @classmethod
-    def weights_of_pt(cls, path: str | Path, flanking_size: int | None = None) -> "Pretrained":
-        """Load a `.pt` file without its temperature, if it holds one: a warning says so.
-
-        Arguments and errors are those of `from_pt`.
-        """
-        size, variables, temperature = convert.read_calibrated_pt(path, flanking_size)
-        if temperature:
-            said = f"{path}: a calibrated model; its temperature is left out here, its weights alone are used"
-            warnings.warn(said, SpliceAIWarning, stacklevel=2)
-        return cls(size, variables)
 
     @property
     def scoring_variables(self) -> Variables:
@@ -82,6 +92,11 @@ class Pretrained:
         if self.temperature is None:
             return self.variables
         return {**self.variables, COLLECTION: {"temperature": np.array(self.temperature, np.float32)}}
+
+    @property
+    def _networks(self) -> tuple[Variables, ...]:
+        """The scoring variables, of this one network."""
+        return (self.scoring_variables,)
 
     def to_pt(self, path: str | Path) -> None:
         """Write a `.pt` file that OpenSpliceAI reads; an existing file is replaced in one step.
@@ -110,12 +125,32 @@ class Pretrained:
         """SHA-256 of what `to_pt` writes. It is the same for the same weights, whichever file they came from."""
         return hashlib.sha256(self.pt_bytes()).hexdigest()
 
+    def sha256_at(self, path: Path) -> str:
+        """Return the digest that says which model lies at the path that this one was read from.
+
+        It is the SHA-256 of a `.pt` file. Of an Orbax checkpoint it is the `fingerprint`, since the folder's own files
+        hold the time at which they were written.
+        """
+        return self.fingerprint if is_checkpoint(path) else hashlib.sha256(path.read_bytes()).hexdigest()
+
+    @property
+    def not_finite(self) -> tuple[str, ...]:
+        """The tensors, under the names that OpenSpliceAI gives them, that hold infinite values or no numbers."""
+        flat = flatten_dict(self.variables)
+        tensors = convert.tensor_table(ARCHITECTURES[self.flanking_size])
+        return tuple(tensor.key for tensor in tensors if not np.isfinite(flat[tensor.path]).all())
+
     @classmethod
-    def from_orbax(cls, path: str | Path) -> "Pretrained":
+    def from_orbax(cls, path: str | Path, flanking_size: int | None = None, finite: bool = True) -> "Pretrained":
         """Load a checkpoint directory written by `to_orbax`.
 
+        Arguments:
+            path: The directory.
+            flanking_size: The flanking size that the weights must have; None accepts any.
+            finite: Whether to refuse values that are infinite or not a number.
+
         Raises:
-            WeightsError: The directory is not such a checkpoint.
+            WeightsError: The directory is not such a checkpoint, or its weights are not those that were asked for.
         """
         from spliceai_jax.network import orbax_files  # takes a second to import, and few need it
 
@@ -130,84 +165,21 @@ class Pretrained:
             raise WeightsError(
                 f"{path}: cannot be read as an orbax checkpoint ({reason:.200}); it may be damaged, make it again"
             ) from error
-        return cls(size, variables)
+        if flanking_size not in (None, size):
+            raise WeightsError(
+                f"{path}: these weights have a flanking size of {size}, not {flanking_size}; give "
+                f"`flanking_size={size}`"
+            )
+        model = cls(size, variables)
+        if finite and (odd := model.not_finite):
+            raise WeightsError(f"{path}: holds values that are infinite or not a number, in {some(odd)}; make it again")
+        return model
 
     def to_orbax(self, path: str | Path) -> None:
         """Write an orbax checkpoint directory, which must not exist."""
         from spliceai_jax.network import orbax_files
 
         orbax_files.save_variables(Path(path), self.variables)
-
-    def predict(
-        self, bases: Integer[np.ndarray, "sequences length"] | Sequence[str]
-    ) -> Float32[np.ndarray, "sequences positions 3"]:
-        """Score every position that has its full context.
-
-        Arguments:
-            bases: A list of equally long strings, in which any letter other than A, C, G and T (in either case)
-                counts as N; or integers, 0 for N and 1 to 4 for A C G T.
-
-        Returns:
-            Probabilities of neither, acceptor and donor for length - flanking_size positions. Position i is base
-            i + flanking_size / 2.
-
-        Raises:
-            ValueError: The strings differ in length, the array is not two-dimensional or holds other codes, or the
-                sequences are no longer than the context.
-        """
-        codes = encode(bases) if not isinstance(bases, np.ndarray) else bases
-        if codes.ndim != 2 or codes.dtype.kind not in "iu":
-            raise ValueError(f"bases is {codes.dtype} {codes.shape}, expected integers (n, L + {self.flanking_size})")
-        if codes.size and not (codes.min() >= 0 and codes.max() < len(BASES)):
-            raise ValueError(f"bases holds {codes.min()} to {codes.max()}, expected 0 for N and 1 to 4 for A C G T")
-        rows, length = codes.shape[0], codes.shape[1] - self.flanking_size
-        if length < 1:
-            raise ValueError(
-                f"bases has length {codes.shape[1]}, expected more than the {self.flanking_size} of context"
-            )
-        result, variables = np.empty((rows, length, len(CLASSES)), np.float32), self.scoring_variables
-        at_once = min(rows, max(_BASES_AT_ONCE // codes.shape[1], 1))
-        for start in range(0, rows, max(at_once, 1)):
-            part = codes[start : start + at_once].astype(np.uint8)
-            # The last part is filled up, since every new shape is compiled anew.
-            filled = np.pad(part, ((0, at_once - len(part)), (0, 0)))
-            scores = _apply(self.flanking_size)(variables, filled)
-            result[start : start + len(part)] = np.asarray(scores)[: len(part)]
-        return result
-
-
-def read_models(
-    given: str | Path | Sequence[str | Path],
-    flanking_size: int | None = None,
-    calibrated: bool = False,
-    argument: str = "models",
-) -> list[Pretrained]:
-    """Read models the mean of whose probabilities is wanted.
-
-    Arguments:
-        given: `.pt` files, or folders of them: see `model_files`.
-        flanking_size: See `Pretrained.from_pt`.
-        calibrated: See `Pretrained.from_pt`.
-        argument: The argument that names them, for messages.
-
-    Raises:
-        WeightsError: See `Pretrained.from_pt` and `model_files`.
-        SettingsError: They differ in flanking size.
-    """
-    files = model_files(given)
-    models = [Pretrained.from_pt(path, flanking_size, calibrated) for path in files]
-    for path, model in zip(files, models, strict=True):
-        if model.flanking_size != models[0].flanking_size:
-            raise SettingsError(
-                f"`{argument}`: {path} has a flanking size of {model.flanking_size} nt and {files[0]} one of "
-                f"{models[0].flanking_size} nt; models whose mean is taken must be of one flanking size"
-            )
-    return models
-
-
-@cache
-def _apply(flanking_size: int) -> Any:
-    return jax.jit(network_on(jax.default_backend(), ARCHITECTURES[flanking_size]).apply)
 
 
 def convert_weights(source: str | Path, target: str | Path) -> Pretrained:
@@ -218,18 +190,23 @@ def convert_weights(source: str | Path, target: str | Path) -> Pretrained:
 
     Raises:
         WeightsError: `source` is neither.
-        SpliceAIError: `target` exists, or cannot be written.
+        SpliceAIError: `target` exists, cannot be written, or would be a directory with the name of a `.pt` file.
     """
     source, target = Path(source), Path(target)
-    is_checkpoint = source.is_dir()
-    model = Pretrained.from_orbax(source) if is_checkpoint else Pretrained.weights_of_pt(source)
+    from_orbax = source.is_dir()
+    model = Pretrained.from_orbax(source) if from_orbax else Pretrained.load_weights(source)
     if target.exists():
         raise SpliceAIError(f"{target}: exists already; give a name that does not")
+    if not from_orbax and target.suffix.lower() == ".pt":
+        raise SpliceAIError(
+            f"{target}: would be a folder, an Orbax checkpoint, since {source} is a .pt file; give a name that does "
+            "not end in .pt, or copy the file if you want another .pt file"
+        )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=target.parent):
             pass
     except OSError as error:
         raise SpliceAIError(f"{target}: cannot be written ({error.strerror}); give another place") from error
-    (model.to_pt if is_checkpoint else model.to_orbax)(target)
+    (model.to_pt if from_orbax else model.to_orbax)(target)
     return model

@@ -1,6 +1,5 @@
 """The temperature of a calibrated model: what its logits are divided by, and the file beside a model that holds it."""
 
-import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ import msgspec
 from spliceai_jax.architecture import CLASSES
 from spliceai_jax.errors import WeightsError
 from spliceai_jax.json_files import read_json
+from spliceai_jax.network.model_files import beside
 
 Temperature = tuple[float, float, float]
 """What the logits of neither, acceptor and donor are divided by before the softmax; 1 changes nothing."""
@@ -51,11 +51,11 @@ class FittedOn:
 
 @dataclass(frozen=True)
 class TemperatureFile:
-    """What lies beside a model's `.pt` file, as JSON.
+    """What lies beside a model, as JSON.
 
     Attributes:
         temperature: The temperature.
-        sha256: SHA-256 of the `.pt` file that it was fitted for.
+        sha256: The digest of the model that it was fitted for: see `Pretrained.sha256_at`.
         fitted_on: The windows that it was fitted on.
     """
 
@@ -69,8 +69,8 @@ class TemperatureFile:
 
 
 def temperature_beside(model: Path) -> Path:
-    """Return where the temperature of a `.pt` file lies: `model_best.temperature.json` for `model_best.pt`."""
-    return model.with_name(f"{model.stem}.temperature.json")
+    """Return where the temperature of a model lies: `model_best.temperature.json` for `model_best.pt`."""
+    return beside(model, ".temperature.json")
 
 
 def in_words(temperature: Temperature) -> str:
@@ -100,11 +100,15 @@ def check_temperature(values: Sequence[Any], source: str) -> Temperature:
     return neither, acceptor, donor
 
 
-def read_temperature(model: Path) -> Temperature:
-    """Read the temperature that lies beside a `.pt` file.
+def read_temperature(model: Path, sha256: str) -> Temperature:
+    """Read the temperature that lies beside a model.
+
+    Arguments:
+        model: The `.pt` file or the checkpoint.
+        sha256: Its digest: see `Pretrained.sha256_at`.
 
     Raises:
-        WeightsError: There is none, it is damaged, or it was fitted for another file.
+        WeightsError: There is none, it is damaged, or it was fitted for another model.
     """
     path = temperature_beside(model)
     try:
@@ -118,7 +122,7 @@ def read_temperature(model: Path) -> Temperature:
         raise WeightsError(
             f"{path}: cannot be read as a temperature ({error!s:.200}); calibrate the model again"
         ) from error
-    if found.sha256 != hashlib.sha256(model.read_bytes()).hexdigest():
+    if found.sha256 != sha256:
         raise WeightsError(
             f"{path}: belongs to another model than {model}, of SHA-256 {found.sha256:.64}; calibrate this model, or "
             "leave out `calibrated`"

@@ -10,7 +10,8 @@ from spliceai_jax.errors import SettingsError, check_whole
 from spliceai_jax.evaluation.compared import ModelComparison, compare_models
 from spliceai_jax.evaluation.metrics import MEASURES
 from spliceai_jax.files import check_writable, write_whole
-from spliceai_jax.network.pretrained import Pretrained, read_models
+from spliceai_jax.network.ensemble import read_models
+from spliceai_jax.network.pretrained import Pretrained
 from spliceai_jax.runs.folder import RunFolder
 
 
@@ -25,13 +26,13 @@ def compare(
     """Compare models on a data set: each with the first, by a paired bootstrap over genes.
 
     Arguments:
-        models: Two or more `.pt` files, of any flanking sizes; a run's folder stands for its best model, and another
-            folder for the mean of the probabilities of all `.pt` files in it.
+        models: Two or more `.pt` files or Orbax checkpoints, of any flanking sizes; a run's folder stands for its best
+            model, and another folder for the mean of the probabilities of all `.pt` files in it.
         dataset: The HDF5 file, of genes that none of the models was trained on.
         output: A page (HTML) to write.
         calibrated: Apply the temperature that lies beside each file: see `Pretrained.from_pt`.
         random_seed: Decides which genes are drawn for the intervals.
-        display: Shows the progress; None shows nothing.
+        display: Shows the progress, as `ConsoleDisplay()` does; None shows nothing.
 
     Raises:
         SettingsError: Fewer than two models are given, or one is given twice.

@@ -144,7 +144,7 @@ def _or_left_out(what: str, left_out: list[str]) -> Iterator[None]:
 
 def _read_untouched(run: Run) -> Variables:
     path = _record(run).parent.path
-    model = Pretrained.weights_of_pt(path, run.identity.flanking_size)
+    model = Pretrained.load_weights(path, run.identity.flanking_size)
     if model.fingerprint != run.identity.pretrained_model:
         raise WeightsError(f"{path}: no longer holds the weights that the run started from")
     return model.variables

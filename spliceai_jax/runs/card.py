@@ -6,17 +6,17 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import jax
-import numpy as np
-from flax.traverse_util import flatten_dict
 
-from spliceai_jax.architecture import ARCHITECTURES, SITE_KINDS, Precision
-from spliceai_jax.convert import read_calibrated_pt, tensor_table
+from spliceai_jax.architecture import SITE_KINDS, Precision
+from spliceai_jax.convert import read_calibrated_pt
 from spliceai_jax.errors import WeightsError
 from spliceai_jax.evaluation.bootstrap import Differences
 from spliceai_jax.evaluation.metrics import Metrics
 from spliceai_jax.json_files import check_keys
+from spliceai_jax.network.model_files import beside, is_checkpoint
 from spliceai_jax.network.pretrained import Pretrained
 from spliceai_jax.network.temperature import Temperature, in_words, read_temperature, temperature_beside
 from spliceai_jax.runs import stored
@@ -143,24 +143,35 @@ def model_card(content: bytes, identity: RunIdentity, record: Record, history: H
 
 def add_comparison(folder: RunFolder, comparison: dict[Split, Differences]) -> None:
     """Write into the card of a run's best model how it compares with the untouched one, if the card is that model's."""
+    _change(folder, comparison=comparison)
+
+
+def change_recipe(folder: RunFolder, identity: RunIdentity) -> None:
+    """Write into the card of a run's best model the recipe that the run has now, if the card is that model's."""
+    if folder.best_model.exists():
+        _change(folder, recipe=NamedRecipe(**asdict(identity.choices), name=identity.recipe))
+
+
+def _change(folder: RunFolder, **fields: Any) -> None:
     card, _ = _card_beside(folder.best_model, hashlib.sha256(folder.best_model.read_bytes()).hexdigest())
-    if card and card.comparison != comparison:
-        folder.write(folder.best_card, stored.render(asdict(replace(card, comparison=comparison))))
+    if card and (changed := replace(card, **fields)) != card:
+        folder.write(folder.best_card, stored.render(asdict(changed)))
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """Facts about a `.pt` file.
+    """Facts about a model: a `.pt` file, or an Orbax checkpoint.
 
     Attributes:
         file: Its path.
-        sha256: SHA-256 of the file.
+        checkpoint: Whether it is a checkpoint.
+        sha256: SHA-256 of the file; of a checkpoint that of its weights, `weights_sha256`.
         weights_sha256: SHA-256 of the bytes that `Pretrained.to_pt` gives these weights.
         flanking_size: 80, 400, 2000 or 10000.
         parameters: The number of trainable values.
         not_finite: The tensors that hold an infinite value or one that is not a number.
-        released_as: The names of OpenSpliceAI's released models that this file is.
-        card: The card beside it, if it is this file's.
+        released_as: The names of OpenSpliceAI's released models that this file is; empty of a checkpoint.
+        card: The card beside it, if it is this model's.
         card_problem: Why a card beside it is not in `card`; None if there is no such card.
         temperature: The temperature in the file; applied to the scores wherever the file is used.
         temperature_beside: The one beside it, applied where `calibrated` is asked for.
@@ -168,6 +179,7 @@ class Inspection:
     """
 
     file: str
+    checkpoint: bool
     sha256: str
     weights_sha256: str
     flanking_size: int
@@ -182,13 +194,15 @@ class Inspection:
 
     def facts(self) -> dict[str, str]:
         """Return all of it in words, as names and values."""
+        unknown = "no, the file is none of OpenSpliceAI's 100"
+        if self.checkpoint:
+            unknown = "not known of an Orbax checkpoint; released models are recognised as .pt files only"
         facts = {
             "flanking size": f"{self.flanking_size} nt",
             "parameters": f"{self.parameters:,}",
             "finite": f"NO: {', '.join(self.not_finite)}" if self.not_finite else "yes",
             "SHA-256": self.sha256,
-            "released": "; ".join(f"OpenSpliceAI's {name}" for name in self.released_as)
-            or "no, the file is none of OpenSpliceAI's 100",
+            "released": "; ".join(f"OpenSpliceAI's {name}" for name in self.released_as) or unknown,
             "temperature": self._temperature(),
             "card": self.card_problem or "none",
         }
@@ -198,59 +212,59 @@ class Inspection:
         if self.temperature:
             return in_words(self.temperature)
         if self.temperature_beside:
-            return f"beside the file, for --calibrated: {in_words(self.temperature_beside)}"
+            return f"beside it, for --calibrated: {in_words(self.temperature_beside)}"
         return self.temperature_problem or "none"
 
 
-def inspect_pt(path: str | Path) -> Inspection:
-    """Return facts about a `.pt` file and the card beside it.
+def inspect_weights(path: str | Path) -> Inspection:
+    """Return facts about a `.pt` file or an Orbax checkpoint, and the card beside it.
 
     Raises:
-        WeightsError: The file is missing or damaged, carries code, or its tensors are not those of the network.
+        WeightsError: It is missing or damaged, carries code, or its tensors are not those of the network.
     """
     path = Path(path)
-    flanking_size, variables, temperature = read_calibrated_pt(path, finite=False)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    flat = flatten_dict(variables)
+    checkpoint = is_checkpoint(path)
+    if checkpoint:
+        model = Pretrained.from_orbax(path, finite=False)
+    else:
+        model = Pretrained(*read_calibrated_pt(path, finite=False))
+    digest = model.sha256_at(path)
     card, problem = _card_beside(path, digest)
-    beside, temperature_problem = _temperature_beside(path)
+    temperature, temperature_problem = _temperature_beside(path, digest)
     return Inspection(
         file=str(path),
+        checkpoint=checkpoint,
         sha256=digest,
-        weights_sha256=Pretrained(flanking_size, variables).fingerprint,
-        flanking_size=flanking_size,
-        parameters=sum(value.size for value in jax.tree.leaves(variables["params"])),
-        not_finite=tuple(
-            tensor.key
-            for tensor in tensor_table(ARCHITECTURES[flanking_size])
-            if not np.isfinite(flat[tensor.path]).all()
-        ),
+        weights_sha256=model.fingerprint,
+        flanking_size=model.flanking_size,
+        parameters=sum(value.size for value in jax.tree.leaves(model.variables["params"])),
+        not_finite=model.not_finite,
         released_as=released_as(digest),
         card=card,
         card_problem=problem,
-        temperature=temperature,
-        temperature_beside=beside,
+        temperature=model.temperature,
+        temperature_beside=temperature,
         temperature_problem=temperature_problem,
     )
 
 
-def _temperature_beside(path: Path) -> tuple[Temperature | None, str | None]:
+def _temperature_beside(path: Path, digest: str) -> tuple[Temperature | None, str | None]:
     if not temperature_beside(path).exists():
         return None, None
     try:
-        return read_temperature(path), None
+        return read_temperature(path, digest), None
     except WeightsError as error:
         return None, str(error)
 
 
 def _card_beside(path: Path, digest: str) -> tuple[ModelCard | None, str | None]:
-    beside = path.with_suffix(".json")
+    place = beside(path, ".json")
     try:
-        card = stored.parse(beside, ModelCard, rename_of_0_1)
+        card = stored.parse(place, ModelCard, rename_of_0_1)
     except FileNotFoundError:
         return None, None
     except (OSError, ValueError) as error:
-        return None, f"{beside} cannot be read as a card ({error})"
+        return None, f"{place} cannot be read as a card ({error})"
     if card.sha256 != digest:
-        return None, f"{beside} describes another file, of SHA-256 {card.sha256:.64}"
+        return None, f"{place} describes another file, of SHA-256 {card.sha256:.64}"
     return card, None

@@ -176,13 +176,17 @@ class RunFolder:
             )
         files.write_whole(path, content)
 
-    def set_aside(self, path: Path) -> Path:
+    def set_aside(self, path: Path, reason: str = "unreadable") -> Path:
         """Rename a file or folder that cannot be used, so that nothing of it is lost, and return its new name.
+
+        Arguments:
+            path: The file or folder.
+            reason: Why it cannot be used, in a word, which becomes part of the new name.
 
         Raises:
             RunFolderError: It cannot be renamed.
         """
-        names = (path.with_name(f"{path.stem}.unreadable_{number}{path.suffix}") for number in range(1, 10**6))
+        names = (path.with_name(f"{path.stem}.{reason}_{number}{path.suffix}") for number in range(1, 10**6))
         aside = next(name for name in names if not os.path.lexists(name))
         try:
             path.rename(aside)
@@ -221,10 +225,14 @@ class RunFolder:
         if not self.identity_file.exists():
             self.write(self.identity_file, stored.render(wanted.to_json()))
             return False
-        if changes := wanted.differences(self.read_identity()):
+        recorded = self.read_identity()
+        if changes := wanted.differences(recorded):
+            way_out = "or another `exp_num`"
+            if wanted.ends_otherwise_only(recorded):
+                way_out = "`extend=True` to make it such a run, or another `exp_num`"
             raise RunFolderError(
                 f"`resume`: {self.root} was started differently: {'; '.join(changes)}; give the same settings and "
-                "data, or another `exp_num`"
+                f"data, {way_out}"
             )
         return True
 
@@ -250,6 +258,6 @@ class FollowedFolder(RunFolder):
     def write(self, path: Path, content: bytes | str) -> None:
         """Do nothing: the leader does it."""
 
-    def set_aside(self, path: Path) -> Path:
+    def set_aside(self, path: Path, reason: str = "unreadable") -> Path:
         """Do nothing: the leader does it."""
         return path

@@ -1,6 +1,6 @@
 """What decides the result of a run. A run is continued only if all of it is the same."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from spliceai_jax.architecture import ARCHITECTURES, Precision
 from spliceai_jax.runs.stored import Json
@@ -48,6 +48,11 @@ class RunIdentity:
         content = asdict(self)
         choices = content.pop("choices")
         return {"recipe": content.pop("recipe"), **choices, **content}
+
+    def ends_otherwise_only(self, recorded: "RunIdentity") -> bool:
+        """Return whether nothing differs but what decides after which epoch a run ends."""
+        own = {name: getattr(self.choices, name) for name in ("epochs", "early_stopping", "patience")}
+        return replace(recorded, choices=replace(recorded.choices, **own)) == self
 
     def differences(self, recorded: "RunIdentity") -> list[str]:
         """Return in words what differs from the identity that was recorded; the recipe's name comes first."""

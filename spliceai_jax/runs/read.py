@@ -74,7 +74,7 @@ def read_run(root: str | Path) -> Run:
     except RunFolderError as error:
         warnings.warn(f"{error}; the facts in it are left out", SpliceAIWarning, stacklevel=2)
         record = None
-    history = _read_history(folder)
+    history = read_history(folder)
     calibration = read_calibration(folder) if history.finished(identity.choices) else None
     run = Run(folder, identity, record, history, calibration, read_genome_evaluation(folder))
     return replace(run, comparison=read_comparison(folder, identity.pretrained_model, run.best_fingerprint))
@@ -92,7 +92,12 @@ def read_calibration(folder: RunFolder) -> Calibration | None:
     return stored.unless_damaged(read_file)
 
 
-def _read_history(folder: RunFolder) -> History:
+def read_history(folder: RunFolder) -> History:
+    """Read what a run has measured as of its latest checkpoint; it is empty before the first.
+
+    Raises:
+        RunFolderError: It is damaged.
+    """
     try:
         return stored.read(folder.history, LoopState).history
     except FileNotFoundError:

@@ -64,8 +64,8 @@ class Parent:
     """The weights that a run started from.
 
     Attributes:
-        path: The file, absolute.
-        sha256: SHA-256 of the file.
+        path: The `.pt` file or the Orbax checkpoint, absolute.
+        sha256: SHA-256 of the file; of a checkpoint that of its weights, `weights_sha256`.
         weights_sha256: SHA-256 of the bytes that `Pretrained.to_pt` gives these weights, which are the same however
             the file stores them.
     """

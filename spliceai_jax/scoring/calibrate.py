@@ -1,6 +1,5 @@
 """Calibrate a model on a data set, and write what follows from it."""
 
-import hashlib
 import os
 import warnings
 from pathlib import Path
@@ -34,7 +33,7 @@ def calibrate(
     """Fit a model's temperature on a data set that it was not trained on, and write the calibrated model.
 
     Arguments:
-        model: A `.pt` file. A temperature that it holds is left out.
+        model: A `.pt` file or an Orbax checkpoint. A temperature that it holds is left out.
         validation_dataset: The HDF5 file to fit on.
         output_dir: Folder that the files are written to: `calibrated_model.pt`, `temperature.pt`, `temperature.txt`,
             `calibration.json`, `MODEL.temperature.json`, and tables and figures in `calibration/results`.
@@ -44,7 +43,7 @@ def calibrate(
             highest score.
         temperature_file: A `temperature.pt` whose temperature is measured and written, instead of one that is fitted.
         random_seed: Decides which positions are drawn, where a set has more than a million to keep.
-        display: Shows the progress; None shows nothing.
+        display: Shows the progress, as `ConsoleDisplay()` does; None shows nothing.
 
     Raises:
         WeightsError: See `Pretrained.from_pt`; or the temperature's file is none.
@@ -54,7 +53,7 @@ def calibrate(
     check_choice("temperatures", temperatures, ("class", "single"))
     display, path, folder = display or Display(), Path(model), Path(output_dir).absolute()
     given = None if temperature_file is None else read_temperature_pt(temperature_file)
-    pretrained = Pretrained.weights_of_pt(path, flanking_size)
+    pretrained = Pretrained.load_weights(path, flanking_size)
     _check_folder(folder)
     sets = _read_sets(validation_dataset, test_dataset, pretrained.flanking_size, display)
     architecture = ARCHITECTURES[pretrained.flanking_size]
@@ -65,7 +64,7 @@ def calibrate(
             engine.place(pretrained.variables),
             sets,
             architecture.batch_size,
-            hashlib.sha256(path.read_bytes()).hexdigest(),
+            pretrained.sha256_at(path),
             given or temperatures,
             random_seed,
             advance,

@@ -6,16 +6,16 @@ from pathlib import Path
 from spliceai_jax.architecture import CLASSES, SITE_KINDS
 from spliceai_jax.data.compressed import check_unchanged, sha256_of
 from spliceai_jax.display import Display
-from spliceai_jax.evaluation.evaluate import GivenModel, models_to_evaluate
 from spliceai_jax.evaluation.genome_metrics import GenomeMetrics, GenomeMetricsAccumulator
 from spliceai_jax.interrupts import stop_request
+from spliceai_jax.network.ensemble import GivenModel, read_models
 from spliceai_jax.network.pretrained import Pretrained
+from spliceai_jax.network.scored_pieces import scored_pieces
+from spliceai_jax.network.scorer import Scorer
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.genome_evaluation import GenomeEvaluation, ModelEvaluation, read_genome_evaluation
 from spliceai_jax.scoring.genome_truth import STRANDS, GenomeTruth, genome_truth
 from spliceai_jax.scoring.regions import whole_sequences
-from spliceai_jax.scoring.scored_pieces import scored_pieces
-from spliceai_jax.scoring.scorer import Scorer
 
 
 def evaluate_genome(
@@ -35,12 +35,12 @@ def evaluate_genome(
     not grow with the genome, except for its annotation; a byte a base is needed on the disk of temporary files.
 
     Arguments:
-        model: A `.pt` file, a folder of them, or a model in memory; or several of these: see `evaluate`.
+        model: A `.pt` file, a folder of them, a model in memory or an `Ensemble`; or several of these: see `evaluate`.
         genome_fasta: FASTA file, plain or compressed by gzip or bgzip.
         annotation_gff: The genome's annotation.
         sequences: The names of the sequences that are scored; None: all.
         flanking_size: The flanking size that the model must have; None accepts any.
-        display: Shows the progress; None shows nothing.
+        display: Shows the progress, as `ConsoleDisplay()` does; None shows nothing.
         calibrated: See `evaluate`.
 
     Raises:
@@ -51,7 +51,7 @@ def evaluate_genome(
         RunFolderError: There is no room for the genome among the temporary files.
         Interrupted: A signal came.
     """
-    models = models_to_evaluate(model, flanking_size, calibrated)
+    models = read_models(model, flanking_size, calibrated, "model")
     with genome_truth(genome_fasta, annotation_gff, sequences) as truth:
         return _evaluate(models, truth, display or Display(), "evaluate")
 
@@ -105,12 +105,12 @@ def evaluate_genome_models(
 def _evaluate(models: Sequence[Pretrained], truth: GenomeTruth, display: Display, title: str) -> GenomeMetrics:
     selection = whole_sequences(truth.genome, STRANDS, truth.names)
     gathered = GenomeMetricsAccumulator()
-    columns = {kind: CLASSES.index(kind) - 1 for kind in SITE_KINDS}
+    scorer = Scorer(models[0].flanking_size, [model.scoring_variables for model in models])
     with stop_request() as stop, display.progress(title, selection.positions, "bases") as advance:
-        for piece, scores in scored_pieces(Scorer(models), truth.genome, selection, stop, "model"):
+        for piece, scores in scored_pieces(scorer, truth.genome, selection, stop, "`model`"):
             annotated, stretch = truth.of_strand(piece.region.sequence, piece.region.strand), (piece.start, piece.end)
             gathered.add(
-                {kind: scores[:, column] for kind, column in columns.items()},
+                {kind: scores[:, CLASSES.index(kind)] for kind in SITE_KINDS},
                 annotated.sites(*stretch),
                 annotated.left_out(*stretch),
                 annotated.places(*stretch),

@@ -1,6 +1,5 @@
 """What an annotation says of the sequences of a genome, after a check that the two belong together."""
 
-import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ from spliceai_jax.data.coding_genes import CodingGenes, divide_genes
 from spliceai_jax.data.fasta import Genome
 from spliceai_jax.data.same_assembly import genes_on_genome
 from spliceai_jax.encoding import Strand
-from spliceai_jax.errors import RunFolderError, SequenceError, SettingsError, SpliceAIWarning, some
+from spliceai_jax.errors import SequenceError, SettingsError, SpliceAIWarning, some
 from spliceai_jax.scoring.annotated_sites import AnnotatedSites
 
 STRANDS: tuple[Strand, ...] = ("+", "-")
@@ -53,22 +52,13 @@ def genome_truth(
     genome_fasta: str | Path, annotation_gff: str | Path, sequences: Sequence[str] | None
 ) -> Iterator[GenomeTruth]:
     """Read a genome and its annotation and find out what is true; see `scoring.genome_evaluation.evaluate_genome`."""
-    genes, scratch = read_genes(annotation_gff), Path(tempfile.gettempdir())
-    try:
-        genome = Genome(genome_fasta, scratch)
-    except RunFolderError as error:
-        raise RunFolderError(
-            f"{genome_fasta}: there is no room in {scratch} for its bases, one byte each; make room, or name another "
-            "folder by the environment variable TMPDIR"
-        ) from error
-    try:
+    genes = read_genes(annotation_gff)
+    with Genome(genome_fasta) as genome:
         names = _names(genome, sequences)
         found, note = genes_on_genome(genes, genome, annotation_gff, names)
         if note:
             warnings.warn(note, SpliceAIWarning, stacklevel=2)
         yield _with_truth(genome, names, found, divide_genes(genes), annotation_gff)
-    finally:
-        genome.close()
 
 
 def _names(genome: Genome, sequences: Sequence[str] | None) -> Collection[str]:

@@ -1,16 +1,15 @@
 """The stretches of a genome that are scored: whole sequences, or genes and what lies beside them."""
 
 import warnings
-from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 from spliceai_jax.data.annotation import Gene
 from spliceai_jax.data.fasta import Genome
 from spliceai_jax.data.same_assembly import genes_on_genome
+from spliceai_jax.data.selection import Region, Selection, Stretch
 from spliceai_jax.encoding import Strand
 from spliceai_jax.errors import SettingsError, SpliceAIWarning
 from spliceai_jax.scoring.settings import PredictSettings
@@ -33,69 +32,6 @@ class Span(NamedTuple):
     name: str
 
 
-class Stretch(NamedTuple):
-    """Neighbouring positions that lie in the same spans.
-
-    Attributes:
-        start: The first position, counted from 0.
-        end: The position after the last.
-        names: The names of the spans, in the order of their starts; the first of them where there are very many.
-        more: The number of further spans.
-    """
-
-    start: int
-    end: int
-    names: tuple[str, ...]
-    more: int = 0
-
-    @property
-    def name(self) -> str:
-        """What the rows' fourth column begins with."""
-        return ",".join((*self.names, f"{self.more} more") if self.more else self.names)
-
-
-@dataclass(frozen=True)
-class Region:
-    """A stretch of one strand of a sequence, every position of which is scored.
-
-    Attributes:
-        sequence: The name of the sequence.
-        strand: "+" or "-".
-        start: Its first position, counted from 0 on the "+" strand.
-        end: The position after its last.
-        stretches: What its rows are named after, from its start to its end without a gap.
-    """
-
-    sequence: str
-    strand: Strand
-    start: int
-    end: int
-    stretches: Sequence[Stretch]
-
-    def stretches_between(self, start: int, end: int) -> Sequence[Stretch]:
-        """Return the stretches that have a position between these two."""
-        first = bisect_right(self.stretches, start, key=lambda stretch: stretch.start) - 1
-        return self.stretches[first : bisect_left(self.stretches, end, key=lambda stretch: stretch.start)]
-
-
-@dataclass(frozen=True)
-class Selection:
-    """What is to be scored of a genome.
-
-    Attributes:
-        description: What it is, in words.
-        regions: The regions of each sequence together, sequences in the order of their names. Those of a strand do
-            not overlap. They can be iterated over once.
-        count: The number of regions, empty sequences included.
-        positions: The number of positions, both strands counted.
-    """
-
-    description: str
-    regions: Iterable[list[Region]]
-    count: int
-    positions: int
-
-
 def whole_sequences(genome: Genome, strands: Sequence[Strand], names: Collection[str] | None = None) -> Selection:
     """Select whole sequences of a genome; every one where no names are given."""
     lengths = {name: length for name, length in genome.lengths.items() if names is None or name in names}
@@ -114,14 +50,22 @@ def whole_sequences(genome: Genome, strands: Sequence[Strand], names: Collection
     )
 
 
-def genes_and_flanks(genome: Genome, genes: Sequence[Gene], flank: int) -> Selection:
-    """Select genes, each on its strand, and `flank` bases on each side of them, as far as their sequences go."""
+def genes_and_flanks(
+    genome: Genome, genes: Sequence[Gene], flank: int, name_of: Callable[[Gene, int, int], str]
+) -> Selection:
+    """Select genes, each on its strand, and `flank` bases on each side of them, as far as their sequences go.
+
+    Arguments:
+        genome: The sequences.
+        genes: The genes.
+        flank: Bases on each side of a gene.
+        name_of: Given a gene, and where its stretch starts and ends, returns what rows are named after.
+    """
     spans_of: dict[str, dict[Strand, list[Span]]] = {}
     for gene in genes:
         start, end = max(gene.start - flank, 0), min(gene.end + flank, genome.lengths[gene.sequence])
-        # The form of OpenSpliceAI's names, which count from 1.
-        name = f"{gene.name} {gene.sequence}:{start + 1}-{end}({gene.strand})"
-        spans_of.setdefault(gene.sequence, {}).setdefault(gene.strand, []).append(Span(start, end, name))
+        span = Span(start, end, name_of(gene, start, end))
+        spans_of.setdefault(gene.sequence, {}).setdefault(gene.strand, []).append(span)
     regions = [
         [region for strand, spans in sorted(by_strand.items()) for region in _joined(sequence, strand, spans)]
         for sequence, by_strand in sorted(spans_of.items())

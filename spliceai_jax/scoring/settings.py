@@ -10,6 +10,8 @@ from spliceai_jax.errors import SettingsError, check_choice, check_whole
 from spliceai_jax.network.model_files import model_files
 
 StrandChoice = Literal["+", "-", "both"]
+BedFormName = Literal["openspliceai", "ucsc"]
+"""What the rows of BED files look like: as OpenSpliceAI writes them, or as genome browsers take them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +20,8 @@ class PredictSettings:
 
     Attributes:
         input_sequence: FASTA file, plain or compressed by gzip or bgzip.
-        models: `.pt` files of one flanking size, or folders of them; the mean of the models' probabilities is taken.
+        models: `.pt` files of one flanking size, folders of them, or Orbax checkpoints; the mean of the models'
+            probabilities is taken.
         output_dir: Folder in which `SpliceAI_5000_{flanking_size}`, the folder of the results, is made.
         flanking_size: The flanking size that the weights must have; None accepts any.
         threshold: The lowest score that is written.
@@ -27,7 +30,9 @@ class PredictSettings:
             any case the network sees the genome around every position.
         strand: Strands to score. None: with an annotation, the strand of each gene; without one "+", the sequences as
             they stand in the file, or with `spsc` both.
-        bigwig: Write bigWig tracks as well.
+        bed: The form of the BED files. "openspliceai": OpenSpliceAI's own columns, an acceptor at the last base of its
+            intron. "ucsc": BED6 for genome browsers, with scores from 0 to 1000, both kinds at their exon's base.
+        bigwig: Write bigWig tracks as well, whose entries lie where the rows of the BED files do.
         calibrated: Apply to each model the temperature that lies beside its file: see `Pretrained.from_pt`.
         precision: How convolutions compute; see `Precision`.
         spsc: File of splice scores that minimap2 and miniprot read, to write as well; gzip if its name ends in .gz.
@@ -45,6 +50,7 @@ class PredictSettings:
     annotation_file: str | Path | None = None
     gene_flank: int | None = None
     strand: StrandChoice | None = None
+    bed: BedFormName = "openspliceai"
     bigwig: bool = False
     calibrated: bool = False
     precision: Precision = "float32"
@@ -59,17 +65,18 @@ class PredictSettings:
             raise SettingsError("`gene_flank` has no effect without genes; give `annotation_file` too")
         check_choice("flanking_size", self.flanking_size, (None, *ARCHITECTURES))
         check_choice("precision", self.precision, get_args(Precision))
+        check_choice("bed", self.bed, get_args(BedFormName))
         check_choice("strand", self.strand, (None, *get_args(StrandChoice)))
         if self.spsc is not None and self.strand not in (None, "both"):
             raise SettingsError(
                 f"`strand={self.strand!r}`: `spsc` is of both strands, as aligners need it; leave out `strand`"
             )
         if not self.model_files:
-            raise SettingsError("`models`: none is given; expected one .pt file or more")
+            raise SettingsError("`models`: none is given; expected one model or more")
 
     @property
     def model_files(self) -> tuple[Path, ...]:
-        """The `.pt` files."""
+        """The `.pt` files and Orbax checkpoints."""
         return model_files(self.models)
 
     def folder(self, flanking_size: int) -> Path:

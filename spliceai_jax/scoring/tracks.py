@@ -1,9 +1,6 @@
-"""Tracks of scores: sorted BED as OpenSpliceAI writes it, bigWig, and splice scores for aligners (`spsc`).
+"""Tracks of scores: sorted BED, bigWig, which holds what BED does, and splice scores for aligners (`spsc`).
 
 A file gets its final name only when it is whole.
-
-A donor's row lies at the scored base, the last of the exon. An acceptor's row does not: OpenSpliceAI writes it at the
-base before the scored one in the direction of transcription, the last of the intron.
 """
 
 import errno
@@ -13,124 +10,28 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import BinaryIO
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 
 from spliceai_jax.architecture import CLASSES, SITE_KINDS, SiteKind
 from spliceai_jax.data.fasta import Genome
+from spliceai_jax.data.selection import Stretch
 from spliceai_jax.encoding import Strand
 from spliceai_jax.errors import RunFolderError, SettingsError, some
 from spliceai_jax.files import all_written_whole, check_writable
-from spliceai_jax.scoring.regions import Stretch
+from spliceai_jax.scoring.bed import BedForm, BedWriter
 from spliceai_jax.scoring.spsc import SpliceScoreWriter
 
-_SHIFT = {("acceptor", "+"): -1, ("acceptor", "-"): 1, ("donor", "+"): 0, ("donor", "-"): 0}
-"""What is added to a scored position, by kind and strand, to give the start of its row."""
+LEVELS = (0.1, 0.5, 0.9)
+"""The scores of which is counted how many rows reach them."""
 
 _STRAND_NAMES: dict[Strand, str] = {"+": "plus", "-": "minus"}
 
-_THOUSANDS = np.array([list(b"%03d" % i) for i in range(1000)], np.uint8)
 _BIGWIG_END = (0x888FFC26).to_bytes(4, "little")
 """The last bytes of a bigWig, which are written last of all."""
 _BIGWIG_ENTRY, _BIGWIG_ROOM = 32, 1_000_000
 """Bytes that an entry of a bigWig may take, or a sequence's name, and those that must be left on the disk beside."""
-
-_DIGITS = 12
-_FEW_ROWS = 40
-_MORE_DIGITS = np.array([n for digits in range(1, _DIGITS) for n in (10**digits - 1, 10**digits)])
-"""Starts at which the end, or the start, becomes a digit longer."""
-
-
-def _decimal(numbers: Int[np.ndarray, " rows"], digits: int) -> UInt8[np.ndarray, "rows digits"]:
-    """Return the last decimal digits of numbers below 10^12 in ASCII, with leading zeros."""
-    groups = [_THOUSANDS[numbers // 1000**k % 1000] for k in range((digits + 2) // 3)][::-1]
-    return np.concatenate(groups, axis=1)[:, -digits:]
-
-
-def _lines(
-    sequence: str, starts: Int[np.ndarray, " rows"], name: str, scores: Float[np.ndarray, " rows"], tail: str
-) -> UInt8[np.ndarray, "rows width"]:
-    """Return BED lines in ASCII; their starts have equally many digits, and so have their ends."""
-    micros = np.rint(scores.astype(np.float64) * 1e6).astype(np.int64)
-    if len(starts) < _FEW_ROWS:
-        text = "".join(
-            f"{sequence}\t{start}\t{start + 1}\t{name}\t{micro // 10**6}.{micro % 10**6:06}{tail}"
-            for start, micro in zip(starts.tolist(), micros.tolist(), strict=True)
-        )
-        return np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8).reshape(len(starts), -1)
-    # Of more rows Python's own formatting takes far longer than this.
-    digits = len(str(starts[0])), len(str(starts[0] + 1))
-    columns: list[str | UInt8[np.ndarray, "rows digits"]] = [
-        f"{sequence}\t", _decimal(starts, digits[0]), "\t", _decimal(starts + 1, digits[1]), f"\t{name}\t",
-        _decimal(micros // 10**6, 1), ".", _decimal(micros, 6), tail,
-    ]  # fmt: skip
-    return np.concatenate([_column(column, len(starts)) for column in columns], axis=1)
-
-
-def _column(column: str | UInt8[np.ndarray, "rows width"], rows: int) -> UInt8[np.ndarray, "rows width"]:
-    if isinstance(column, np.ndarray):
-        return column
-    letters = np.frombuffer(column.encode("utf-8", "surrogateescape"), np.uint8)
-    return np.broadcast_to(letters, (rows, len(letters)))
-
-
-class BedWriter:
-    """Sorts rows that come nearly sorted, each strand by itself, and writes them.
-
-    Attributes:
-        rows: The number of rows written so far.
-    """
-
-    def __init__(self, file: BinaryIO, annotated: bool) -> None:
-        """Write to a file.
-
-        Arguments:
-            file: The file.
-            annotated: An annotation was given; without one, rows have a seventh column, as OpenSpliceAI's do.
-        """
-        self.rows = 0
-        self._file = file
-        self._tail = "\n" if annotated else "\tabsolute_coordinates\n"
-        # Rows and their keys, by which they are sorted: twice the start, and 1 more on "-".
-        self._waiting: list[tuple[Int[np.ndarray, " rows"], UInt8[np.ndarray, "rows width"]]] = []
-
-    def add(
-        self,
-        sequence: str,
-        strand: Strand,
-        name: str,
-        starts: Int[np.ndarray, " rows"],
-        scores: Float[np.ndarray, " rows"],
-    ) -> None:
-        """Take rows of one strand of a sequence, in the order of their starts."""
-        cuts = np.searchsorted(starts, _MORE_DIGITS)
-        for first, last in zip([0, *cuts], [*cuts, len(starts)], strict=True):
-            if first < last:
-                part = slice(first, last)
-                lines = _lines(sequence, starts[part], name, scores[part], f"\t{strand}{self._tail}")
-                self._waiting.append((2 * starts[part] + (strand == "-"), lines))
-
-    def flush(self, before: int | None = None) -> None:
-        """Write the rows that start before a position, or all; no row that starts before it may be added later."""
-        ready, waiting = [], []
-        for keys, lines in self._waiting:
-            cut = len(keys) if before is None else int(np.searchsorted(keys, 2 * before))
-            ready.append((keys[:cut], lines[:cut]))
-            if cut < len(keys):
-                waiting.append((keys[cut:], lines[cut:]))
-        self._waiting = waiting
-        if not ready:
-            return
-        keys = np.concatenate([keys for keys, _ in ready])
-        self.rows += len(keys)
-        if (np.diff(keys) > 0).all():
-            for _, lines in ready:
-                self._file.write(lines.tobytes())
-        else:
-            rows = [row for _, lines in ready for row in lines.view(f"V{lines.shape[1]}").ravel().tolist()]
-            self._file.write(b"".join(rows[i] for i in np.argsort(keys)))
 
 
 class TrackWriter:
@@ -138,6 +39,7 @@ class TrackWriter:
 
     Attributes:
         splice_scores: The splice scores for aligners, which have a threshold of their own, where they are wanted.
+        reaching: The number of rows so far whose score reaches each of `LEVELS`, by kind of site.
     """
 
     def __init__(
@@ -147,6 +49,7 @@ class TrackWriter:
         lengths: dict[str, int],
         threshold: float,
         splice_scores: SpliceScoreWriter | None,
+        form: BedForm,
     ) -> None:
         """Write to open files.
 
@@ -156,8 +59,11 @@ class TrackWriter:
             lengths: Name of each sequence -> its number of bases.
             threshold: The lowest score that is written.
             splice_scores: The splice scores for aligners, where they are wanted.
+            form: What the rows look like, and where they lie.
         """
         self.splice_scores = splice_scores
+        self.reaching = {kind: dict.fromkeys(LEVELS, 0) for kind in beds}
+        self._form = form
         self._beds = beds
         self._bigwigs = bigwigs
         self._lengths = lengths
@@ -188,17 +94,19 @@ class TrackWriter:
         for kind in SITE_KINDS:
             probabilities = scores[:, CLASSES.index(kind) - 1]
             hits = np.flatnonzero(probabilities >= self._threshold)
-            shift = _SHIFT[kind, strand]
+            shift = self._form.shift(kind, strand)
             starts = hits + (start + shift)
             # At the edge of a sequence there may be no base to write the row at.
             first, last = np.searchsorted(starts, (0, self._lengths[sequence]))
             starts, found = starts[first:last], probabilities[hits[first:last]]
             if not len(starts):
                 continue
+            for level in LEVELS:
+                self.reaching[kind][level] += int(np.count_nonzero(found >= np.float32(level)))
             cuts = np.searchsorted(starts, [stretch.start + shift for stretch in stretches[1:]]).tolist()
             for stretch, first, last in zip(stretches, [0, *cuts], [*cuts, len(starts)], strict=True):
                 if first < last:
-                    name = f"{stretch.name}_{kind.capitalize()}"
+                    name = self._form.row_name(stretch, kind)
                     self._beds[kind].add(sequence, strand, name, starts[first:last], found[first:last])
             if bigwig := self._bigwigs.get((kind, strand)):
                 bigwig.add(sequence, starts, found)
@@ -208,9 +116,14 @@ class TrackWriter:
     def flush(self, before: int | None = None) -> None:
         """Write what is complete: all positions before this one, or all of the sequence, have been added."""
         for bed in self._beds.values():
-            bed.flush(None if before is None else before - 1)  # an acceptor's row starts one base earlier
+            bed.flush(None if before is None else before - 1)  # an acceptor's row may start one base earlier
         if self.splice_scores:
             self.splice_scores.flush(before)
+
+
+def bed_files(folder: Path) -> dict[SiteKind, Path]:
+    """Return the BED file of each kind of site in a folder of results."""
+    return {kind: folder / f"{kind}_predictions.bed" for kind in SITE_KINDS}
 
 
 class Tracks:
@@ -226,7 +139,7 @@ class Tracks:
         self,
         folder: Path,
         threshold: float,
-        annotated: bool,
+        form: BedForm,
         bigwig_strands: Sequence[Strand],
         spsc: Path | None = None,
     ) -> None:
@@ -235,7 +148,7 @@ class Tracks:
         Arguments:
             folder: The folder they lie in.
             threshold: The lowest score that is written.
-            annotated: See `BedWriter`.
+            form: What the rows of the BED files look like.
             bigwig_strands: The strands that bigWigs are written for.
             spsc: The file of splice scores for aligners, gzip if its name ends in .gz; None: they are not wanted.
 
@@ -243,8 +156,8 @@ class Tracks:
             SettingsError: bigWigs are wanted and pyBigWig is not installed; `spsc` names another of the files.
         """
         self._threshold = threshold
-        self._annotated = annotated
-        self.beds = {kind: folder / f"{kind}_predictions.bed" for kind in SITE_KINDS}
+        self._form = form
+        self.beds = bed_files(folder)
         self.bigwigs = {
             (kind, strand): folder / f"{kind}_predictions_{_STRAND_NAMES[strand]}.bw"
             for strand in bigwig_strands
@@ -286,11 +199,13 @@ class Tracks:
 
         Raises:
             RunFolderError: A file cannot be written.
+            SequenceError: The form of the rows does not allow the name of a sequence.
         """
+        self._form.check(name for name, length in genome.lengths.items() if length)
         paths = self.paths if self.spsc is None else (*self.paths, self.spsc)
         with all_written_whole(paths) as partial, ExitStack() as stack:
             beds = {
-                kind: BedWriter(stack.enter_context(open(partial[path], "wb")), self._annotated)
+                kind: BedWriter(stack.enter_context(open(partial[path], "wb")), self._form)
                 for kind, path in self.beds.items()
             }
             bigwigs = {
@@ -302,7 +217,7 @@ class Tracks:
                 compressed = self.spsc.suffix == ".gz"
                 splice_scores = SpliceScoreWriter(partial[self.spsc], compressed, genome)
                 stack.callback(splice_scores.close)
-            yield TrackWriter(beds, bigwigs, genome.lengths, self._threshold, splice_scores)
+            yield TrackWriter(beds, bigwigs, genome.lengths, self._threshold, splice_scores, self._form)
             if splice_scores:
                 splice_scores.finish()
 

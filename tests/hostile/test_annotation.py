@@ -16,8 +16,9 @@ from hostile.conftest import SECONDS, Attack, Outcome, printable, refused
 from hostile.mutants import SEEDS, read_mutants
 from hostile.test_fasta import CONTROL, TURNING, bomb, read_or_refused
 from spliceai_jax.data.annotation import Gene, read_genes
+from spliceai_jax.data.selection import Stretch
 from spliceai_jax.errors import SequenceError
-from spliceai_jax.scoring.regions import Span, Stretch, _joined
+from spliceai_jax.scoring.regions import Span, _joined
 
 MADE = Layout({"one": 3, "two": 3}).make()
 GFF3, GTF = as_gff3(MADE.genes).encode(), as_gtf(MADE.genes).encode()

@@ -3,9 +3,11 @@
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.queues import Queue
@@ -14,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import RUN, run_arguments
 from filelock import FileLock, Timeout
 from hypothesis import given
 from hypothesis import strategies as st
@@ -76,6 +79,43 @@ def test_full_disk(attack: Attack, fasta: Path, small_model: Path, small_disk: C
     outcome = attack("predict", "-i", fasta, "-m", small_model, "-o", disk / "out", "-t", 0)
     complaint(outcome, str(disk / "out"), "No space left on device", "make room")
     assert not list(disk.iterdir())
+
+
+def with_room(disk: Path, size: int) -> None:
+    """Change the size of a file system that `small_disk` made."""
+    subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "share", [50, *(pytest.param(share, marks=pytest.mark.campaign) for share in (5, 20, 35, 65, 80, 95))]
+)
+def test_a_disk_that_fills_during_transfer(
+    share: int, finished: Path, attack: Attack, small_data: Path, small_model: Path, small_disk: Callable[[str], Path]
+) -> None:
+    """Room for a share (%) of a run is left: one line says so, and once there is more the run goes on to its end."""
+    disk = small_disk("size=100m")
+    given = run_arguments(small_data, small_model, disk)
+    given.pop("tensorboard")
+    command = ["transfer", *(word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value))]
+
+    def fill() -> None:
+        while not (disk / RUN / "run.json").exists():
+            time.sleep(0.01)
+        with_room(disk, share * sum(path.stat().st_size for path in finished.rglob("*") if path.is_file()) // 100)
+
+    filling = threading.Thread(target=fill)
+    filling.start()
+    outcome = attack(*command, "--resume")
+    filling.join()
+    assert outcome.status == 2, outcome
+    line = outcome.stderr.splitlines()[-1]
+    assert re.fullmatch(r"spliceai-jax: .*(No space left on device|RESOURCE_EXHAUSTED).*make room.*", line), line
+    with_room(disk, 100_000_000)
+    outcome = attack(*command, "--resume")
+    assert outcome.status == 0, outcome
+    for path in [*(finished / "models").glob("*.pt"), *(finished / "LOG").glob("*/*")]:
+        assert (disk / RUN / path.relative_to(finished)).read_bytes() == path.read_bytes(), path
 
 
 @pytest.mark.campaign

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from spliceai_jax.data.fasta import Genome
-from spliceai_jax.scoring.regions import Region
+from spliceai_jax.data.selection import Region
+from spliceai_jax.data.sequences import Sequences
 
 
 class Shape(NamedTuple):
@@ -64,7 +64,7 @@ class GenomeBatch:
 
 
 def genome_batches(
-    genome: Genome, regions: Iterable[list[Region]], shape: Shape, flanking_size: int
+    sequences: Sequences, regions: Iterable[list[Region]], shape: Shape, flanking_size: int
 ) -> Iterator[GenomeBatch]:
     """Lay regions into rows, each piece with all the context that its sequence has around it.
 
@@ -72,7 +72,7 @@ def genome_batches(
     strands taken together, so that results can be written sorted.
 
     Arguments:
-        genome: The sequences.
+        sequences: The sequences.
         regions: The regions of each sequence together; those of a strand do not overlap.
         shape: The shape of a batch.
         flanking_size: Bases of context, both sides together.
@@ -95,10 +95,10 @@ def genome_batches(
                 yield batch
                 batch, row = empty(), 0
             end = min(region.end, start + shape.length)
-            blank = not genome.bases(region.sequence, start - half, end + half).any()
+            blank = not sequences.bases(region.sequence, start - half, end + half).any()
             if not blank:
                 end = min(end, start + shape.length - used)
-                bases = genome.bases(region.sequence, start - half, end + half, region.strand)
+                bases = sequences.bases(region.sequence, start - half, end + half, region.strand)
                 batch.bases[row, used : used + len(bases)] = bases
             batch.pieces.append(Piece(region, start, end, None if blank else (row, used)))
             used += 0 if blank else end - start + flanking_size
