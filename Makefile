@@ -7,7 +7,7 @@ GPU := .venv-gpu/.complete
 DOCS := .venv/.docs
 MINIMAP2 := .minimap2/minimap2
 
-.PHONY: setup demo test test-fast test-hostile lint types docs package bench-steps bench-run bench-predict bench-data bench-labels bench-align bench-human bench-gpu tpu-check
+.PHONY: setup demo test test-fast test-hostile lint types docs docs-figures package bench-steps bench-run bench-predict bench-data bench-labels bench-align bench-human bench-gpu tpu-check
 
 setup: $(SET_UP)
 
@@ -51,6 +51,10 @@ $(DOCS): $(SET_UP)
 docs: $(DOCS)
 	$(BIN)/sphinx-build -q -E -n -W --keep-going -c docs . build/docs
 	@echo build/docs/docs/index.html
+
+# The picture of the demo's report, taken by chromium; the README's figures are compared with it.
+docs-figures: demo
+	$(BIN)/python docs/figures.py
 
 # What a release consists of. The wheel must hold every file of the package, and work.
 package: $(SET_UP)

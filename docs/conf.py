@@ -1,5 +1,9 @@
 """How sphinx makes the pages: `make docs`."""
 
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util import logging
+
 import spliceai_jax
 
 project = "spliceai-jax"
@@ -10,6 +14,8 @@ include_patterns = ["*.md", "docs/*.md", "demo/*.md", "benchmarks/*.md"]
 exclude_patterns = [".*", "build"]
 html_theme = "furo"
 html_title = "spliceai-jax"
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 myst_heading_anchors = 3
 default_role = "code"  # docstrings write names between single backticks
 autodoc_default_options = {"members": True}
@@ -27,3 +33,28 @@ for _name in spliceai_jax.__all__:
     setattr(spliceai_jax, _name, _public)
     if isinstance(_public, type) or callable(_public):
         _public.__module__ = "spliceai_jax"
+
+
+def _find_misread_docstrings(app: Sphinx, doctree: nodes.document) -> None:
+    """Warn of prose in the place of a type: napoleon takes what stands before a colon for one.
+
+    Types stand in the signatures, so no field of a type is expected at all; and what is raised is the name of a class.
+    """
+    for field in doctree.findall(nodes.field):
+        name, body = (part.astext() for part in field.children)
+        first = body.split(" – ")[0]
+        if name in ("Type", "Return type", "Yield type") or (name == "Raises" and not first.isidentifier()):
+            logging.getLogger(__name__).warning("%s: %s: a docstring was misread", name, first, location=field)
+
+
+def _mark_long_literals(app: Sphinx, doctree: nodes.document) -> None:
+    """Give literals that are longer than a narrow line a class: `_static/pages.css` breaks no others."""
+    for literal in doctree.findall(nodes.literal):
+        if max(map(len, literal.astext().split()), default=0) > 30:
+            literal["classes"].append("long")
+
+
+def setup(app: Sphinx) -> None:
+    """Called by sphinx."""
+    app.connect("doctree-read", _find_misread_docstrings)
+    app.connect("doctree-read", _mark_long_literals)

@@ -3,9 +3,11 @@
 import argparse
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 from conftest import run_arguments
@@ -138,6 +140,15 @@ def test_what_does_not_wait_for_heavy_libraries(code, heavy) -> None:
     code = f"import sys; {code}; print(sorted(set({heavy!r}.split()) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_only_the_converter_imports_torch() -> None:
+    """README says that PyTorch serves `.pt` files alone."""
+    package = Path(spliceai_jax.__file__).parent
+    importing = re.compile(r"^\s*(import|from) torch\b", re.M)
+    found = {path.parent.name for path in package.rglob("*.py") if importing.search(path.read_text())}
+    found |= {"convert" for path in (package / "convert").glob("*.py") if importing.search(path.read_text())}
+    assert found == {"convert"}
 
 
 @pytest.mark.parametrize("name", spliceai_jax.__all__)

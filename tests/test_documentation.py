@@ -23,6 +23,7 @@ from conftest import ROOT
 from jax.experimental.compilation_cache import compilation_cache
 from markdown_it import MarkdownIt
 from nbclient import NotebookClient
+from PIL import Image
 
 import spliceai_jax
 from spliceai_jax import RECIPES
@@ -33,7 +34,7 @@ pytestmark = pytest.mark.slow
 PAGES = sorted(page for folder in (".", "docs", "demo", "benchmarks") for page in (ROOT / folder).glob("*.md"))
 FILES = ["-m", "model_400nt_rs10.pt", "-train", "dataset_train.h5", "-test", "dataset_test.h5", "-o", "o", "-p", "p"]
 """What `...` stands for."""
-OTHER_PROGRAMS = {"python", "python3", "gcsfuse", "eval", "git", "minimap2", "miniprot"}
+OTHER_PROGRAMS = {"python", "python3", "source", "gcsfuse", "eval", "git", "minimap2", "miniprot"}
 
 
 def fences(page: Path) -> list[tuple[str, str]]:
@@ -71,9 +72,13 @@ def check(words: list[str]) -> None:
     elif program == "make":
         subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, check=True, capture_output=True)
     elif program == "pip":
-        extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
         assert words[1] == "install"
-        assert (asked := words[-1].removeprefix(".").strip("[]")) == "" or asked in extras
+        if "--index-url" in words:
+            assert words[2].partition("==")[0] in {re.split(r"\W", needed)[0] for needed in project["dependencies"]}
+        else:
+            asked = words[-1].removeprefix(".").strip("[]")
+            assert asked == "" or asked in project["optional-dependencies"]
     else:
         assert program in OTHER_PROGRAMS, f"{program}: not known to this test"
         if program == "python":
@@ -168,6 +173,22 @@ def test_links_to_files_lead_somewhere(page: Path) -> None:
     ]
     targets = [link.partition("#")[0] for link in links if not link.startswith(("http", "#"))]
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_the_picture_of_the_report_shows_what_the_text_says() -> None:
+    """`make docs-figures` takes the picture from a run of the demo, with its figures as text."""
+    with Image.open(ROOT / "docs" / "report.png") as picture:
+        shown = {name: float(value) for name, value in picture.text.items()}
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    told = re.search(r"before and after: donors (\S+) and (\S+), acceptors (\S+) and (\S+)\. ", readme)
+    assert told, "README does not give the demo's figures"
+    names = ("donor before", "donor after", "acceptor before", "acceptor after")
+    assert [float(value) for value in told.groups()] == [pytest.approx(shown[name], abs=0.0051) for name in names]
+    tutorial = (ROOT / "docs" / "tutorial.md").read_text()
+    for when, row in ("before", "untouched .*"), ("after", ".* best so far"):
+        last = re.findall(rf"^ *{row}$", tutorial, re.M)[-1]
+        assert f"{shown[f'donor {when}']:.3f}" in last
+        assert f"{shown[f'acceptor {when}']:.3f}" in last
 
 
 def test_the_notebook_runs(tmp_path: Path) -> None:

@@ -595,6 +595,7 @@ def test_a_test_set_that_is_the_validation_set_is_noted_and_runs(run: Transfer, 
     assert stderr.startswith(f"spliceai-jax: note: {run.test}: the test set is the validation set too")
     assert stderr.count("\n") == 1
     assert "best model: " in stdout
+    assert "\\n" not in stdout, "two lines went out as one, with the break between them escaped"
     assert (run.out / RUN / "0" / "models" / "model_best.pt").is_file()
 
 

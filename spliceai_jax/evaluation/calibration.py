@@ -237,7 +237,7 @@ class Reliability:
 
     @property
     def error(self) -> float:
-        """The expected calibration error: the mean distance of score and share, weighted by positions."""
+        """The expected calibration error, which is the mean distance of score and share, weighted by positions."""
         return _calibration_error(*map(np.array, (self.scores, self.shares, self.positions)))
 
 

@@ -11,9 +11,9 @@ from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import History, Split
 
 _HEADER = (
-    f"{'':>9}  {'train':>8}  {'validation':>10}  {'test':>8}  {'donor, test':>13}  {'acceptor, test':>14}\n"
+    f"{'':>9}  {'train':>8}  {'validation':>10}  {'test':>8}  {'donor, test':>13}  {'acceptor, test':>14}",
     f"{'epoch':>9}  {'loss':>8}  {'loss':>10}  {'loss':>8}  {AUPRC.name + '  ' + TOP_K.name:>13}  "
-    f"{AUPRC.name + '  ' + TOP_K.name:>14}"
+    f"{AUPRC.name + '  ' + TOP_K.name:>14}",
 )
 
 
@@ -46,7 +46,8 @@ class TransferResult:
 
 def show_table_so_far(history: History, display: Display) -> None:
     """Show the header of the table of epochs, the untouched model's row, and those of the epochs that are done."""
-    display.line(_HEADER)
+    for line in _HEADER:
+        display.line(line)
     validation, test = history.untouched["validation"].metrics, history.untouched["test"].metrics
     display.line(_row("untouched", None, validation, test, best=False))
     for number in range(len(history.epochs)):

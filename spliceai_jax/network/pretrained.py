@@ -122,7 +122,7 @@ class Pretrained(Predictor):
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of what `to_pt` writes: the same for the same weights, whichever file they came from."""
+        """SHA-256 of what `to_pt` writes. It is the same for the same weights, whichever file they came from."""
         return hashlib.sha256(self.pt_bytes()).hexdigest()
 
     def sha256_at(self, path: Path) -> str:
