@@ -4,16 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from spliceai_jax.display import Display
+from spliceai_jax.display import Display, counted
 from spliceai_jax.evaluation.bootstrap import Differences
+from spliceai_jax.evaluation.calibrated import Calibration
 from spliceai_jax.evaluation.metrics import AUPRC, TOP_K, Metrics
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import History, Split
+from spliceai_jax.training.recipes import Recipe
 
 _HEADER = (
-    f"{'':>9}  {'train':>8}  {'validation':>10}  {'test':>8}  {'donor, test':>13}  {'acceptor, test':>14}\n"
+    f"{'':>9}  {'train':>8}  {'validation':>10}  {'test':>8}  {'donor, test':>13}  {'acceptor, test':>14}",
     f"{'epoch':>9}  {'loss':>8}  {'loss':>10}  {'loss':>8}  {AUPRC.name + '  ' + TOP_K.name:>13}  "
-    f"{AUPRC.name + '  ' + TOP_K.name:>14}"
+    f"{AUPRC.name + '  ' + TOP_K.name:>14}",
 )
 
 
@@ -46,7 +48,8 @@ class TransferResult:
 
 def show_table_so_far(history: History, display: Display) -> None:
     """Show the header of the table of epochs, the untouched model's row, and those of the epochs that are done."""
-    display.line(_HEADER)
+    for line in _HEADER:
+        display.line(line)
     validation, test = history.untouched["validation"].metrics, history.untouched["test"].metrics
     display.line(_row("untouched", None, validation, test, best=False))
     for number in range(len(history.epochs)):
@@ -74,6 +77,26 @@ def conclude(history: History, folder: RunFolder, display: Display) -> TransferR
     """Show which model is the best one, and return the outcome."""
     display.line(f"best model: {folder.best_model} (epoch {history.best_epoch})")
     return TransferResult(folder.best_model, history.best_epoch, history, folder.root)
+
+
+def show_finished(history: History, recipe: Recipe, display: Display) -> None:
+    """Say that a run is finished already, and if it stopped early, why; show its table."""
+    done, why = len(history.epochs), ""
+    if done != recipe.epochs:
+        why = (
+            f": it stopped early, after {counted(done, 'epoch')} of at most {recipe.epochs}, the last "
+            f"{history.epochs_since_best} without a better validation loss"
+        )
+    display.line(f"this run is finished already{why}")
+    show_table_so_far(history, display)
+
+
+def show_temperature(calibration: Calibration, display: Display) -> None:
+    """Show the temperature of the best model."""
+    display.line(
+        f"its temperature, for `predict --calibrated`: {calibration.temperature[0]:.3f}, fitted on "
+        f"{calibration.fitted_on.words} of the validation set"
+    )
 
 
 def show_comparison(comparison: Mapping[Split, Differences], recipe: str, display: Display) -> None:
