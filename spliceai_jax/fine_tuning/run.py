@@ -59,7 +59,10 @@ def transfer(settings: TransferSettings, display: Display | None = None) -> Tran
             show_finished(loop.history, plan.recipe, shown)
         else:
             if loop.history.untouched:
-                shown.line(f"going on from epoch {loop.epoch}, batch {loop.batch}")
+                shown.line(
+                    f"going on from epoch {loop.epoch + 1} of {plan.recipe.epochs}, of which {loop.batch} of "
+                    f"{len(plan.batches(0))} batches are done"
+                )
             writer = RunWriter(plan.folder, plan.identity(), _begin_session(plan, shown), checkpoints, _scalars(plan))
             TrainingLoop(plan, trainer, writer, StopVote(stop), loop, shown).to_the_end()
             _check_kept(plan, trainer, loop)
