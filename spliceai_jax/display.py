@@ -4,15 +4,19 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import IO, Any, cast
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from spliceai_jax.output import printable, say, tell
 
 _SECONDS_BETWEEN_LINES = 30
 """The time between plain progress lines, where stderr is not a terminal."""
+
+_REPORTS_TO_SETTLE = 3
+"""The number of reports after which a rate is shown."""
 
 Advance = Callable[[int], None]
 """A progress callback: called with the number of items done since the last call."""
@@ -67,35 +71,58 @@ class ConsoleDisplay(Display):
             TextColumn("{task.description:>22}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}", markup=False),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[pace]}", markup=False),
         )
-        start, all_done = time.monotonic(), 0
+        pace = _Pace(total, unit)
         with Progress(*columns, console=self._progress, transient=True) as bar:
-            task = bar.add_task(printable(title), total=total, rate="")
+            task = bar.add_task(printable(title), total=total, pace="")
 
             def advance(done: int) -> None:
-                nonlocal all_done
-                all_done += done
-                bar.update(task, advance=done, rate=_rate(all_done, start, unit))
+                pace.add(done)
+                bar.update(task, advance=done, pace=pace.words)
 
             yield advance
 
     def _plain(self, title: str, total: int, unit: str) -> Advance:
-        start = last = time.monotonic()
-        all_done = 0
+        last, pace = time.monotonic(), _Pace(total, unit)
 
         def advance(done: int) -> None:
-            nonlocal last, all_done
-            all_done += done
+            nonlocal last
+            pace.add(done)
             now = time.monotonic()
             if now - last >= _SECONDS_BETWEEN_LINES:
                 last = now
-                # The first call may come after a long compilation and report nothing done yet.
-                left = f", {(now - start) * (total - all_done) / all_done:.0f} s left" if all_done else ""
-                tell(printable(f"{title}: {all_done}/{total} {unit}, {_rate(all_done, start, unit)}{left}"))
+                tell(printable(", ".join(filter(None, (f"{title}: {pace.done}/{total} {unit}", pace.words)))))
 
         return advance
+
+
+class _Pace:
+    """How fast items are done, and for how long they will be.
+
+    The clock starts when the first items are done: until then a program was compiled, which may take minutes.
+    """
+
+    def __init__(self, total: int, unit: str) -> None:
+        self.done = 0
+        self._total, self._unit = total, unit
+        self._reports, self._before, self._start = 0, 0, 0.0
+
+    def add(self, done: int) -> None:
+        """Count items that have been done since the last call."""
+        self.done += done
+        self._reports += done > 0
+        if self._reports <= 1:
+            self._before, self._start = self.done, time.monotonic()
+
+    @property
+    def words(self) -> str:
+        """The rate and the time left; empty until they have settled."""
+        if self._reports <= _REPORTS_TO_SETTLE:
+            return ""
+        rate = (self.done - self._before) / max(time.monotonic() - self._start, 1e-9)
+        left = timedelta(seconds=round((self._total - self.done) / rate))
+        return f"{rate:.{1 if rate < 1000 else 0}f} {self._unit}/s, {left} left"
 
 
 class _Lossy:
@@ -127,8 +154,3 @@ def aligned(facts: dict[str, str]) -> str:
     shown = {printable(name): printable(fact) for name, fact in facts.items()}
     width = max(map(len, shown))
     return "\n".join(f"{name:>{width}}  {fact}" for name, fact in shown.items())
-
-
-def _rate(done: int, start: float, unit: str) -> str:
-    rate = done / max(time.monotonic() - start, 1e-9)
-    return f"{rate:.{1 if rate < 1000 else 0}f} {unit}/s"

@@ -78,7 +78,7 @@ def test_it_ends_bit_for_bit_as_the_longer_run(rate, made, small_data, small_mod
     result = run(small_data, small_model, tmp_path / "extended", epochs=4, learning_rate=rate, **EXTENDED)
     said = capsys.readouterr().out
     assert "epochs was 2 and is now 4" in said
-    assert "going on from epoch 2, batch 0" in said
+    assert "going on from epoch 3 of 4, of which 0 of 6 batches are done" in said
     assert (result.best_epoch >= 2) == (rate == 1e-3)
     assert results(root) == results(expected)
     found = read_run(root)

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -11,13 +12,14 @@ import time
 from pathlib import Path
 
 import filelock
+import h5py
 import numpy as np
 import orbax.checkpoint
 import pytest
 
 from spliceai_jax import ConsoleDisplay, Pretrained, TransferSettings, processes, transfer
 from spliceai_jax.errors import DivergedError, Interrupted, RunFolderError
-from spliceai_jax.fine_tuning import stop
+from spliceai_jax.fine_tuning import data_sets, stop
 from spliceai_jax.runs.read import read_run
 from spliceai_jax.training.engine import Engine
 
@@ -212,18 +214,32 @@ def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
 
 
 def test_a_finished_run_is_not_worked_on(small_data, small_model, tmp_path, monkeypatch, capsys):
-    """No activation is computed, nothing is evaluated, no checkpoint is written; the report is named."""
+    """No data set is read, nothing is evaluated, no checkpoint is written; the report is named."""
     settings = TransferSettings(**arguments(small_data, small_model, tmp_path), resume=True)
     first = transfer(settings, ConsoleDisplay())
     before, said = snapshot(tmp_path / FOLDER), capsys.readouterr().out
     for step in ("train", "evaluate", "activations"):
         monkeypatch.setattr(Engine, step, None)
+    monkeypatch.setattr(data_sets, "read_windows", None)
     again = transfer(settings, ConsoleDisplay())
     assert again == first
     assert snapshot(tmp_path / FOLDER) == before
     shown = capsys.readouterr().out
     assert "finished already" in shown
     assert shown.splitlines()[-6:] == said.splitlines()[-6:]  # the table, the best model, the report
+
+
+def test_a_finished_run_reads_data_sets_that_may_have_changed(small_data, small_model, tmp_path) -> None:
+    """A copy of the same contents is the same data; another label is not, though the file's size is the same."""
+    data = shutil.copytree(small_data, tmp_path / "data")
+    settings = TransferSettings(**arguments(data, small_model, tmp_path), resume=True)
+    first = transfer(settings)
+    os.utime(data / "dataset_test.h5")
+    assert transfer(settings).history == first.history
+    with h5py.File(data / "dataset_test.h5", "r+") as file:
+        file["Y0"][0, 0, 4000] = [0, 1, 0]
+    with pytest.raises(RunFolderError, match="test_dataset was"):
+        transfer(settings)
 
 
 @pytest.mark.usefixtures("no_report")

@@ -13,9 +13,9 @@ def add(commands: Commands) -> None:
         "report",
         run,
         "make the page about a run, finished or under way: report.html in its folder",
-        "spliceai-jax report out/SpliceAI_worm_400_0_rs42/0",
+        "spliceai-jax report out/SpliceAI_worm_400_0_rs42",
     )
-    parser.add_argument("root", metavar="RUN_FOLDER", help="folder that holds the run's run.json")
+    parser.add_argument("root", metavar="RUN_FOLDER", help="the run's folder, or the one above it")
 
 
 def run(arguments: Arguments, wording: Callable[[str], str]) -> None:

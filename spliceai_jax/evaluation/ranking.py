@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
-from sklearn.metrics import average_precision_score
 
 TOP_LENGTHS = (0.5, 1, 2, 4)
 """Multiples of the number of true sites at which top-k accuracy is taken."""
@@ -89,6 +88,8 @@ class Ranking:
 
     def auprc(self) -> float:
         """Return the average precision (scikit-learn's definition); nan without sites."""
+        from sklearn.metrics import average_precision_score  # takes a second, which a finished run need not wait for
+
         values, sites, negatives = self._ranked()
         if not values.size:
             return float("nan")

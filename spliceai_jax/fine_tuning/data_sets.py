@@ -11,18 +11,50 @@ from spliceai_jax.data_sets.folder import DataFolder
 from spliceai_jax.display import Display
 from spliceai_jax.errors import DatasetError, SpliceAIWarning
 from spliceai_jax.fine_tuning.settings import TransferSettings
+from spliceai_jax.runs.history import Split
+from spliceai_jax.runs.record import SeenFile
 
 
-class _Files(NamedTuple):
+class Files(NamedTuple):
+    """The files of a run's data sets.
+
+    Attributes:
+        train: The windows to train on.
+        test: Those to test on.
+        validation: Those whose loss picks the best model; None: a part of `train`.
+        validation_from: How these were found, in words.
+    """
+
     train: Path
     test: Path
     validation: Path | None
     validation_from: str
 
+    @property
+    def of_sets(self) -> dict[Split, Path]:
+        """The file of each set."""
+        return {"train": self.train, "validation": self.validation or self.train, "test": self.test}
 
-def read_sets(
-    settings: TransferSettings, flanking_size: int, display: Display
-) -> tuple[Windows, Windows, Windows, str]:
+
+class Sets(NamedTuple):
+    """The data sets of a run.
+
+    Attributes:
+        train: The windows to train on.
+        validation: Those whose loss picks the best model.
+        test: Those to test on.
+        validation_from: How the second were found, in words.
+        files: The file of each set, as it was seen before it was read.
+    """
+
+    train: Windows
+    validation: Windows
+    test: Windows
+    validation_from: str
+    files: dict[Split, SeenFile]
+
+
+def read_sets(settings: TransferSettings, flanking_size: int, display: Display) -> Sets:
     """Read the data sets.
 
     Arguments:
@@ -30,17 +62,15 @@ def read_sets(
         flanking_size: Bases of context to keep, both sides together.
         display: Shows the progress.
 
-    Returns:
-        The windows to train on, those whose loss picks the best model, and those to test on; and how the second were
-        found, in words.
-
     Raises:
         SpliceAIError: See `read_windows`; or two of the sets are the same.
     """
-    train_path, test_path, validation_path, origin = _files(settings)
+    files = data_files(settings)
+    train_path, test_path, validation_path, origin = files
     others = {"test": test_path} | ({"validation": validation_path} if validation_path else {})
     for path in (train_path, *others.values()):  # before the first one is read, which may take minutes
         check_form(path)
+    seen = {name: SeenFile.of(path) for name, path in files.of_sets.items()}
     train = read_windows(train_path, flanking_size, display)
     read = {}
     for name, path in others.items():
@@ -59,20 +89,21 @@ def read_sets(
             SpliceAIWarning,
             stacklevel=4,
         )
-    return train, read["validation"], read["test"], origin
+    return Sets(train, read["validation"], read["test"], origin, seen)
 
 
-def _files(settings: TransferSettings) -> _Files:
+def data_files(settings: TransferSettings) -> Files:
+    """Return the files of the data sets."""
     if data := settings.data_settings():
         folder = DataFolder(data.output_dir)
-        return _Files(
+        return Files(
             folder.dataset("train"), folder.dataset("test"), folder.dataset("validation"), "made from the genome"
         )
     assert settings.train_dataset is not None  # checked by the settings
     assert settings.test_dataset is not None
     train, test = Path(settings.train_dataset), Path(settings.test_dataset)
     if settings.validation_dataset is not None:
-        return _Files(train, test, Path(settings.validation_dataset), "--validation-dataset")
+        return Files(train, test, Path(settings.validation_dataset), "--validation-dataset")
     if sibling := validation_sibling(train):
-        return _Files(train, test, sibling, "found beside the training file, by its name")
-    return _Files(train, test, None, "a tenth of the training file")
+        return Files(train, test, sibling, "found beside the training file, by its name")
+    return Files(train, test, None, "a tenth of the training file")

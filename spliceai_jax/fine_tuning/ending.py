@@ -15,7 +15,7 @@ from spliceai_jax.errors import Interrupted, SpliceAIWarning
 from spliceai_jax.fine_tuning.calibrating import calibrate_best, known_calibration
 from spliceai_jax.fine_tuning.comparing import compare_best, known_comparison
 from spliceai_jax.fine_tuning.genome import evaluate_on_genome
-from spliceai_jax.fine_tuning.outcome import show_comparison
+from spliceai_jax.fine_tuning.outcome import show_comparison, show_temperature
 from spliceai_jax.fine_tuning.plan import Plan
 from spliceai_jax.fine_tuning.trainer import Trainer
 from spliceai_jax.interrupts import StopRequest
@@ -90,10 +90,7 @@ def _calibrate(
             calibration = calibrate_best(
                 plan.folder, engine, sets, plan.most_rows, plan.settings.random_seed, watched(advance)
             )
-    display.line(
-        f"its temperature, for `predict --calibrated`: {calibration.temperature[0]:.3f}, fitted on "
-        f"{calibration.fitted_on.words} of the validation set"
-    )
+    show_temperature(calibration, display)
 
 
 def _report(

@@ -58,10 +58,14 @@ class TrainingLoop:
             history.untouched = {name: self._evaluate("before training", name) for name in ("validation", "test")}
         show_table_so_far(history, self._display)
 
+    @property
+    def _epoch(self) -> str:
+        """The epoch under way, counted from 1 as a reader does; files and the history count from 0."""
+        return f"epoch {self._loop.epoch + 1} of {self._plan.recipe.epochs}"
+
     def _train_epoch(self) -> None:
         batches = self._plan.batches(self._loop.epoch)
-        title = f"epoch {self._loop.epoch} of {self._plan.recipe.epochs}"
-        with self._display.progress(title, sum(map(len, batches[self._loop.batch :]))) as advance:
+        with self._display.progress(self._epoch, sum(map(len, batches[self._loop.batch :]))) as advance:
             while self._loop.batch < len(batches):
                 decisions: list[Decision] = []
                 for step in one_in_flight(self._dispatched(decisions)):
@@ -95,12 +99,11 @@ class TrainingLoop:
         if not all(np.isfinite(value).all() for value in jax.tree.leaves(variables)):
             self._diverged("weights became infinite or not a number")
         model = pt_bytes(self._plan.architecture.flanking_size, variables)
-        title = f"epoch {loop.epoch}"
         epoch = Epoch(
             learning_rate=history.update_rates[-1],
-            train=self._evaluate(title, "train"),
-            validation=self._evaluate(title, "validation"),
-            test=self._evaluate(title, "test"),
+            train=self._evaluate(self._epoch, "train"),
+            validation=self._evaluate(self._epoch, "validation"),
+            test=self._evaluate(self._epoch, "test"),
             model_sha256=hashlib.sha256(model).hexdigest(),
         )
         history.epochs.append(epoch)
@@ -116,7 +119,7 @@ class TrainingLoop:
         """Evaluate the network on a split; for the training set, on some of the windows that the epoch trained on."""
         trainer = self._trainer
         windows = trainer.just_trained(self._loop.epoch) if split == "train" else trainer.sets[split]
-        with self._display.progress(f"{title}, {split}", len(windows)) as advance:
+        with self._display.progress(f"{title}, evaluation on the {split} set", len(windows)) as advance:
             try:
                 return trainer.evaluate(windows, self._stopping(advance))
             except DivergedError:
@@ -146,13 +149,13 @@ class TrainingLoop:
     def _stop_if(self, decision: Decision) -> None:
         if decision.signal is not None:
             raise Interrupted(
-                f"stopped by {decision.signal.name} in epoch {self._loop.epoch}; everything is saved in "
+                f"stopped by {decision.signal.name} in {self._epoch}; everything is saved in "
                 f"{self._plan.folder.root}; go on with the same command and `resume=True`",
                 decision.signal,
             )
 
     def _diverged(self, what: str) -> NoReturn:
         raise DivergedError(
-            f"{what} at step {len(self._loop.history.update_losses)} (epoch {self._loop.epoch}); everything saved "
+            f"{what} at step {len(self._loop.history.update_losses)} ({self._epoch}); everything saved "
             f"before is kept in {self._plan.folder.root}; try a lower `learning_rate`"
         )

@@ -4,15 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from spliceai_jax.display import Display
+from spliceai_jax.display import Display, counted
 from spliceai_jax.evaluation.bootstrap import Differences
+from spliceai_jax.evaluation.calibrated import Calibration
 from spliceai_jax.evaluation.metrics import AUPRC, TOP_K, Metrics
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import History, Split
+from spliceai_jax.training.recipes import Recipe
 
 _HEADER = (
     f"{'':>9}  {'train':>8}  {'validation':>10}  {'test':>8}  {'donor, test':>13}  {'acceptor, test':>14}",
-    f"{'epoch':>9}  {'loss':>8}  {'loss':>10}  {'loss':>8}  {AUPRC.name + '  ' + TOP_K.name:>13}  "
+    f"{'model':>9}  {'loss':>8}  {'loss':>10}  {'loss':>8}  {AUPRC.name + '  ' + TOP_K.name:>13}  "
     f"{AUPRC.name + '  ' + TOP_K.name:>14}",
 )
 
@@ -59,7 +61,7 @@ def show_epoch(history: History, number: int, display: Display) -> None:
     epoch = history.epochs[number]
     before = [earlier.validation.metrics.loss for earlier in history.epochs[:number]]
     best = all(epoch.validation.metrics.loss < loss for loss in before)
-    display.line(_row(str(number), epoch.train.metrics.loss, epoch.validation.metrics, epoch.test.metrics, best))
+    display.line(_row(f"model_{number}", epoch.train.metrics.loss, epoch.validation.metrics, epoch.test.metrics, best))
 
 
 def _row(name: str, train_loss: float | None, validation: Metrics, test: Metrics, best: bool) -> str:
@@ -67,14 +69,34 @@ def _row(name: str, train_loss: float | None, validation: Metrics, test: Metrics
     donor, acceptor = (f"{AUPRC.of(site):.3f}   {TOP_K.of(site):.3f}" for site in (test.donor, test.acceptor))
     return (
         f"{name:>9}  {loss:>8}  {validation.loss:>10.5f}  {test.loss:>8.5f}  {donor:>13}  {acceptor:>14}"
-        f"{'  best so far' if best else ''}"
+        f"{'  lowest validation loss so far' if best else ''}"
     )
 
 
 def conclude(history: History, folder: RunFolder, display: Display) -> TransferResult:
     """Show which model is the best one, and return the outcome."""
-    display.line(f"best model: {folder.best_model} (epoch {history.best_epoch})")
+    display.line(f"best model: {folder.best_model} (model_{history.best_epoch}, after epoch {history.best_epoch + 1})")
     return TransferResult(folder.best_model, history.best_epoch, history, folder.root)
+
+
+def show_finished(history: History, recipe: Recipe, display: Display) -> None:
+    """Say that a run is finished already, and if it stopped early, why; show its table."""
+    done, why = len(history.epochs), ""
+    if done != recipe.epochs:
+        why = (
+            f": it stopped early, after {counted(done, 'epoch')} of at most {recipe.epochs}, the last "
+            f"{history.epochs_since_best} without a better validation loss"
+        )
+    display.line(f"this run is finished already{why}")
+    show_table_so_far(history, display)
+
+
+def show_temperature(calibration: Calibration, display: Display) -> None:
+    """Show the temperature of the best model."""
+    display.line(
+        f"its temperature, for `predict --calibrated`: {calibration.temperature[0]:.3f}, fitted on "
+        f"{calibration.fitted_on.words} of the validation set"
+    )
 
 
 def show_comparison(comparison: Mapping[Split, Differences], recipe: str, display: Display) -> None:

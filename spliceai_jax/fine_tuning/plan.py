@@ -24,8 +24,9 @@ from spliceai_jax.fine_tuning.memory import bytes_of_row, check_memory
 from spliceai_jax.fine_tuning.settings import TransferSettings
 from spliceai_jax.network.pretrained import Pretrained
 from spliceai_jax.runs.folder import FollowedFolder, RunFolder
+from spliceai_jax.runs.history import Split
 from spliceai_jax.runs.identity import RunIdentity
-from spliceai_jax.runs.record import DatasetRecord, Parent, Record, Session, now, read_record, what_rounds
+from spliceai_jax.runs.record import DatasetRecord, Parent, Record, SeenFile, Session, now, read_record, what_rounds
 from spliceai_jax.runs.versions import versions
 from spliceai_jax.training.recipes import Recipe
 from spliceai_jax.training.trainable import Trainable
@@ -44,6 +45,7 @@ class Plan:
         validation: Windows whose loss picks the best model.
         test: Windows to test on.
         validation_from: How the validation windows were found, in words.
+        files: The files of the three, as they were seen before they were read.
         cache: Whether the frozen part's output is cached.
         parent: The file of the model to start from, as it was read.
     """
@@ -56,6 +58,7 @@ class Plan:
     validation: Windows
     test: Windows
     validation_from: str
+    files: dict[Split, SeenFile]
     cache: CachePlan
     parent: Parent
 
@@ -108,6 +111,7 @@ class Plan:
             versions=versions(),
             activation_cache=self.cache.wanted,
             rounding=what_rounds(),
+            files=self.files,
         )
         return Record(
             recipe=self.settings.recipe_name,
@@ -183,11 +187,10 @@ def make_plan(settings: TransferSettings, display: Display) -> Plan:
     Raises:
         SpliceAIError: One of its subclasses; the message says what was wrong and how to fix it.
     """
-    pretrained, folder = _start(settings)
-    settings = _with_recipe(settings, folder)
+    settings, pretrained, folder = start(settings)
     parent = _parent(settings, pretrained)
     recipe = settings.effective_recipe
-    train, validation, test, validation_from = read_sets(settings, pretrained.flanking_size, display)
+    sets = read_sets(settings, pretrained.flanking_size, display)
     # The models of every epoch and the best one; two checkpoints, and a third one while it is written, each of the
     # weights and two moments; logs.
     needed = (recipe.epochs + 2 + 3 * 3) * len(pretrained.pt_bytes()) + 10_000_000
@@ -196,12 +199,12 @@ def make_plan(settings: TransferSettings, display: Display) -> Plan:
         settings,
         architecture,
         Trainable.of(architecture, recipe),
-        sets=(train, validation, test),
+        sets=(sets.train, sets.validation, sets.test),
         free=folder.bytes_free - needed,
         begun_with=_begun_with(folder) if settings.resume else None,
     )
     folder.check_room(needed + cache.bytes)
-    plan = Plan(settings, recipe, pretrained, folder, train, validation, test, validation_from, cache, parent)
+    plan = Plan(settings, recipe, pretrained, folder, *sets, cache, parent)
     if not plan.batches(epoch=0):
         raise DatasetError(
             f"{plan.train.source}: no shard fills a batch of {plan.batch_size} windows, and the recipe "
@@ -211,13 +214,6 @@ def make_plan(settings: TransferSettings, display: Display) -> Plan:
     share = plan.train.extents.mean() / (WINDOW + architecture.flanking_size)
     check_memory(plan.most_rows, int(share * bytes_of_row(architecture, plan.trainable, settings.precision)) + 1)
     return plan
-
-
-def _with_recipe(settings: TransferSettings, folder: RunFolder) -> TransferSettings:
-    """Return settings that name the recipe."""
-    if settings.recipe is None and settings.resume and folder.identity_file.exists():
-        return replace(settings, recipe=folder.read_identity().recipe)
-    return replace(settings, recipe=settings.recipe_name)
 
 
 def make_data_sets(settings: TransferSettings, display: Display) -> None:
@@ -231,13 +227,17 @@ def make_data_sets(settings: TransferSettings, display: Display) -> None:
         SpliceAIError: See `create_data` and `make_plan`.
     """
     if data := settings.data_settings():
-        _start(settings)
+        start(settings)
         if processes.leads():
             create_data(data, display)
 
 
-def _start(settings: TransferSettings) -> tuple[Pretrained, RunFolder]:
-    """Return the model to start from and the run's folder."""
+def start(settings: TransferSettings) -> tuple[TransferSettings, Pretrained, RunFolder]:
+    """Return the settings with the recipe named, the model to start from and the run's folder, after a check of both.
+
+    Raises:
+        SpliceAIError: One of its subclasses.
+    """
     _check_environment(settings)
     pretrained = Pretrained.load_weights(settings.pretrained_model, settings.flanking_size)
     folder = (RunFolder if processes.leads() else FollowedFolder).named(
@@ -248,7 +248,14 @@ def _start(settings: TransferSettings) -> tuple[Pretrained, RunFolder]:
         settings.random_seed,
     )
     folder.check(settings.resume)
-    return pretrained, folder
+    return _with_recipe(settings, folder), pretrained, folder
+
+
+def _with_recipe(settings: TransferSettings, folder: RunFolder) -> TransferSettings:
+    """Return settings that name the recipe."""
+    if settings.recipe is None and settings.resume and folder.identity_file.exists():
+        return replace(settings, recipe=folder.read_identity().recipe)
+    return replace(settings, recipe=settings.recipe_name)
 
 
 def _parent(settings: TransferSettings, pretrained: Pretrained) -> Parent:

@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from spliceai_jax import files, processes
-from spliceai_jax.display import Display, counted
+from spliceai_jax.display import Display
 from spliceai_jax.fine_tuning.comparing import known_comparison
 from spliceai_jax.fine_tuning.ending import finish
 from spliceai_jax.fine_tuning.extending import extend
+from spliceai_jax.fine_tuning.finished import finished_run
 from spliceai_jax.fine_tuning.genome import predict_genome
 from spliceai_jax.fine_tuning.loop import TrainingLoop
-from spliceai_jax.fine_tuning.outcome import TransferResult, conclude, show_table_so_far
+from spliceai_jax.fine_tuning.outcome import TransferResult, conclude, show_finished
 from spliceai_jax.fine_tuning.plan import Plan, make_data_sets, make_plan
 from spliceai_jax.fine_tuning.settings import TransferSettings
 from spliceai_jax.fine_tuning.stop import StopVote
@@ -44,6 +45,8 @@ def transfer(settings: TransferSettings, display: Display | None = None) -> Tran
     with processes.joined(cluster), contextlib.ExitStack() as stack:
         shown = display if display and processes.leads() else Display()
         processes.all_or_none(lambda: make_data_sets(settings, shown))
+        if (result := finished_run(settings, shown)) is not None:
+            return result
         plan = processes.all_or_none(lambda: make_plan(settings, shown))
         stack.enter_context(_folder_taken(plan, shown))
         stack.enter_context(files.unexpected_errors_logged(plan.folder.error_log))
@@ -53,11 +56,13 @@ def transfer(settings: TransferSettings, display: Display | None = None) -> Tran
         trainer = Trainer(plan, state)
         if loop.history.finished(plan.recipe):
             _check_kept(plan, trainer, loop)
-            shown.line(_finished_already(plan, loop))
-            show_table_so_far(loop.history, shown)
+            show_finished(loop.history, plan.recipe, shown)
         else:
             if loop.history.untouched:
-                shown.line(f"going on from epoch {loop.epoch}, batch {loop.batch}")
+                shown.line(
+                    f"going on from epoch {loop.epoch + 1} of {plan.recipe.epochs}, of which {loop.batch} of "
+                    f"{len(plan.batches(0))} batches are done"
+                )
             writer = RunWriter(plan.folder, plan.identity(), _begin_session(plan, shown), checkpoints, _scalars(plan))
             TrainingLoop(plan, trainer, writer, StopVote(stop), loop, shown).to_the_end()
             _check_kept(plan, trainer, loop)
@@ -102,16 +107,6 @@ def _restored(plan: Plan, checkpoints: Checkpoints) -> tuple[TrainState, LoopSta
     state, loop = checkpoints.restore(start, plan.recipe, len(plan.batches(0))) or (start, LoopState())
     processes.check_same({"epoch": loop.epoch, "batch": loop.batch})
     return state, loop
-
-
-def _finished_already(plan: Plan, loop: LoopState) -> str:
-    done = len(loop.history.epochs)
-    if done == plan.recipe.epochs:
-        return "this run is finished already"
-    return (
-        f"this run is finished already: it stopped early, after {counted(done, 'epoch')} of at most "
-        f"{plan.recipe.epochs}, the last {loop.history.epochs_since_best} without a better validation loss"
-    )
 
 
 def _check_kept(plan: Plan, trainer: Trainer, loop: LoopState) -> None:

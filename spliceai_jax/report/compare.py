@@ -26,8 +26,8 @@ def compare(
     """Compare models on a data set: each with the first, by a paired bootstrap over genes.
 
     Arguments:
-        models: Two or more `.pt` files or Orbax checkpoints, of any flanking sizes; a run's folder stands for its best
-            model, and another folder for the mean of the probabilities of all `.pt` files in it.
+        models: Two or more `.pt` files or Orbax checkpoints, of any flanking sizes; a run's folder, or the folder above
+            it, stands for its best model, and another folder for the mean of the probabilities of all `.pt` files in it.
         dataset: The HDF5 file, of genes that none of the models was trained on.
         output: A page (HTML) to write.
         calibrated: Apply the temperature that lies beside each file: see `Pretrained.from_pt`.
@@ -59,7 +59,9 @@ def compare(
 
 
 def _best_of_run(path: Path) -> Path:
-    folder = RunFolder(path)
+    if any(path.glob("*.pt")):  # a folder of models
+        return path
+    folder = RunFolder.found(path)
     return folder.best_model if folder.identity_file.exists() else path
 
 

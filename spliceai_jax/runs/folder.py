@@ -28,6 +28,25 @@ class RunFolder:
         """Return the folder of a run with these settings."""
         return cls(Path(output_dir) / f"SpliceAI_{project}_{flanking_size}_{exp_num}_rs{seed}" / str(exp_num))
 
+    @classmethod
+    def found(cls, path: str | Path) -> "RunFolder":
+        """Return the run's folder that a path means: its own, or the only one below the folder that runs are made in.
+
+        A path that means none is taken for a run's folder; it has no `identity_file`.
+
+        Raises:
+            RunFolderError: There are several below it.
+        """
+        path = Path(path)
+        if (found := cls(path)).identity_file.exists():
+            return found
+        # A run lies in OUTPUT_DIR/SpliceAI_.../EXP.
+        pattern = f"*/{found.identity_file.name}"
+        runs = sorted(file.parent for way in (pattern, f"SpliceAI_*/{pattern}") for file in path.glob(way))
+        if len(runs) > 1:
+            raise RunFolderError(f"{path}: holds {len(runs)} runs; give one of them: {', '.join(map(str, runs))}")
+        return cls(runs[0]) if runs else found
+
     @property
     def identity_file(self) -> Path:
         """The file of what decides the run's result."""
@@ -113,8 +132,19 @@ class RunFolder:
             RunFolderError: The folder holds a run and `resume` is not set, or it holds something else, or it cannot
                 be written.
         """
+        self._check_place()
         files.check_writable(self.root)
         self._check_contents(resume)
+
+    def _check_place(self) -> None:
+        """Refuse to make a run in another run's folder, which was given by mistake."""
+        output = self.root.parents[1]
+        for run in (RunFolder(output), RunFolder(output / self.root.name)):
+            if run.identity_file.exists() and run.root.parent.name.startswith("SpliceAI_"):
+                raise RunFolderError(
+                    f"`output_dir`: {output} is the folder of a run; give the one that the run was made in, "
+                    f"`output_dir={run.root.parents[1]}`"
+                )
 
     def check_room(self, bytes_needed: int) -> None:
         """Refuse a run that the disk has no room for.

@@ -62,12 +62,12 @@ class Run:
 
 
 def read_run(root: str | Path) -> Run:
-    """Read a run from its folder.
+    """Read a run from its folder, or from one above it: see `RunFolder.found`.
 
     Raises:
-        RunFolderError: It holds no run, or one of its files is damaged.
+        RunFolderError: It holds no run, or several, or a file of the run is damaged.
     """
-    folder = RunFolder(root)
+    folder = RunFolder.found(root)
     identity = folder.read_identity()
     try:
         record = read_record(folder.record)
