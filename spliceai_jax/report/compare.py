@@ -27,7 +27,7 @@ def compare(
 
     Arguments:
         models: Two or more `.pt` files or Orbax checkpoints, of any flanking sizes; a run's folder, or the folder above
-            it, stands for its best model, and another folder for the mean of the probabilities of all `.pt` files in it.
+            it, stands for its best model, another folder for the mean of the probabilities of all `.pt` files in it.
         dataset: The HDF5 file, of genes that none of the models was trained on.
         output: A page (HTML) to write.
         calibrated: Apply the temperature that lies beside each file: see `Pretrained.from_pt`.
