@@ -31,13 +31,14 @@ from synthetic_genome import (
 from spliceai_jax.architecture import PADDING
 from spliceai_jax.data.annotation import read_genes
 from spliceai_jax.data.fasta import Genome
+from spliceai_jax.data.gene_table import other_sites
 from spliceai_jax.data.hdf5 import read_windows
 from spliceai_jax.data_sets.genes import Choice, choose_genes
 from spliceai_jax.data_sets.plan import DataPlan, make_plan
 from spliceai_jax.data_sets.run import create_data
 from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.data_sets.split import split_genes
-from spliceai_jax.data_sets.writing import verify_dataset, write_datafile, write_dataset
+from spliceai_jax.data_sets.writing import verify_dataset, write_datafile, write_dataset, write_other_sites
 from spliceai_jax.display import Display
 from spliceai_jax.errors import DatasetError, SettingsError
 from spliceai_jax.evaluation.evaluate import evaluate
@@ -174,6 +175,12 @@ def test_isoforms_that_share_sites(strand):
     with opened(made, isoforms="mask") as (_, _, choice):
         labels = choice.genes[0].labels()[:: 1 if strand == "+" else -1]
         assert {int(at) + 300 for at in np.flatnonzero(labels == PADDING)} == {389, 520}
+    with opened(made, isoforms="canonical") as (named, _, choice):
+        folder = Path(named.annotation_gff).parent
+        write_other_sites(folder / "set_other_sites.txt", choice.genes)
+        kinds = ("donor", "acceptor") if strand == "+" else ("acceptor", "donor")
+        others = {("gene", kinds[0], "one", 390), ("gene", kinds[1], "one", 521)}  # counted from 1
+        assert other_sites(folder / "dataset_set.h5") == others
 
 
 # -- windows ---------------------------------------------------------------------------------------------------

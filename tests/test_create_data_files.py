@@ -34,7 +34,7 @@ from spliceai_jax.display import Display
 SETS = ("test", "train", "validation")
 WRITTEN = {
     *(f"data{kind}_{name}.h5" for kind in ("set", "file") for name in SETS),
-    *(f"{name}_stats.txt" for name in SETS),
+    *(f"{name}_{table}.txt" for name in SETS for table in ("stats", "other_sites")),
     *(f"removed_paralogs_{name}.txt" for name in ("test", "validation")),
     "dataset.json",
 }
@@ -173,7 +173,13 @@ def test_fasta_of_the_genes(files, tmp_path):
 
 def test_the_test_set_alone(files, tmp_path):
     found = create(files, tmp_path / "out", "--chr-split", "test", "--test-sequences", "two,three")
-    assert set(found) == {"dataset_test.h5", "datafile_test.h5", "test_stats.txt", "dataset.json"}
+    assert set(found) == {
+        "dataset_test.h5",
+        "datafile_test.h5",
+        "test_stats.txt",
+        "test_other_sites.txt",
+        "dataset.json",
+    }
     data = create_data(
         CreateDataSettings(
             genome_fasta=files[0], annotation_gff=files[1], output_dir=tmp_path / "out", chr_split="test",

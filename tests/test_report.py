@@ -32,7 +32,7 @@ from spliceai_jax.files import write_whole
 from spliceai_jax.fine_tuning import ending
 from spliceai_jax.report import shown_mistakes, verdict
 from spliceai_jax.report.comparison import LOGO_SPANS, compare_on_test_set
-from spliceai_jax.report.mistakes import KEPT, WorstMistakes
+from spliceai_jax.report.mistakes import KEPT, Mistake, WorstMistakes
 from spliceai_jax.report.page_warnings import find_warnings
 from spliceai_jax.report.writing import write_report
 from spliceai_jax.runs.card import inspect_weights
@@ -135,6 +135,36 @@ def worst_mistakes(labels: np.ndarray, scores: np.ndarray, code: int, missed: bo
         if truth != 3 and (truth == code != called if missed else called == code != truth):
             found.append((-math.log(scores[window, place, truth] + 1e-10), window, place))
     return sorted(found, reverse=True)[:KEPT]
+
+
+def test_a_mistake_names_gene_and_place_where_they_are_known(tmp_path) -> None:
+    """A gene of two windows on the "-" strand; one of its other transcripts has an acceptor at the false call."""
+    bases, labels = make_windows(3, 9)
+    labels[:, 4990:] = 0
+    bases[1] = np.concatenate([bases[0, 5000:], bases[1, 10000:]])
+    windows = read_windows(write_dataset(tmp_path / "dataset_test.h5", [(bases, labels)]), 80)
+    probabilities = np.zeros((3, 5000, 3), np.float32)
+    probabilities[..., 0] = 1
+    probabilities[1, 21], probabilities[2, 7] = [0, 1, 0], [0, 1, 0]
+
+    def false_calls() -> list[Mistake]:
+        mistakes = WorstMistakes(windows)
+        mistakes.add({"tuned": probabilities}, "tuned", windows.labels, windows.index)
+        found = [one for one in mistakes.worst_first() if not one.missed]
+        return sorted(found, key=lambda mistake: mistake.window)
+
+    assert [(one.gene, one.place, one.of_other_transcript) for one in false_calls()] == [("", "", False)] * 2
+    (tmp_path / "test_stats.txt").write_text("2L\t101\t7000\tkni\t1\t-\nX\t8001\t12000\twg\t1\t+\n")
+    (tmp_path / "test_other_sites.txt").write_text("kni\tacceptor\t2L\t1979\nwg\tdonor\tX\t8008\n")
+    found = false_calls()
+    assert [(one.gene, one.place, one.of_other_transcript) for one in found] == [
+        ("kni", "2L:1979", True),
+        ("wg", "X:8008", False),
+    ]
+    assert "another transcript of the gene has this acceptor" in shown_mistakes._note(found[0], 1)
+    assert "another transcript" not in shown_mistakes._note(found[1], 1)
+    (tmp_path / "test_other_sites.txt").write_text("another file\n")
+    assert not any(one.of_other_transcript for one in false_calls())
 
 
 def test_a_mistake_says_what_is_near(tmp_path) -> None:

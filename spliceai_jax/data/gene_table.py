@@ -16,11 +16,27 @@ class NamedGene:
 
     Attributes:
         name: Its name; where there is no table of genes, the shard and the windows that it takes.
-        place: Sequence, first and last base counted from 1, and strand; empty where there is no table.
+        span: Sequence, first and last base counted from 1, and strand; None where there is no table.
     """
 
     name: str
-    place: str = ""
+    span: tuple[str, int, int, str] | None = None
+
+    @property
+    def place(self) -> str:
+        """Its span as text; empty where it is not known."""
+        return "{}:{}-{} {}".format(*self.span) if self.span else ""
+
+    def base(self, offset: int) -> tuple[str, int] | None:
+        """Return the sequence and the position, counted from 1, of a base of the gene; None where it is not known.
+
+        Arguments:
+            offset: The base's distance from the first one, in the direction of transcription.
+        """
+        if self.span is None:
+            return None
+        sequence, start, end, strand = self.span
+        return sequence, end - offset if strand == "-" else start + offset
 
 
 def genes_by_name(windows: Windows, genes: Int[np.ndarray, " windows"]) -> list[NamedGene]:
@@ -40,6 +56,28 @@ def genes_by_name(windows: Windows, genes: Int[np.ndarray, " windows"]) -> list[
     return [_by_window(windows, end - count, end - 1) for count, end in zip(counts, ends, strict=True)]
 
 
+OtherSites = frozenset[tuple[str, str, str, int]]
+"""Splice sites that are not labelled: gene, kind, sequence and position, counted from 1."""
+
+
+def other_sites_beside(dataset: Path) -> Path:
+    """Return the file, beside a data set, of the sites of its genes' other transcripts."""
+    return dataset.with_name(f"{dataset.stem.removeprefix('dataset_')}_other_sites.txt")
+
+
+def other_sites(dataset: Path) -> OtherSites:
+    """Return the splice sites of a data set's genes that are not labelled.
+
+    Only our `create-data` writes them. There are none if the file is missing, or is not such a file.
+    """
+    try:
+        lines = other_sites_beside(dataset).read_text("utf-8", "replace").splitlines()
+        rows = (line.split("\t") for line in lines)
+        return frozenset((gene, kind, sequence, int(position)) for gene, kind, sequence, position in rows)
+    except (OSError, ValueError):
+        return frozenset()
+
+
 def _by_window(windows: Windows, first: int, last: int) -> NamedGene:
     rows = windows.index[[first, last]]
     shard = int(windows.shards[rows[0]])
@@ -55,7 +93,7 @@ def _table(dataset: Path) -> list[tuple[NamedGene, int]] | None:
         for line in path.read_text("utf-8", "replace").splitlines():
             sequence, start, end, name, _, strand = line.split("\t")
             length = int(end) - int(start) + 1
-            found.append((NamedGene(name, f"{sequence}:{start}-{end} {strand}"), -(-length // WINDOW)))
+            found.append((NamedGene(name, (sequence, int(start), int(end), strand)), -(-length // WINDOW)))
         return found
     except (OSError, ValueError):
         return None

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from spliceai_jax.data.gene_table import other_sites_beside
 from spliceai_jax.data_sets.record import DataSetsRecord, Identity
 from spliceai_jax.data_sets.split import SETS, SetName
 from spliceai_jax.errors import RunFolderError
@@ -34,6 +35,10 @@ class DataFolder:
     def stats(self, name: SetName) -> Path:
         """Return the table of a set's genes."""
         return self.root / f"{name}_stats.txt"
+
+    def other_sites(self, name: SetName) -> Path:
+        """Return the table of the sites of a set's genes that are not labelled."""
+        return other_sites_beside(self.dataset(name))
 
     def removed_paralogs(self, name: SetName) -> Path:
         """Return the table of the genes that were left out of a set as paralogs."""
@@ -95,7 +100,7 @@ class DataFolder:
     def _files(self) -> Iterator[Path]:
         for name in SETS:
             yield from (self.dataset(name), self.datafile(name), self.stats(name), self.fasta(name))
-            yield self.removed_paralogs(name)
+            yield from (self.other_sites(name), self.removed_paralogs(name))
         yield self.page
 
     def begin(self, identity: Identity) -> None:

@@ -127,6 +127,8 @@ def _write(
             writing.write_datafile(path, genes, genome)
         with written_whole(folder.stats(name)) as path:
             writing.write_stats(path, genes)
+        with written_whole(folder.other_sites(name)) as path:
+            writing.write_other_sites(path, genes)
         if name in plan.removed:
             with written_whole(folder.removed_paralogs(name)) as path:
                 writing.write_removed_paralogs(path, plan.removed[name])

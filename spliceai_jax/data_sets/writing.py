@@ -14,6 +14,7 @@ from jaxtyping import Int8, UInt8
 
 from spliceai_jax.architecture import CLASSES, CONTEXT, PADDING, WINDOW
 from spliceai_jax.data.fasta import Genome
+from spliceai_jax.data.splicing import Sites, all_introns, sites_beside
 from spliceai_jax.data_sets.genes import ChosenGene
 from spliceai_jax.data_sets.paralogs import Paralog
 from spliceai_jax.data_sets.settings import Context
@@ -243,6 +244,22 @@ def write_stats(path: Path, genes: Sequence[ChosenGene]) -> None:
     with _opened(path) as file:
         for gene in (chosen.gene for chosen in genes):
             file.write(f"{gene.sequence}\t{gene.start + 1}\t{gene.end}\t{gene.name}\t1\t{gene.strand}\n")
+
+
+def write_other_sites(path: Path, genes: Sequence[ChosenGene]) -> None:
+    """Write a line for each splice site of a gene's transcripts that is not labelled: gene, kind, sequence, position.
+
+    Positions count from 1 on the "+" strand. `data.gene_table` reads the file.
+    """
+    with _opened(path) as file:
+        for chosen in genes:
+            gene = chosen.gene
+            every = sites_beside(all_introns(gene.transcripts), gene.strand)
+            labelled = sites_beside(chosen.introns, gene.strand)
+            for kind, positions, known in zip(Sites._fields, every, labelled, strict=True):
+                for position in np.setdiff1d(positions, known):
+                    if gene.start <= position < gene.end:
+                        file.write(f"{gene.name}\t{kind.removesuffix('s')}\t{gene.sequence}\t{position + 1}\n")
 
 
 def write_removed_paralogs(path: Path, removed: Sequence[Paralog]) -> None:

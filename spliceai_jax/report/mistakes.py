@@ -3,14 +3,16 @@
 import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int, UInt8
 
 from spliceai_jax.architecture import CLASSES, PADDING, SITE_KINDS, WINDOW, SiteKind
+from spliceai_jax.data.gene_table import genes_by_name, other_sites
 from spliceai_jax.data.windows import Windows
 from spliceai_jax.encoding import decode
+from spliceai_jax.evaluation.bootstrap import genes_of
 
 ModelName = Literal["untouched", "tuned"]
 
@@ -45,6 +47,9 @@ class Mistake:
         bases: 61 bases with this position in the middle, on the gene's strand.
         nearest: Bases to the nearest call (for a miss) or site (for a false call) of this kind, positive downstream;
             None if there is none within 50 bases in the window.
+        gene: The gene's name; empty where the data set's maker left no table of genes.
+        place: Where the position lies in the genome, counted from 1; empty where that is not known.
+        of_other_transcript: Whether another transcript of the gene has such a site here; False where that is not known.
     """
 
     loss: float
@@ -56,6 +61,9 @@ class Mistake:
     scores: dict[ModelName, float]
     bases: str
     nearest: int | None
+    gene: str = ""
+    place: str = ""
+    of_other_transcript: bool = False
 
 
 def called_classes(probabilities: Probabilities, labels: Labels) -> Int[np.ndarray, "windows positions"]:
@@ -73,6 +81,13 @@ class WorstMistakes:
             windows: The set whose windows will be added.
         """
         self._windows = windows
+        genes = genes_of(windows)
+        self._genes, self._gene_of = (
+            genes_by_name(windows, genes),
+            dict(zip(windows.index.tolist(), genes, strict=True)),
+        )
+        self._first_rows = windows.index[np.unique(genes, return_index=True)[1]]
+        self._others = other_sites(windows.source)
         self._worst: dict[tuple[SiteKind, bool], list[tuple[float, int, Mistake]]] = {
             (kind, missed): [] for kind in SITE_KINDS for missed in (True, False)
         }
@@ -110,6 +125,7 @@ class WorstMistakes:
                     scores={name: float(scores[window[i], at, code]) for name, scores in probabilities.items()},
                     bases=self._around(row, at),
                     nearest=_nearest((is_called if missed else is_site)[window[i]], at),
+                    **self._named(row, at, kind),
                 )
                 # Of mistakes with the same loss, the first in the file stays.
                 heapq.heappush(worst, (mistake.loss, -row * WINDOW - at, mistake))
@@ -119,6 +135,15 @@ class WorstMistakes:
     def _around(self, row: int, position: int) -> str:
         middle = self._windows.flanking_size // 2 + position
         return decode(self._windows.bases[row, middle - CONTEXT_SHOWN : middle + CONTEXT_SHOWN + 1])
+
+    def _named(self, row: int, position: int, kind: SiteKind) -> dict[str, Any]:
+        """Return the fields of a mistake that say what the data set's maker knew of its position."""
+        number = self._gene_of[row]
+        gene = self._genes[number]
+        if not (base := gene.base(int(row - self._first_rows[number]) * WINDOW + position)):
+            return {}
+        other = (gene.name, kind, *base) in self._others
+        return {"gene": gene.name, "place": f"{base[0]}:{base[1]}", "of_other_transcript": other}
 
     def worst_first(self) -> list[Mistake]:
         """Return the mistakes, those with the highest loss first."""

@@ -53,12 +53,14 @@ def _note(mistake: Mistake, times: int) -> str:
     notes = []
     if (found := mistake.bases[place]) != expected:
         notes.append(f"{found} where {expected} is usual")
+    if mistake.of_other_transcript:
+        notes.append(f"another transcript of the gene has this {mistake.kind}")
     if mistake.nearest:
         direction = "downstream" if mistake.nearest > 0 else "upstream"
         away = f"{abs(mistake.nearest)} base{'s' if abs(mistake.nearest) > 1 else ''} {direction}"
         one = f"{'an' if mistake.kind == 'acceptor' else 'a'} {mistake.kind}"
         notes.append(f"the model calls {one} {away}" if mistake.missed else f"{one} is annotated {away}")
-    elif not mistake.missed:
+    elif not mistake.missed and not mistake.of_other_transcript:
         notes.append(f"no {mistake.kind} is annotated within {NEAR} bases")
     if times > 1:
         notes.append(f"{times} times, in windows of the same sequence")
