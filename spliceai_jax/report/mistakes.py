@@ -82,10 +82,8 @@ class WorstMistakes:
         """
         self._windows = windows
         genes = genes_of(windows)
-        self._genes, self._gene_of = (
-            genes_by_name(windows, genes),
-            dict(zip(windows.index.tolist(), genes, strict=True)),
-        )
+        self._genes = genes_by_name(windows, genes)
+        self._gene_of = dict(zip(windows.index.tolist(), genes, strict=True))
         self._first_rows = windows.index[np.unique(genes, return_index=True)[1]]
         self._others = other_sites(windows.source)
         self._worst: dict[tuple[SiteKind, bool], list[tuple[float, int, Mistake]]] = {
