@@ -26,8 +26,9 @@ def add(commands: Commands) -> None:
         nargs="+",
         dest="models",
         metavar="PT",
-        help="two models or more; the first is the one that the others are compared with. A run's folder, or "
-        "the folder above it, stands for its best model, an Orbax checkpoint for the model in it, and another folder for the mean of its .pt files",
+        help="two models or more; the first is the one that the others are compared with. A run's folder, or the "
+        "folder above it, stands for its best model, an Orbax checkpoint for the model in it, and another folder for "
+        "the mean of its .pt files",
     )
     add_flag("--test-dataset", "-test", required=True, dest="dataset", metavar="H5", help="data set")
     add_flag("--output", "-o", metavar="HTML", help="page to write")
