@@ -55,6 +55,18 @@ def refused(capsys: pytest.CaptureFixture[str]):
 # -- which models are meant ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("below", ["", "models"])
+def test_the_models_of_all_epochs_of_a_run_are_not_averaged(below, small_data, small_model, tmp_path, refused, printed):
+    (tmp_path / "run" / "models").mkdir(parents=True)
+    (tmp_path / "run" / "run.json").touch()
+    for name in ("model_0.pt", "model_best.pt"):
+        shutil.copy(small_model, tmp_path / "run" / "models" / name)
+    given = tmp_path / "run" / below
+    for words in (("predict", "-i", tmp_path, "-o", tmp_path), ("evaluate", "-test", small_data / "dataset_test.h5")):
+        assert f"give the best one, {tmp_path / 'run' / 'models' / 'model_best.pt'}" in refused(*words, "-m", given)
+    assert "model_0.pt" in printed("inspect", tmp_path / "run" / "models")
+
+
 def test_a_checkpoint_is_told_apart_by_what_lies_in_it(checkpoint, small_model, tmp_path, monkeypatch) -> None:
     for name in ("b.pt", "a.pt", "notes.txt"):
         shutil.copy(small_model, tmp_path / name)

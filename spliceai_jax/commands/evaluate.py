@@ -54,10 +54,10 @@ def run(arguments: Arguments, wording: Callable[[str], str]) -> None:
     as_json = arguments.pop("json")
     _check(arguments)
     from spliceai_jax.display import ConsoleDisplay
-    from spliceai_jax.network.model_files import model_files
+    from spliceai_jax.network.model_files import models_to_average
 
     display = ConsoleDisplay(wording)
-    arguments["model"] = files = model_files(arguments["model"])
+    arguments["model"] = files = models_to_average(arguments["model"])
     if len(files) > 1:
         said = f"the mean of the probabilities of {len(files)} models is scored: {', '.join(map(str, files))}"
         warnings.warn(said, SpliceAIWarning, stacklevel=1)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from spliceai_jax.errors import SettingsError
 from spliceai_jax.network.model import Variables
-from spliceai_jax.network.model_files import model_files
+from spliceai_jax.network.model_files import models_to_average
 from spliceai_jax.network.predictor import Predictor
 from spliceai_jax.network.pretrained import Pretrained
 
@@ -65,7 +65,7 @@ def read_models(
     named: list[tuple[str, Pretrained]] = []
     for one in [given] if isinstance(given, str | Path | Pretrained | Ensemble) else given:
         if isinstance(one, str | Path):
-            named += [(str(path), Pretrained.load(path, flanking_size, calibrated)) for path in model_files(one)]
+            named += [(str(path), Pretrained.load(path, flanking_size, calibrated)) for path in models_to_average(one)]
         else:
             members = one.models if isinstance(one, Ensemble) else (one,)
             named += [(f"number {number} (in memory)", model) for number, model in enumerate(members, len(named) + 1)]

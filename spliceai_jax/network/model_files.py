@@ -39,6 +39,25 @@ def model_files(given: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:
     return tuple(found)
 
 
+def models_to_average(given: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:
+    """Return the models that are meant, as `model_files` does, where the mean of their probabilities is wanted.
+
+    Raises:
+        WeightsError: See `model_files`; or a folder is that of a run or of its models, one for each epoch, whose mean
+            nobody wants.
+    """
+    for path in map(Path, [given] if isinstance(given, str | Path) else given):
+        # What `transfer` makes: RUN/run.json, and RUN/models with the best model and the model of each epoch.
+        for folder in (path, path / "models"):
+            best = folder / "model_best.pt"
+            if best.exists() and (folder.parent / "run.json").exists():
+                raise WeightsError(
+                    f"{path}: the folder of a run, which holds a model for each epoch; give the best one, {best}, or "
+                    "name the files"
+                )
+    return model_files(given)
+
+
 def beside(model: Path, ending: str) -> Path:
     """Return where a file about a model lies: with ".json", at `fly.json` beside `fly.pt` or the checkpoint `fly`."""
     if is_checkpoint(model):

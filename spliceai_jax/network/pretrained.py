@@ -3,7 +3,7 @@
 import hashlib
 import tempfile
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -33,7 +33,7 @@ class Pretrained(Predictor):
     """
 
     flanking_size: int
-    variables: Variables
+    variables: Variables = field(repr=False)
     temperature: Temperature | None = None
 
     @classmethod

@@ -258,7 +258,8 @@ class RunFolder:
         recorded = self.read_identity()
         if changes := wanted.differences(recorded):
             way_out = "or another `exp_num`"
-            if wanted.ends_otherwise_only(recorded):
+            # The rates of one cycle depend on its length from the first batch on.
+            if wanted.ends_otherwise_only(recorded) and wanted.choices.scheduler != "OneCycleLR":
                 way_out = "`extend=True` to make it such a run, or another `exp_num`"
             raise RunFolderError(
                 f"`resume`: {self.root} was started differently: {'; '.join(changes)}; give the same settings and "

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from spliceai_jax.architecture import ARCHITECTURES, WINDOW, Precision
 from spliceai_jax.errors import SettingsError, check_choice, check_whole
-from spliceai_jax.network.model_files import model_files
+from spliceai_jax.network.model_files import models_to_average
 
 StrandChoice = Literal["+", "-", "both"]
 BedFormName = Literal["openspliceai", "ucsc"]
@@ -77,7 +77,7 @@ class PredictSettings:
     @property
     def model_files(self) -> tuple[Path, ...]:
         """The `.pt` files and Orbax checkpoints."""
-        return model_files(self.models)
+        return models_to_average(self.models)
 
     def folder(self, flanking_size: int) -> Path:
         """Return the folder of the results of models of a flanking size."""
