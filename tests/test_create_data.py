@@ -674,7 +674,7 @@ def test_gtf_gives_what_gff3_gives(tmp_path, monkeypatch):
         create_data(CreateDataSettings(genome_fasta=fasta, annotation_gff=annotation, output_dir=out))
         made_of[form] = {path.name: path.read_bytes() for path in out.iterdir() if path.suffix in (".h5", ".txt")}
     assert made_of["gff3"] == made_of["gtf"]
-    assert len(made_of["gtf"]) == 3 * 3 + 2
+    assert len(made_of["gtf"]) == 3 * 4 + 2
 
 
 def test_without_motifs_the_note_says_what_is_thought_of_the_sets():

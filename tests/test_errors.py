@@ -573,7 +573,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory, small_data: Path, small_m
 
 def finished_argv(folder: Path, *options: object) -> list[object]:
     files = ["-m", folder / "model.pt", "-train", folder / "dataset_train.h5", "-test", folder / "dataset_test.h5"]
-    return ["transfer", *files, "-o", folder / "out", "-p", "errors", "--epochs", 1, "--batch-size", 4, *options]
+    made = ["-o", folder / "out", "-p", "errors", "--recipe", "openspliceai", "--epochs", 1, "--batch-size", 4]
+    return ["transfer", *files, *made, *options]
 
 
 @pytest.fixture

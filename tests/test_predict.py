@@ -12,6 +12,7 @@ import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -481,9 +482,9 @@ def start(tmp_path: Path, weights: Path, environment: dict[str, str]) -> subproc
     program = Path(sys.executable).with_name("spliceai-jax")
     command = [program, "predict", "-i", tmp_path / "long.fa", "-m", weights, "-o", tmp_path / "out", "-t", "0.2"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment})
-    partial = tmp_path / "out" / FOLDER / ".donor_predictions.bed.partial"
+    begun = tmp_path / "out" / FOLDER / ".donor_predictions.bed.partial"
     for _ in range(600):
-        if partial.exists() and partial.stat().st_size:
+        if begun.exists() and begun.stat().st_size:
             return process
         time.sleep(0.1)
     process.kill()
@@ -525,9 +526,11 @@ class Interrupting(Display):
     ("number", "made_before"), [(signal.SIGTERM, False), (signal.SIGINT, True), (signal.SIGHUP, False)]
 )
 @pytest.mark.filterwarnings("ignore:`spsc`")
-def test_an_interrupted_prediction_leaves_nothing(tmp_path, weights, short_rows, number, made_before):
+def test_an_interrupted_prediction_leaves_nothing(tmp_path, weights, short_rows, number, made_before, request):
     """Neither a lock nor a folder that was made, that of the splice scores among them; one that was there stays."""
     pytest.importorskip("pyBigWig")
+    request.addfinalizer(partial(signal.signal, number, signal.getsignal(number)))
+    signal.signal(number, signal.SIG_DFL)  # under nohup SIGHUP is ignored
     fasta = write_fasta(tmp_path / "genome.fa", {"one": letters(200_000, 1)})
     if made_before:
         (tmp_path / "out").mkdir()

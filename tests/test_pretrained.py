@@ -56,8 +56,7 @@ def test_what_cannot_be_scored(model, bases, said):
 
 
 def test_flags_override_the_recipe():
-    plain = TransferSettings(**FILES).effective_recipe
-    assert plain == RECIPES["openspliceai"]
+    assert TransferSettings(**FILES, recipe="openspliceai").effective_recipe == RECIPES["openspliceai"]
     changed = TransferSettings(**FILES, recipe="best", learning_rate=2e-3, epochs=3, early_stopping=True)
     assert changed.effective_recipe.learning_rate == 2e-3
     assert changed.effective_recipe.epochs == 3

@@ -63,7 +63,7 @@ def files(stock: Path, command_line: CommandLine, tmp_path_factory: pytest.TempP
         assert done.returncode == 0, done.stderr
         return folder / name / RUN
 
-    first = ours("first", folder / "random.pt")
+    first = ours("first", folder / "random.pt", "--recipe", "openspliceai")
     model = first / "models" / "model_best.pt"
     # It replaces "train" in the whole path by "validation": a relative one holds no other.
     (folder / "cwd").mkdir()

@@ -140,7 +140,7 @@ class RunFolder:
         """Refuse to make a run in another run's folder, which was given by mistake."""
         output = self.root.parents[1]
         for run in (RunFolder(output), RunFolder(output / self.root.name)):
-            if run.identity_file.exists() and run.root.parent.name.startswith("SpliceAI_"):
+            if os.path.exists(run.identity_file) and run.root.parent.name.startswith("SpliceAI_"):
                 raise RunFolderError(
                     f"`output_dir`: {output} is the folder of a run; give the one that the run was made in, "
                     f"`output_dir={run.root.parents[1]}`"
