@@ -26,6 +26,7 @@ from spliceai_jax.commands.main import main
 from spliceai_jax.convert import read_pt
 from spliceai_jax.data.hdf5 import check_form
 from spliceai_jax.errors import DatasetError, RunFolderError, WeightsError
+from spliceai_jax.network.model_files import models_to_average
 from spliceai_jax.runs.folder import RunFolder
 
 ROLES = ("train", "validation", "test")
@@ -794,6 +795,8 @@ def test_folders_that_may_not_be_entered(run: Transfer, monkeypatch) -> None:
                 RunFolder(locked / "out" / "x" / "0").check(resume=False)
             with pytest.raises(DatasetError, match="no such data set"):
                 check_form(locked / "train.h5")
+            assert models_to_average(locked / "model.pt") == (locked / "model.pt",)
+            assert not RunFolder.found(locked / "out").holds_run
             with pytest.raises(WeightsError, match="no such weights file"):
                 read_pt(locked / "model.pt")
         finally:

@@ -28,7 +28,7 @@ def extend(folder: RunFolder, wanted: RunIdentity, batches: int) -> str | None:
     Raises:
         RunFolderError: The longer run would have come to another place; the message says why, and what to do.
     """
-    if not folder.identity_file.exists():
+    if not folder.holds_run:
         return None
     recorded = folder.read_identity()
     changes = wanted.differences(recorded)

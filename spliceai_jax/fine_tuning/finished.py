@@ -43,7 +43,7 @@ def finished_run(settings: TransferSettings, display: Display) -> TransferResult
     if not settings.resume or settings.genome_fasta is not None or processes.several():
         return None
     settings, pretrained, folder = start(settings)
-    if not folder.identity_file.exists():
+    if not folder.holds_run:
         return None
     with folder.held(resume=True), files.unexpected_errors_logged(folder.error_log):
         found = _known(settings, pretrained, folder)

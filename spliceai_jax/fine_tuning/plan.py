@@ -253,7 +253,7 @@ def start(settings: TransferSettings) -> tuple[TransferSettings, Pretrained, Run
 
 def _with_recipe(settings: TransferSettings, folder: RunFolder) -> TransferSettings:
     """Return settings that name the recipe."""
-    if settings.recipe is None and settings.resume and folder.identity_file.exists():
+    if settings.recipe is None and settings.resume and folder.holds_run:
         return replace(settings, recipe=folder.read_identity().recipe)
     return replace(settings, recipe=settings.recipe_name)
 

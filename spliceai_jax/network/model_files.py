@@ -50,7 +50,8 @@ def models_to_average(given: str | Path | Sequence[str | Path]) -> tuple[Path, .
         # What `transfer` makes: RUN/run.json, and RUN/models with the best model and the model of each epoch.
         for folder in (path, path / "models"):
             best = folder / "model_best.pt"
-            if best.exists() and (folder.parent / "run.json").exists():
+            # Path.exists raises PermissionError on Python 3.11 where a folder may not be entered.
+            if os.path.exists(best) and os.path.exists(folder.parent / "run.json"):
                 raise WeightsError(
                     f"{path}: the folder of a run, which holds a model for each epoch; give the best one, {best}, or "
                     "name the files"

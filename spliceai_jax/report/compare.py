@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from glob import glob
 from pathlib import Path
 
 from spliceai_jax.architecture import SITE_KINDS
@@ -59,10 +60,10 @@ def compare(
 
 
 def _best_of_run(path: Path) -> Path:
-    if any(path.glob("*.pt")):  # a folder of models
+    if glob("*.pt", root_dir=path):  # a folder of models
         return path
     folder = RunFolder.found(path)
-    return folder.best_model if folder.identity_file.exists() else path
+    return folder.best_model if folder.holds_run else path
 
 
 def _page(comparison: ModelComparison) -> str:

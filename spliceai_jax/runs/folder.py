@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterator
+from glob import glob
 from pathlib import Path
 
 from spliceai_jax import files
@@ -38,11 +39,13 @@ class RunFolder:
             RunFolderError: There are several below it.
         """
         path = Path(path)
-        if (found := cls(path)).identity_file.exists():
+        if (found := cls(path)).holds_run:
             return found
         # A run lies in OUTPUT_DIR/SpliceAI_.../EXP.
         pattern = f"*/{found.identity_file.name}"
-        runs = sorted(file.parent for way in (pattern, f"SpliceAI_*/{pattern}") for file in path.glob(way))
+        ways = (pattern, f"SpliceAI_*/{pattern}")
+        # Unlike Path.glob this passes over what may not be entered.
+        runs = sorted(path / Path(file).parent for way in ways for file in glob(way, root_dir=path))
         if len(runs) > 1:
             raise RunFolderError(f"{path}: holds {len(runs)} runs; give one of them: {', '.join(map(str, runs))}")
         return cls(runs[0]) if runs else found
@@ -51,6 +54,11 @@ class RunFolder:
     def identity_file(self) -> Path:
         """The file of what decides the run's result."""
         return self.root / "run.json"
+
+    @property
+    def holds_run(self) -> bool:
+        """Whether a run was begun here; False where the folder may not be entered."""
+        return os.path.exists(self.identity_file)  # Path.exists raises PermissionError there on Python 3.11
 
     @property
     def checkpoints(self) -> Path:
@@ -140,7 +148,7 @@ class RunFolder:
         """Refuse to make a run in another run's folder, which was given by mistake."""
         output = self.root.parents[1]
         for run in (RunFolder(output), RunFolder(output / self.root.name)):
-            if os.path.exists(run.identity_file) and run.root.parent.name.startswith("SpliceAI_"):
+            if run.holds_run and run.root.parent.name.startswith("SpliceAI_"):
                 raise RunFolderError(
                     f"`output_dir`: {output} is the folder of a run; give the one that the run was made in, "
                     f"`output_dir={run.root.parents[1]}`"
@@ -164,7 +172,7 @@ class RunFolder:
         return shutil.disk_usage(files.nearest_existing(self.root)).free
 
     def _check_contents(self, resume: bool) -> None:
-        if self.identity_file.exists():
+        if self.holds_run:
             if not resume:
                 raise RunFolderError(
                     f"{self.root}: holds a run already; go on with it by `resume=True`, or give another `exp_num`, "
@@ -199,7 +207,7 @@ class RunFolder:
         Raises:
             RunFolderError: The run is no longer there: its folder would be made again, without what it held.
         """
-        if path != self.identity_file and not self.identity_file.exists():
+        if path != self.identity_file and not self.holds_run:
             raise RunFolderError(
                 f"{self.root}: the run's folder, or its {self.identity_file.name}, was removed while the run worked; "
                 "put it back and give `resume=True`, or start the run again"
@@ -252,7 +260,7 @@ class RunFolder:
         Raises:
             RunFolderError: It did, and something differs; the message names all that does.
         """
-        if not self.identity_file.exists():
+        if not self.holds_run:
             self.write(self.identity_file, stored.render(wanted.to_json()))
             return False
         recorded = self.read_identity()
