@@ -152,10 +152,16 @@ def test_we_read_its_model_and_write_the_same_bits(files: Files, tmp_path) -> No
 
 def test_our_recipe_of_its_arithmetic_takes_the_same_step(files: Files) -> None:
     theirs, ours = (load(folder / "models" / "model_0.pt") for folder in (files.after, files.same))
-    for key, tensor in theirs.items():
-        # This bias feeds a BatchNorm: its gradient is rounding noise, of which AdamW makes a full step.
-        atol = 1.1e-4 if key == "residual_units.3.conv1.bias" else 5e-7
-        torch.testing.assert_close(ours[key], tensor, rtol=0, atol=atol, msg=key)
+    trained = [key for key in theirs if key.startswith("residual_units.3.") and key.endswith(("weight", "bias"))]
+    off = {key: (ours[key] - theirs[key]).abs() for key in theirs}
+    # AdamW's first step is lr * g / (|g| + 1e-8): where a gradient is as small as its rounding error, any size of step
+    # is right, and which elements these are depends on the processor. The bias of conv1 feeds a BatchNorm: its whole
+    # gradient is rounding error.
+    whole_step = 1.1e-4
+    for key in theirs:
+        assert off[key].max() < (whole_step if key in trained else 5e-7), key
+    weights = torch.cat([off[key].flatten() for key in trained if key != "residual_units.3.conv1.bias"])
+    assert (weights > 5e-7).float().mean() < 1e-3
 
 
 def number(folder: Path, name: str) -> float:
