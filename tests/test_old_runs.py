@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spliceai_jax import Recipe, TransferResult, TransferSettings, transfer
+from spliceai_jax import RECIPES, Recipe, TransferResult, TransferSettings, transfer
 from spliceai_jax.commands.main import main
 from spliceai_jax.errors import RunFolderError, SpliceAIWarning
 from spliceai_jax.runs.folder import RunFolder
@@ -108,14 +108,38 @@ def test_the_state_of_a_run_is_no_model(old, capsys) -> None:
 
 @pytest.mark.parametrize("lacking", [field.name for field in fields(Recipe)])
 def test_a_run_that_lacks_a_field_of_the_recipe_is_read(lacking, old) -> None:
-    """As every run will, once the recipe has a new field: the field has its default then."""
+    """The field has its default then; this run was made before the recipe had some of them."""
     path = old / "interrupted" / RUN / "run.json"
     content = json.loads(path.read_text())
-    del content[lacking]
+    content.pop(lacking, None)
     path.write_text(json.dumps(content))
     choices = asdict(RunFolder(path.parent).read_identity().choices)
-    assert choices.pop(lacking) == getattr(Recipe(), lacking)
-    assert choices == {name: content[name] for name in choices}
+    assert choices == {**asdict(Recipe()), **{name: content[name] for name in choices if name in content}}
+
+
+@pytest.mark.usefixtures("no_report")
+@pytest.mark.parametrize("asked", [None, "best"])
+def test_a_run_of_the_former_best_recipe_goes_on_with_it(asked, old) -> None:
+    path = old / "interrupted" / RUN / "run.json"
+    former = RECIPES["best-0.1.0"]
+    content = {**json.loads(path.read_text()), "recipe": "best"}
+    known = {field for field in content if hasattr(former, field)}
+    path.write_text(json.dumps({**content, **{name: getattr(former, name) for name in known}, "epochs": 3}))
+    for checkpoints in (path.parent / "checkpoints").iterdir():  # of a run that trained less
+        shutil.rmtree(checkpoints)
+    started = TransferSettings(
+        train_dataset="dataset_train.h5",
+        test_dataset="dataset_test.h5",
+        pretrained_model="model_80nt.pt",
+        output_dir="interrupted",
+        project_name="old",
+        epochs=3,
+        recipe=asked,
+        resume=True,
+    )
+    result = transfer(started)
+    assert len(result.history.epochs) == 3
+    assert RunFolder(path.parent).read_identity().recipe == "best-0.1.0"
 
 
 @pytest.mark.usefixtures("no_report")

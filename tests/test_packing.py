@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from spliceai_jax import ARCHITECTURES, RECIPES, SpliceAI
 from spliceai_jax.architecture import PADDING, WINDOW, Architecture
 from spliceai_jax.data import packing
-from spliceai_jax.data.packing import BLANK, Layout, TrainingPacker, whole_windows
+from spliceai_jax.data.packing import BLANK, Layout, StatisticsPacker, whole_windows
 from spliceai_jax.data.windows import Windows
 from spliceai_jax.evaluation.evaluate import evaluate_windows
 from spliceai_jax.training.engine import Engine
@@ -79,7 +79,7 @@ def test_a_training_batch_counts_every_position_once(lengths, architecture: Arch
     """
     extents = np.array(lengths) + architecture.flanking_size // 2
     windows = np.random.default_rng(seed).permutation(len(lengths))[: len(lengths) // 2 + 1]
-    layout = TrainingPacker(extents, begin, len(windows) + 3, architecture)(windows)
+    layout = StatisticsPacker(len(windows) + 3, architecture, extents, begin)(windows)
     assert layout.rows <= len(windows) + 3
     sizes = packing.piece_sizes(extents, architecture, begin)
     if layout.inside is None:
@@ -116,7 +116,7 @@ def test_batches_of_a_set_have_few_numbers_of_rows() -> None:
     random, architecture = np.random.default_rng(0), ARCHITECTURES[400]
     extents = random.integers(200, 5400, 2000)
     for size in (12, 36):
-        rows, packer = set(), TrainingPacker(extents, 0, size, architecture)
+        rows, packer = set(), StatisticsPacker(size, architecture, extents, 0)
         for _ in range(200):
             windows = random.permutation(2000)[: size if random.random() < 0.9 else size // 3]
             rows.add(packer(windows).rows)
@@ -141,9 +141,10 @@ def test_a_training_step_is_that_of_whole_windows(flanking_size, recipe) -> None
                                  model.variables)  # fmt: skip
         start = init_state(variables, Trainable.of(architecture, chosen), chosen)
         positions = np.array([3, 0, 6, 2, 8, 4, 10, 1])
-        packed = windows.packer(9, architecture)(positions)
+        padding_counts = chosen.trained_batchnorm == "batch"
+        packed = windows.packer(9, architecture, padding_counts)(positions)
         assert packed.rows < 8
-        assert packed.inside is not None
+        assert (packed.inside is not None) == padding_counts
         whole = whole_windows(positions, 9, packed.columns)
         (wanted, loss), (found, packed_loss) = (
             step_through(windows, layout, architecture, chosen, start) for layout in (whole, packed)

@@ -13,7 +13,8 @@ computed once:
 
     row 2   [context|window 4, all labelled|window 5, labelled part|context].........
 
-For *training*, BatchNorm's statistics must be over all positions of all windows, padding included. But where the
+For *training*, windows lie in rows in the same way where BatchNorm uses its running statistics. Where it uses the
+batch's, these must be over all positions of all windows, padding included. But where the
 network no longer sees a known base of the window, the activations are those of an empty window (all N) at the same
 position. So one empty window stands for all of them: the multiplicity of each of its positions is the number of windows
 that were cut before it. Most of an empty window is alike, too: between the positions that see its first base or its
@@ -30,6 +31,7 @@ end of a row.
 Either way the result is that of whole windows, to float rounding.
 """
 
+from abc import ABC, abstractmethod
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -169,40 +171,61 @@ def for_activations(extents: Int[np.ndarray, " windows"], architecture: Architec
         yield replace(layout, inside=_covered(layout, layout.size))
 
 
+def training_packer(
+    extents: Int[np.ndarray, " windows"],
+    lengths: Int[np.ndarray, " windows"],
+    first_entry: int,
+    batch_size: int,
+    architecture: Architecture,
+    padding_counts: bool = True,
+) -> "TrainingPacker":
+    """Return what lays out the training batches of a set.
+
+    Arguments:
+        extents: See `piece_sizes`.
+        lengths: The number of positions of each window up to its last labelled one.
+        first_entry: See `piece_sizes`.
+        batch_size: The number of windows in a full batch.
+        architecture: The network's size.
+        padding_counts: Whether positions without a label count in BatchNorm's statistics, or in the loss.
+    """
+    if padding_counts:
+        return StatisticsPacker(batch_size, architecture, extents, first_entry)
+    return LabelledPacker(batch_size, architecture, lengths)
+
+
 @dataclass(frozen=True, eq=False)
-class TrainingPacker:
-    """Lays out the training batches of a set, with an empty window for what is cut off the windows.
+class TrainingPacker(ABC):
+    """Lays out the training batches of a set.
 
     Attributes:
-        extents: See `piece_sizes`; for all windows of the set.
-        first_entry: See `piece_sizes`.
         batch_size: The number of windows in a full batch.
         architecture: The network's size.
     """
 
-    extents: Int[np.ndarray, " windows"]
-    first_entry: int
     batch_size: int
     architecture: Architecture
 
+    @abstractmethod
     def __call__(self, windows: Int[np.ndarray, " batch"]) -> Layout:
         """Return the layout of the batch of these windows, given as positions in the set.
 
         It has one of the numbers of rows in `numbers_of_rows`.
         """
-        columns, reach = self._columns, self.architecture.reach(self.first_entry)
-        filled = self._filled(windows)
-        rows = next(number for number in self.numbers_of_rows if number >= min(len(filled), self.batch_size))
-        if rows == self.batch_size:
-            return whole_windows(windows, rows, columns)
-        layout = _layout(filled, rows, columns, np.append(windows, BLANK), self._sizes(windows))
-        blank = layout.windows == BLANK
-        # The positions of a piece that count in it; the empty window counts for the others.
-        counted = np.where(layout.size < columns, layout.size - reach, columns)
-        multiplicity = _covered(layout, counted).astype(np.float32)
-        [row], [start], [size] = layout.row[blank], layout.start[blank], layout.size[blank]
-        multiplicity[row, start : start + size] = self._counts_of_the_blank(counted[~blank])
-        return replace(layout, multiplicity=multiplicity, inside=_covered(layout, layout.size))
+
+    @abstractmethod
+    def _sizes(self, windows: Int[np.ndarray, " batch"]) -> Int[np.ndarray, " pieces"]:
+        """Return the sizes of the pieces in the batch of these windows."""
+
+    @property
+    @abstractmethod
+    def _set_size(self) -> int:
+        """The number of windows in the set."""
+
+    @property
+    @abstractmethod
+    def _gap(self) -> int:
+        """The number of columns between two pieces in a row."""
 
     @cached_property
     def numbers_of_rows(self) -> tuple[int, ...]:
@@ -211,8 +234,8 @@ class TrainingPacker:
         The last is `batch_size`, for whole windows. Before it come at most two, which few batches exceed.
         """
         drawing = np.random.default_rng(0)
-        size = min(self.batch_size, len(self.extents))
-        needed = [len(self._filled(drawing.permutation(len(self.extents))[:size])) for _ in range(_DRAWN)]
+        size = min(self.batch_size, self._set_size)
+        needed = [len(self._filled(drawing.permutation(self._set_size)[:size])) for _ in range(_DRAWN)]
 
         def cost(numbers: tuple[int, ...]) -> float:
             rows = (*numbers, self.batch_size)
@@ -227,6 +250,66 @@ class TrainingPacker:
     def _columns(self) -> int:
         return WINDOW + self.architecture.flanking_size
 
+    def _filled(self, windows: Int[np.ndarray, " batch"]) -> list["Row"]:
+        return _fill_rows(self._sizes(windows), self._columns, self._gap)
+
+    def _rows(self, filled: list["Row"]) -> int:
+        return next(number for number in self.numbers_of_rows if number >= min(len(filled), self.batch_size))
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledPacker(TrainingPacker):
+    """Lays out what the labelled positions see: enough where BatchNorm uses its running statistics throughout.
+
+    Attributes:
+        lengths: The number of positions of each window of the set up to its last labelled one.
+    """
+
+    lengths: Int[np.ndarray, " windows"]
+
+    def __call__(self, windows: Int[np.ndarray, " batch"]) -> Layout:  # noqa: D102
+        filled = self._filled(windows)
+        return _layout(filled, self._rows(filled), self._columns, windows, self._sizes(windows))
+
+    def _sizes(self, windows: Int[np.ndarray, " batch"]) -> Int[np.ndarray, " pieces"]:
+        return self.lengths[windows] + self.architecture.flanking_size
+
+    @property
+    def _set_size(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def _gap(self) -> int:
+        return 0  # each labelled position sees its own window only
+
+
+@dataclass(frozen=True, eq=False)
+class StatisticsPacker(TrainingPacker):
+    """Lays out whole windows, with an empty window for what is cut off them: the batch's statistics count all of it.
+
+    Attributes:
+        extents: See `piece_sizes`; for all windows of the set.
+        first_entry: See `piece_sizes`.
+    """
+
+    extents: Int[np.ndarray, " windows"]
+    first_entry: int
+
+    def __call__(self, windows: Int[np.ndarray, " batch"]) -> Layout:  # noqa: D102
+        columns, reach = self._columns, self.architecture.reach(self.first_entry)
+        filled = self._filled(windows)
+        rows = self._rows(filled)
+        if rows == self.batch_size:
+            return whole_windows(windows, rows, columns)
+        layout = _layout(filled, rows, columns, np.append(windows, BLANK), self._sizes(windows))
+        blank = layout.windows == BLANK
+        # The positions of a piece that count in it; the empty window counts for the others.
+        counted = np.where(layout.size < columns, layout.size - reach, columns)
+        multiplicity = _covered(layout, counted).astype(np.float32)
+        [row], [start], [size] = layout.row[blank], layout.start[blank], layout.size[blank]
+        multiplicity[row, start : start + size] = self._counts_of_the_blank(counted[~blank])
+        return replace(layout, multiplicity=multiplicity, inside=_covered(layout, layout.size))
+
     @cached_property
     def _all_sizes(self) -> Int[np.ndarray, " windows"]:
         return piece_sizes(self.extents, self.architecture, self.first_entry)
@@ -235,8 +318,13 @@ class TrainingPacker:
         """Return the sizes of the pieces of these windows, and of the empty one: both its ends and one position."""
         return np.append(self._all_sizes[windows], 2 * self.architecture.reach() + 1)
 
-    def _filled(self, windows: Int[np.ndarray, " batch"]) -> list["Row"]:
-        return _fill_rows(self._sizes(windows), self._columns, self.architecture.gap(self.first_entry))
+    @property
+    def _set_size(self) -> int:
+        return len(self.extents)
+
+    @property
+    def _gap(self) -> int:
+        return self.architecture.gap(self.first_entry)
 
     def _counts_of_the_blank(self, counted: Int[np.ndarray, " batch"]) -> Int[np.ndarray, " positions"]:
         """Return the multiplicities of the shortened empty window, given the positions that the others count."""

@@ -12,7 +12,7 @@ from jaxtyping import ArrayLike, Bool, Int, PyTree, Shaped, UInt8
 from spliceai_jax.architecture import CLASSES, PADDING, SITE_KINDS, WINDOW, Architecture, SiteKind
 from spliceai_jax.data import packing
 from spliceai_jax.data.batches import Batch, PackedBatch
-from spliceai_jax.data.packing import BLANK, Layout, TrainingPacker
+from spliceai_jax.data.packing import BLANK, Layout, TrainingPacker, training_packer
 from spliceai_jax.encoding import BASES
 from spliceai_jax.errors import DatasetError
 
@@ -140,14 +140,27 @@ class Windows:
         """The entry of the network that takes the batches as its input; 0 for bases."""
         return 0
 
-    def training_batch(self, positions: Int[np.ndarray, " some"], batch_size: int, architecture: Architecture) -> Batch:
-        """Return the windows at these positions of the set as a training batch; see `packing.TrainingPacker`."""
-        return self.batch(self.packer(batch_size, architecture)(positions))
+    def training_batch(
+        self,
+        positions: Int[np.ndarray, " some"],
+        batch_size: int,
+        architecture: Architecture,
+        padding_counts: bool = True,
+    ) -> Batch:
+        """Return the windows at these positions of the set as a training batch; see `packing.TrainingPacker`.
+
+        Arguments:
+            positions: The windows.
+            batch_size: The number of windows in a full batch.
+            architecture: The network's size.
+            padding_counts: See `packing.training_packer`.
+        """
+        return self.batch(self.packer(batch_size, architecture, padding_counts)(positions))
 
     @cached_property
-    def packer(self) -> Callable[[int, Architecture], TrainingPacker]:
-        """Returns what lays out training batches of a size (its number of windows) for an architecture."""
-        return cache(partial(TrainingPacker, self.extents, self.first_entry))
+    def packer(self) -> Callable[..., TrainingPacker]:
+        """Returns what lays out training batches; for its arguments see `training_batch`."""
+        return cache(partial(training_packer, self.extents, self.lengths, self.first_entry))
 
     def scoring_batches(self, rows: int) -> Iterator[PackedBatch]:
         """Yield the whole set, to be scored, in batches of this many windows' bases; see `packing.for_scoring`."""

@@ -37,6 +37,7 @@ def plan_cache(
     settings: TransferSettings,
     architecture: Architecture,
     trainable: Trainable,
+    mutation_rate: float,
     sets: Sequence[Windows],
     free: int,
     begun_with: bool | None,
@@ -50,6 +51,7 @@ def plan_cache(
         settings: Its `activation_cache` is the limit.
         architecture: The network's size.
         trainable: What trains.
+        mutation_rate: The recipe's.
         sets: All windows.
         free: Bytes on disk that the run does not need for anything else.
         begun_with: Whether the continued run caches activations; None: the run is new, or this is not known.
@@ -59,6 +61,8 @@ def plan_cache(
     """
     if not trainable.first_entry:
         return CachePlan(False, "none: all of the network's output changes as it trains")
+    if mutation_rate:
+        return CachePlan(False, "none: bases are mutated at random in every batch")
     if processes.several():
         return CachePlan(False, "none: with several processes every window travels between them")
     # A bfloat16 network would continue in bfloat16; the cache is float32.

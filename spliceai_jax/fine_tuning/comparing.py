@@ -51,6 +51,8 @@ def _compare(
     both = []
     for variables in models:
         counts = GeneCounts(genes)
-        found, _ = evaluate_windows(engine, [engine.place(variables)], windows, plan.most_rows, after_batch, counts)
+        found, _ = evaluate_windows(
+            engine, [engine.place(variables)], windows, plan.rows_evaluated, after_batch, counts
+        )
         both.append(counts.resampled(found, plan.settings.random_seed))
     return differences(*both)

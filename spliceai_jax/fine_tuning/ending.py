@@ -88,7 +88,7 @@ def _calibrate(
     if not (calibration := known_calibration(plan.folder)):
         with display.progress("calibrate", len(sets["validation"]) + len(sets["test"])) as advance:
             calibration = calibrate_best(
-                plan.folder, engine, sets, plan.most_rows, plan.settings.random_seed, watched(advance)
+                plan.folder, engine, sets, plan.rows_evaluated, plan.settings.random_seed, watched(advance)
             )
     show_temperature(calibration, display)
 
@@ -101,6 +101,6 @@ def _report(
         return
     test = trainer.sets["test"]
     with display.progress("report", len(test)) as advance:
-        scoring = Scoring(engine, plan.pretrained.variables, test, plan.most_rows, watched(advance))
+        scoring = Scoring(engine, plan.pretrained.variables, test, plan.rows_evaluated, watched(advance))
         page = write_report(run, scoring)
     display.line(f"report: {page}")

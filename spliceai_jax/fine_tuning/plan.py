@@ -13,7 +13,7 @@ from jaxtyping import Int
 from spliceai_jax import processes
 from spliceai_jax.architecture import ARCHITECTURES, WINDOW, Architecture
 from spliceai_jax.data.batches import epoch_batches
-from spliceai_jax.data.packing import TrainingPacker
+from spliceai_jax.data.packing import training_packer
 from spliceai_jax.data.windows import Windows
 from spliceai_jax.data_sets.run import create_data
 from spliceai_jax.display import Display
@@ -70,17 +70,32 @@ class Plan:
     @property
     def batch_size(self) -> int:
         """Windows in a batch, over all devices."""
-        return self.recipe.batch_size or self.architecture.batch_size
+        return self.recipe.batch_size_of(len(self.train), self.architecture.batch_size)
 
     @property
     def most_rows(self) -> int:
-        """Rows in a batch at most: not more than there are windows, whatever `batch_size` is."""
-        return min(self.batch_size, max(map(len, (self.train, self.validation, self.test))))
+        """Rows in a training batch at most: not more than there are windows, whatever `batch_size` is."""
+        return min(self.batch_size, self._most_windows)
+
+    @property
+    def rows_evaluated(self) -> int:
+        """Rows in a batch of windows that are only scored: a small training set's small batches would be slow."""
+        largest = self.recipe.largest_batch(self.architecture.batch_size)
+        return min(largest, self._most_windows)
+
+    @property
+    def _most_windows(self) -> int:
+        return max(map(len, (self.train, self.validation, self.test)))
 
     @cached_property
     def trainable(self) -> Trainable:
         """What trains."""
         return Trainable.of(self.architecture, self.recipe)
+
+    @property
+    def padding_counts(self) -> bool:
+        """Whether positions beyond the ends of genes count in BatchNorm's statistics, or in the training loss."""
+        return self.recipe.padding_counts or bool(self.trainable.training_units)
 
     def batches(self, epoch: int) -> list[Int[np.ndarray, " batch"]]:
         """Return the positions in `train` of each batch of an epoch."""
@@ -139,7 +154,8 @@ class Plan:
             "validation": f"{_described(self.validation)} ({self.validation_from})",
             "test": _described(self.test),
             "recipe": f"{self.settings.recipe_name}: {recipe.loss}, {recipe.rates}, "
-            f"weight decay {recipe.weight_decay:g}",
+            f"weight decay {recipe.weight_decay:g}"
+            + (f", {recipe.mutation_rate:.0%} of the bases mutated in each batch" if recipe.mutation_rate else ""),
             "trains": self._trains(),
             "activation cache": self.cache.words,
             "epochs": epochs,
@@ -158,7 +174,9 @@ class Plan:
     def _programs(self) -> str:
         """Say how many programs are compiled, which takes seconds each on a CPU, and up to minutes on a GPU or TPU."""
         first_entry = self.trainable.first_entry if self.cache.wanted else 0
-        rows = TrainingPacker(self.train.extents, first_entry, self.most_rows, self.architecture).numbers_of_rows
+        measures = self.train.extents, self.train.lengths
+        packer = training_packer(*measures, first_entry, self.most_rows, self.architecture, self.padding_counts)
+        rows = packer.numbers_of_rows
         others = ["evaluation", "calibration"]
         if self.cache.wanted:
             others.insert(0, "the activation cache")
@@ -199,6 +217,7 @@ def make_plan(settings: TransferSettings, display: Display) -> Plan:
         settings,
         architecture,
         Trainable.of(architecture, recipe),
+        recipe.mutation_rate,
         sets=(sets.train, sets.validation, sets.test),
         free=folder.bytes_free - needed,
         begun_with=_begun_with(folder) if settings.resume else None,
@@ -253,8 +272,11 @@ def start(settings: TransferSettings) -> tuple[TransferSettings, Pretrained, Run
 
 def _with_recipe(settings: TransferSettings, folder: RunFolder) -> TransferSettings:
     """Return settings that name the recipe."""
-    if settings.recipe is None and settings.resume and folder.holds_run:
-        return replace(settings, recipe=folder.read_identity().recipe)
+    if settings.resume and folder.holds_run:
+        recorded = folder.read_identity().recipe
+        # `best` was another recipe in 0.1.0: a run that began with it goes on with it.
+        if settings.recipe is None or (settings.recipe, recorded) == ("best", "best-0.1.0"):
+            return replace(settings, recipe=recorded)
     return replace(settings, recipe=settings.recipe_name)
 
 

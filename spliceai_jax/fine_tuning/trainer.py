@@ -9,6 +9,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
+from spliceai_jax.data.mutation import mutated
 from spliceai_jax.data.windows import Windows
 from spliceai_jax.display import Advance
 from spliceai_jax.evaluation.evaluate import evaluate_windows
@@ -78,7 +79,7 @@ class Trainer:
                 windows,
                 plan.architecture,
                 plan.trainable.first_entry,
-                plan.most_rows,
+                plan.rows_evaluated,
                 folder,
                 after_batch,
             )
@@ -90,7 +91,10 @@ class Trainer:
         rate_of = schedule(recipe.scheduler, recipe.timing, recipe.learning_rate, recipe.epochs, len(batches))
         for number, positions in enumerate(batches[first_batch:], first_batch):
             rate = rate_of(epoch * len(batches) + number)
-            batch = self.sets["train"].training_batch(positions, plan.most_rows, plan.architecture)
+            batch = self.sets["train"].training_batch(positions, plan.most_rows, plan.architecture, plan.padding_counts)
+            if recipe.mutation_rate:
+                random = np.random.default_rng([plan.settings.random_seed, epoch, number])
+                batch = mutated(batch, recipe.mutation_rate, random)
             self._state, loss = self.engine.train(self._state, batch, rate)
             yield Step(len(positions), rate, loss)
 
@@ -101,5 +105,5 @@ class Trainer:
     def evaluate(self, windows: Windows, after_batch: Advance) -> SplitRecord:
         """Evaluate the network with its present weights."""
         return SplitRecord(
-            *evaluate_windows(self.engine, [self._state.variables], windows, self._plan.most_rows, after_batch)
+            *evaluate_windows(self.engine, [self._state.variables], windows, self._plan.rows_evaluated, after_batch)
         )

@@ -21,6 +21,7 @@ class Recipe:
         unfreeze_all: All parameters train.
         head_trains: `final_conv` trains along with the last units.
         frozen_batchnorm: Whether frozen units' BatchNorm uses its running statistics or the batch's (and tracks them).
+        trained_batchnorm: The same of units that train.
         loss: The loss of training and evaluation.
         focal_alpha: The factor of the focal loss.
         padding_counts: Positions beyond the end of a gene count in the mean of the training loss.
@@ -32,13 +33,17 @@ class Recipe:
         scheduler: The shape of the learning rate over the run.
         timing: When the schedule steps.
         batching: See `epoch_batches`.
-        batch_size: Windows in a batch; None for the architecture's documented number.
+        mutation_rate: The share of the bases that are replaced at random in each training batch, away from sites: see
+            `mutated`.
+        batch_size: Windows in a batch; None: see `batch_size_of`.
+        fewest_steps: See `batch_size_of`.
     """
 
     unfreeze: int = 1
     unfreeze_all: bool = False
     head_trains: bool = True
     frozen_batchnorm: Literal["running", "batch"] = "running"
+    trained_batchnorm: Literal["batch", "running"] = "batch"
     loss: LossName = "cross_entropy_loss"
     focal_alpha: float = 0.25
     padding_counts: bool = False
@@ -50,13 +55,36 @@ class Recipe:
     scheduler: Scheduler = "MultiStepLR"
     timing: Timing = "exact"
     batching: Literal["pooled", "per_shard"] = "pooled"
+    mutation_rate: float = 0.0
     batch_size: int | None = None
+    fewest_steps: int | None = None
+
+    def batch_size_of(self, windows: int, documented: int) -> int:
+        """Return the number of windows in a batch.
+
+        Where `batch_size` does not say it, it is the one that OpenSpliceAI documents; or, with `fewest_steps`, the
+        largest with which an epoch has at least so many steps, but 2 to 12: a small set needs small batches, or it is
+        over after too few steps.
+
+        Arguments:
+            windows: The number of windows in the training set.
+            documented: OpenSpliceAI's number for the architecture.
+        """
+        if self.batch_size or self.fewest_steps is None:
+            return self.largest_batch(documented)
+        return min(max(windows // self.fewest_steps, _SMALLEST_BATCH), _LARGEST_BATCH)
+
+    def largest_batch(self, documented: int) -> int:
+        """Return the number of windows in a batch of a large training set; for `documented` see `batch_size_of`."""
+        return self.batch_size or (documented if self.fewest_steps is None else _LARGEST_BATCH)
 
     @property
     def rates(self) -> str:
         """The learning rate over the run, in words."""
         return f"{self.scheduler}{', peak' if self.scheduler == 'OneCycleLR' else ' from'} {self.learning_rate:g}"
 
+
+_SMALLEST_BATCH, _LARGEST_BATCH = 2, 12
 
 RECIPES = {
     # OpenSpliceAI's documented behaviour, with the faults of its release fixed.
@@ -72,6 +100,16 @@ RECIPES = {
     ),
     # Measured to work best for a new species; the figures are in docs/recipes.md.
     "best": Recipe(
+        unfreeze_all=True,
+        trained_batchnorm="running",
+        learning_rate=1e-3,
+        scheduler="OneCycleLR",
+        epochs=15,
+        mutation_rate=0.05,
+        fewest_steps=25,
+    ),
+    # What `best` was in 0.1.0.
+    "best-0.1.0": Recipe(
         unfreeze_all=True,
         learning_rate=1e-3,
         scheduler="OneCycleLR",

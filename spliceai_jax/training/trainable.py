@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import jax
 from flax.traverse_util import flatten_dict, unflatten_dict
@@ -22,6 +22,8 @@ Rules = tuple[tuple[str, bool], ...]
 A name is the parameter's place in the variables: `residual_units_7/conv1/kernel`, `residual_units_7/batchnorm1/weight`,
 `residual_units_4/conv/bias` (a skip), `initial_conv/kernel`, `initial_skip/conv/bias`, `final_conv/kernel`.
 """
+
+UnitsOnBatchStatistics = Literal["trained", "all", "none"]
 
 T = TypeVar("T")
 
@@ -46,21 +48,26 @@ class Trainable:
     Attributes:
         architecture: The network's size.
         trains: Name of every parameter -> whether it trains.
-        all_on_batch_statistics: The BatchNorm of every unit uses (and tracks) the batch's statistics, whether or not
-            it trains, as in OpenSpliceAI 0.0.7.
+        batch_statistics: The units whose BatchNorm uses (and tracks) the batch's statistics: those that train; all,
+            as in OpenSpliceAI 0.0.7; or none, so that all use their running statistics.
     """
 
     architecture: Architecture
     trains: Mapping[str, bool]
-    all_on_batch_statistics: bool = False
+    batch_statistics: UnitsOnBatchStatistics = "trained"
 
     @classmethod
     def of(cls, architecture: Architecture, recipe: Recipe) -> "Trainable":
         """Return what a recipe trains."""
-        return cls.by_rules(architecture, recipe_rules(architecture, recipe), recipe.frozen_batchnorm == "batch")
+        on_batch: UnitsOnBatchStatistics = "trained" if recipe.trained_batchnorm == "batch" else "none"
+        if recipe.frozen_batchnorm == "batch":
+            on_batch = "all"
+        return cls.by_rules(architecture, recipe_rules(architecture, recipe), on_batch)
 
     @classmethod
-    def by_rules(cls, architecture: Architecture, rules: Rules, all_on_batch_statistics: bool = False) -> "Trainable":
+    def by_rules(
+        cls, architecture: Architecture, rules: Rules, batch_statistics: UnitsOnBatchStatistics = "trained"
+    ) -> "Trainable":
         """Return which parameters of a network rules train.
 
         Raises:
@@ -78,7 +85,7 @@ class Trainable:
             if not decisions:
                 raise ValueError(f"rules: no pattern matches the parameter {name!r}; end with ('*', False)")
             trains[name] = decisions[0]
-        return cls(architecture, trains, all_on_batch_statistics)
+        return cls(architecture, trains, batch_statistics)
 
     @cached_property
     def labels(self) -> Tree:
@@ -105,10 +112,10 @@ class Trainable:
 
     @cached_property
     def training_units(self) -> frozenset[int]:
-        """The residual units whose BatchNorm is in training mode, as entry numbers."""
+        """The residual units whose BatchNorm uses (and tracks) the batch's statistics, as entry numbers."""
         units = self.architecture.units
-        if self.all_on_batch_statistics:
-            return frozenset(units)
+        if self.batch_statistics != "trained":
+            return frozenset(units if self.batch_statistics == "all" else ())
         return frozenset(number for number in units if any(self._within(f"{entry_name(number)}/batchnorm")))
 
     @cached_property
@@ -129,8 +136,9 @@ class Trainable:
     @property
     def words(self) -> str:
         """What trains, in words."""
+        running = "; all BatchNorm on running statistics" if self.batch_statistics == "none" else ""
         if all(self.trains.values()):
-            return "everything"
+            return f"everything{running}"
         whole = [number for number in self.architecture.units if all(self._within(f"{entry_name(number)}/"))]
         words = f"{len(whole)} of {len(self.architecture.units)} residual units"
         if all(self._within("final_conv/")):
@@ -138,8 +146,8 @@ class Trainable:
         named = (*(f"{entry_name(number)}/" for number in whole), "final_conv/")
         if other := sum(trains for name, trains in self.trains.items() if not name.startswith(named)):
             words += f" and {other} other parameters"
-        statistics = "the batch's" if self.all_on_batch_statistics else "running"
-        return f"{words}; frozen BatchNorm on {statistics} statistics"
+        statistics = "the batch's" if self.batch_statistics == "all" else "running"
+        return words + (running or f"; frozen BatchNorm on {statistics} statistics")
 
     def _within(self, prefix: str) -> list[bool]:
         return [trains for name, trains in self.trains.items() if name.startswith(prefix)]

@@ -1,0 +1,284 @@
+"""How good a tuned model is by the number of genes, the model that it starts from and the recipe: learning curves.
+
+Training sets of a few to thousands of genes are drawn from the worm's and arabidopsis' sets, each within the next
+larger one of the same draw. On each of them, with a tenth as many genes to validate on, `transfer` trains from every
+start by every recipe asked for, and the best model is scored on the species' whole validation and test sets. Recipes
+are chosen by the validation scores; test scores are for reports.
+
+Every run and every score is kept as soon as it is there: a stopped benchmark goes on where it was.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import jax
+import numpy as np
+from matplotlib.axes import Axes
+
+from spliceai_jax import TransferSettings, transfer
+from spliceai_jax.architecture import ARCHITECTURES
+from spliceai_jax.data.hdf5 import read_windows
+from spliceai_jax.display import Display
+from spliceai_jax.evaluation.bootstrap import genes_of
+from spliceai_jax.evaluation.evaluate import evaluate
+from spliceai_jax.files import write_whole
+from spliceai_jax.network.model import SpliceAI
+from spliceai_jax.network.pretrained import Pretrained
+from spliceai_jax.report.plots import COLOURS, plot
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+SPECIES = {
+    "worm": SHARED / "data" / "celegans",
+    "arabidopsis": SHARED / "data" / "arabidopsis",
+    # Kept back: no choice was made by it.
+    "fly": SHARED / "demo" / "fly",
+}
+GENES = {"worm": (30, 100, 300, 1000, 3000), "arabidopsis": (30, 100, 265), "fly": (47,)}
+DRAWS = 3
+STARTS = {
+    "human": SHARED / "models" / "model_400nt_rs10.pt",
+    **{name: SHARED / "models" / f"{name}_400nt_rs10.pt" for name in ("mouse", "zebrafish", "honeybee", "arabidopsis")},
+    "worm": ROOT / "demo" / "worm_400nt.pt",
+    "random": None,
+}
+RECIPES: dict[str, dict[str, Any]] = {
+    "best": {},
+    # What `best` was in 0.1.0.
+    "best-0.1.0": {"batch_size": 12},
+    "openspliceai": {"recipe": "openspliceai", "unfreeze": 2},
+}
+"""The recipe's name in the results -> its settings."""
+
+SITES = ("donor", "acceptor")
+
+
+class Run(NamedTuple):
+    """A run of the benchmark; `draw` decides which genes are drawn, and is the run's random seed."""
+
+    species: str
+    genes: int
+    draw: int
+    start: str
+    recipe: str
+
+    @property
+    def name(self) -> str:
+        return "-".join(map(str, self))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a benchmark keeps its files."""
+
+    root: Path
+
+    @property
+    def results(self) -> Path:
+        return self.root / "results.json"
+
+    def read(self) -> dict[str, dict[str, Any]]:
+        return json.loads(self.results.read_text()) if self.results.exists() else {}
+
+    def add(self, name: str, result: dict[str, Any]) -> None:
+        write_whole(self.results, json.dumps({**self.read(), name: result}, indent=1))
+
+    def model(self, start: str) -> Path:
+        """Return the file of a model to start from; random weights are made."""
+        if (path := STARTS[start]) is not None:
+            return path
+        made = self.root / "random.pt"
+        if not made.exists():
+            network = SpliceAI(ARCHITECTURES[400])
+            variables = jax.device_get(network.init(jax.random.key(0), np.zeros((1, 401), np.uint8)))
+            Pretrained(400, variables).to_pt(made)
+        return made
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=ROOT / "build" / "quality")
+    parser.add_argument(
+        "--only", nargs="+", default=["*"], metavar="PATTERN", help="species-genes-draw-start-recipe; * is anything"
+    )
+    parser.add_argument("--list", action="store_true", help="print the runs' names, and what is known of each")
+    options = parser.parse_args()
+    place = Place(options.folder)
+    place.root.mkdir(parents=True, exist_ok=True)
+    wanted = [run for run in all_runs() if any(fnmatch(run.name, pattern) for pattern in options.only)]
+    for run in wanted:
+        if options.list:
+            print(run.name, place.read().get(run.name, {}).get("test", ""))
+        elif run.name not in place.read():
+            measure_start(place, run)
+            place.add(run.name, measure(place, run))
+            print(run.name, place.read()[run.name], flush=True)
+    if not options.list:
+        known = place.read()
+        print(table(known))
+        write_whole(place.root / "genes.svg", plot("genes", "AUPRC by genes", lambda axes: draw(axes, known)).svg)
+        write_whole(place.root / "genes.png", plot("genes", "AUPRC by genes", lambda axes: draw(axes, known)).png)
+
+
+def all_runs() -> Iterator[Run]:
+    """Yield every run, the cheap ones first."""
+    runs = [
+        Run(species, genes, draw, start, recipe)
+        for species, numbers in GENES.items()
+        for genes in numbers
+        for draw in range(DRAWS)
+        for start in STARTS
+        for recipe in RECIPES
+        if start != species
+    ]
+    return iter(sorted(runs, key=lambda run: run.genes))
+
+
+def measure(place: Place, run: Run) -> dict[str, Any]:
+    """Train, or go on training, and score the best model."""
+    train, validation = subsets(place, run)
+    begun = time.monotonic()
+    result = transfer(
+        TransferSettings(
+            pretrained_model=place.model(run.start),
+            train_dataset=train,
+            validation_dataset=validation,
+            test_dataset=validation,  # the whole test set once at the end is enough
+            output_dir=place.root / "runs",
+            project_name=run.name,
+            random_seed=run.draw,
+            resume=True,
+            epochs=2 if run.genes >= 3000 and run.recipe != "openspliceai" else None,
+            **RECIPES[run.recipe],
+        )
+    )
+    seconds = time.monotonic() - begun
+    return {"seconds": round(seconds, 1), "epoch": result.best_epoch, **scores(run.species, [result.best_model])}
+
+
+def measure_start(place: Place, run: Run) -> None:
+    """Score the model that a run starts from, once."""
+    name = f"{run.species}-untouched-{run.start}"
+    if name not in place.read() and run.start != "random":
+        place.add(name, scores(run.species, [place.model(run.start)]))
+
+
+def scores(species: str, models: Sequence[Path]) -> dict[str, list[float]]:
+    """Return the AUPRC of donors and acceptors, of the mean of several models' probabilities."""
+    found = {}
+    for split in ("validation", "test"):
+        if (path := SPECIES[species] / f"dataset_{split}.h5").exists():
+            metrics = evaluate(models, path)
+            found[split] = [round(metrics.site(kind).auprc, 4) for kind in SITES]
+    return found
+
+
+# -- training sets -------------------------------------------------------------------------------------------------
+
+
+def subsets(place: Place, run: Run) -> tuple[Path, Path]:
+    """Return the run's training and validation file, made where they are not there yet."""
+    source = SPECIES[run.species]
+    if run.genes == GENES[run.species][-1]:
+        given = source / "dataset_train.h5", source / "dataset_validation.h5"
+        if given[1].exists():
+            return given
+    folder = place.root / "data" / f"{run.species}-{run.genes}-{run.draw}"
+    made = folder / "dataset_train.h5", folder / "dataset_validation.h5"
+    for path, genes, draw in zip(made, (run.genes, max(run.genes // 10, 5)), (run.draw, -1 - run.draw), strict=True):
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            write_subset(source / path.name, path, genes, draw)
+    return made
+
+
+def write_subset(source: Path, target: Path, genes: int, draw: int) -> None:
+    """Write the windows of some genes, drawn so that fewer genes of the same draw are among them."""
+    windows = read_windows(source, 400, Display())
+    gene = genes_of(windows)
+    drawn = np.random.default_rng([draw % 2**32, 12]).permutation(gene[-1] + 1)[:genes]
+    rows = np.flatnonzero(np.isin(gene, drawn))
+    first = np.concatenate([[0], np.cumsum(np.bincount(windows.shards))])
+    with h5py.File(source) as given, h5py.File(target.with_suffix(".part"), "w") as file:
+        for letter, axis in (("X", 0), ("Y", 1)):
+            values = [
+                given[f"{letter}{windows.shards[row]}"][(slice(None),) * axis + (row - first[windows.shards[row]],)]
+                for row in rows
+            ]
+            stored = np.stack(values, axis)
+            chunk = tuple(1 if place == axis else size for place, size in enumerate(stored.shape))
+            file.create_dataset(f"{letter}0", data=stored, compression="gzip", chunks=chunk)
+    target.with_suffix(".part").rename(target)
+
+
+# -- results -------------------------------------------------------------------------------------------------------
+
+
+def groups(known: dict[str, dict[str, Any]]) -> dict[tuple[str, int, str, str], list[dict[str, Any]]]:
+    """Return the results of all draws together: (species, genes, start, recipe) -> results."""
+    found: dict[tuple[str, int, str, str], list[dict[str, Any]]] = {}
+    for run in all_runs():
+        if run.name in known:
+            found.setdefault((run.species, run.genes, run.start, run.recipe), []).append(known[run.name])
+    return found
+
+
+def table(known: dict[str, dict[str, Any]]) -> str:
+    """Return the mean over the draws and the largest distance from it, as a table in Markdown."""
+    lines = ["| species | genes | start | recipe | draws | validation | test | seconds |", "|---" * 8 + "|"]
+    for name, result in known.items():
+        if "-untouched-" in name:
+            species, _, start = name.split("-")
+            cells = [" / ".join(f"{value:.3f}" for value in result.get(split, ())) for split in ("validation", "test")]
+            lines.append(f"| {species} | 0 | {start} | untouched | | {' | '.join(cells)} | |")
+    for (species, genes, start, recipe), results in groups(known).items():
+        cells = []
+        for split in ("validation", "test"):
+            pairs = [result[split] for result in results if split in result]
+            cells.append(" / ".join(_spread(values) for values in zip(*pairs, strict=True)))
+        seconds = statistics.median(result["seconds"] for result in results)
+        lines.append(
+            f"| {species} | {genes} | {start} | {recipe} | {len(results)} | {' | '.join(cells)} | {seconds:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def _spread(values: Sequence[float]) -> str:
+    mean = statistics.mean(values)
+    return f"{mean:.3f} ± {max(abs(value - mean) for value in values):.3f}"
+
+
+def draw(axes: Axes, known: dict[str, dict[str, Any]]) -> None:
+    """Draw the mean test AUPRC against the number of genes, for tuned models and for models trained from scratch."""
+    colours = {"worm": COLOURS["donor"], "arabidopsis": COLOURS["tuned"]}
+    found = groups(known)
+    for species, colour in colours.items():
+        for start, style in (("human", "-"), ("random", ":")):
+            points = sorted(
+                (genes, statistics.mean(value for result in results for value in result["test"]))
+                for (of, genes, begun, recipe), results in found.items()
+                if (of, begun, recipe) == (species, start, "best")
+            )
+            words = "from human" if start == "human" else "from scratch"
+            if points:
+                axes.plot(
+                    *zip(*points, strict=True), style, color=colour, marker="o", ms=3, label=f"{species}, {words}"
+                )
+        if untouched := known.get(f"{species}-untouched-human"):
+            axes.axhline(
+                statistics.mean(untouched["test"]), color=colour, lw=0.8, ls="--", label=f"{species}, untouched"
+            )
+    axes.set(xscale="log", xlabel="genes to train on", ylabel="test AUPRC, mean of donors and acceptors", ylim=(0, 1))
+    axes.legend(fontsize=7, loc="lower right")
+
+
+if __name__ == "__main__":
+    main()
