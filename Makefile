@@ -7,7 +7,7 @@ GPU := .venv-gpu/.complete
 DOCS := .venv/.docs
 MINIMAP2 := .minimap2/minimap2
 
-.PHONY: setup demo test test-fast test-hostile lint types docs docs-figures package bench-steps bench-run bench-predict bench-data bench-labels bench-align bench-human bench-gpu tpu-check
+.PHONY: setup demo test test-fast test-hostile lint types docs docs-figures package bench-steps bench-run bench-predict bench-data bench-labels bench-align bench-human bench-quality bench-gpu tpu-check
 
 setup: $(SET_UP)
 
@@ -97,6 +97,10 @@ bench-labels: $(SET_UP)
 
 bench-align: $(SET_UP) $(MINIMAP2)
 	$(BIN)/python benchmarks/align.py $(ARGS)
+
+# Learning curves, by many runs: hours to days. ARGS='--only PATTERN ...' chooses some, --list names them.
+bench-quality: $(SET_UP)
+	$(BIN)/python benchmarks/quality.py $(ARGS)
 
 bench-human: $(SET_UP)
 	$(BIN)/python benchmarks/human_size.py $(ARGS)

@@ -81,15 +81,12 @@ class Place:
 
     root: Path
 
-    @property
-    def results(self) -> Path:
-        return self.root / "results.json"
-
     def read(self) -> dict[str, dict[str, Any]]:
-        return json.loads(self.results.read_text()) if self.results.exists() else {}
+        """Return everything that was measured: name -> result. Each has a file of its own: several may work at once."""
+        return {path.stem: json.loads(path.read_text()) for path in sorted(self.root.glob("results/*.json"))}
 
     def add(self, name: str, result: dict[str, Any]) -> None:
-        write_whole(self.results, json.dumps({**self.read(), name: result}, indent=1))
+        write_whole(self.root / "results" / f"{name}.json", json.dumps(result))
 
     def model(self, start: str) -> Path:
         """Return the file of a model to start from; random weights are made."""
@@ -124,7 +121,7 @@ def main() -> None:
     if not options.list:
         known = place.read()
         print(table(known))
-        write_whole(place.root / "genes.svg", plot("genes", "AUPRC by genes", lambda axes: draw(axes, known)).svg)
+        write_whole(place.root / "results.json", json.dumps(known, indent=1))
         write_whole(place.root / "genes.png", plot("genes", "AUPRC by genes", lambda axes: draw(axes, known)).png)
 
 
@@ -151,7 +148,8 @@ def measure(place: Place, run: Run) -> dict[str, Any]:
             pretrained_model=place.model(run.start),
             train_dataset=train,
             validation_dataset=validation,
-            test_dataset=validation,  # the whole test set once at the end is enough
+            # The whole test set once at the end is enough.
+            test_dataset=validation or SPECIES[run.species] / "dataset_test.h5",
             output_dir=place.root / "runs",
             project_name=run.name,
             random_seed=run.draw,
@@ -184,13 +182,15 @@ def scores(species: str, models: Sequence[Path]) -> dict[str, list[float]]:
 # -- training sets -------------------------------------------------------------------------------------------------
 
 
-def subsets(place: Place, run: Run) -> tuple[Path, Path]:
-    """Return the run's training and validation file, made where they are not there yet."""
+def subsets(place: Place, run: Run) -> tuple[Path, Path | None]:
+    """Return the run's training and validation file, made where they are not there yet.
+
+    The fly has no validation file: a run takes a tenth of the training file.
+    """
     source = SPECIES[run.species]
     if run.genes == GENES[run.species][-1]:
         given = source / "dataset_train.h5", source / "dataset_validation.h5"
-        if given[1].exists():
-            return given
+        return given[0], given[1] if given[1].exists() else None
     folder = place.root / "data" / f"{run.species}-{run.genes}-{run.draw}"
     made = folder / "dataset_train.h5", folder / "dataset_validation.h5"
     for path, genes, draw in zip(made, (run.genes, max(run.genes // 10, 5)), (run.draw, -1 - run.draw), strict=True):
