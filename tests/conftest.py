@@ -109,11 +109,12 @@ def scored_whole(model: Pretrained, letters: str) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with dataset_{train,validation,test}.h5: two shards of 7 and 4 windows, 4 windows, 4 windows."""
+    """A folder with dataset_{train,validation,test,old}.h5: two shards of 7 and 4 windows, then 4, 4 and 12 windows."""
     folder = tmp_path_factory.mktemp("data")
     write_dataset(folder / "dataset_train.h5", [make_windows(7, 1), make_windows(4, 2)], compression="gzip")
     write_dataset(folder / "dataset_validation.h5", [make_windows(4, 3)])
     write_dataset(folder / "dataset_test.h5", [make_windows(4, 4)])
+    write_dataset(folder / "dataset_old.h5", [make_windows(12, 5)])
     return folder
 
 

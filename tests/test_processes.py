@@ -35,6 +35,7 @@ def free_port() -> int:
 
 def flags(data: Path, model: Path, output: Path) -> list[str]:
     given = ["-m", model, "-train", data / "dataset_train.h5", "-test", data / "dataset_test.h5", "-o", output]
+    given += ["--genomic-eval-dataset", data / "dataset_old.h5"]
     given += ["-p", "x", "-n", EPOCHS, "--batch-size", 4, "--learning-rate", RATE]
     given += ["--recipe", "openspliceai", "--resume"]
     return [str(flag) for flag in given]
@@ -78,6 +79,7 @@ def alone(small_data, small_model, tmp_path_factory) -> Path:
     settings = TransferSettings(
         train_dataset=small_data / "dataset_train.h5",
         test_dataset=small_data / "dataset_test.h5",
+        genomic_eval_dataset=small_data / "dataset_old.h5",
         pretrained_model=small_model,
         output_dir=tmp_path_factory.mktemp("alone"),
         project_name="x",

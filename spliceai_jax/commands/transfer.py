@@ -33,6 +33,7 @@ def add(commands: Commands) -> None:
     )
     _add_genome(parser.add_argument_group("data: a genome and its annotation").add_argument)
     _add_datasets(parser.add_argument_group("or data sets").add_argument)
+    _add_old_species(parser.add_argument_group("what the model forgets").add_argument)
     _add_files(parser.add_argument_group("model and results").add_argument)
     _add_training(parser.add_argument_group("what trains, and how").add_argument)
     _add_computing(parser.add_argument_group("how it is computed").add_argument)
@@ -65,6 +66,16 @@ def _add_datasets(add_flag: AddFlag) -> None:
         "'train' in its name, else a tenth of the training file)",
     )
     add_flag("--test-dataset", "-test", metavar="H5", help="data set to test on")
+
+
+def _add_old_species(add_flag: AddFlag) -> None:
+    add_flag(
+        "--genomic-eval-dataset",
+        metavar="H5",
+        help="data set of the old species, which the weights to start from were trained for; the model is tested on it "
+        "too, before training and after each epoch, to show what it forgets; this does not change the model (default: "
+        "none)",
+    )
 
 
 def _add_files(add_flag: AddFlag) -> None:

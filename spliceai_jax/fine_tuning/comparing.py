@@ -25,20 +25,19 @@ def _fingerprint(plan: Plan) -> str:
 
 
 def compare_best(plan: Plan, engine: Engine, sets: Mapping[Split, Windows], after_batch: Advance) -> RunComparison:
-    """Send the validation and the test set through both models, compare them, and write `comparison.json`.
+    """Send each set through both models, compare them on it, and write `comparison.json`.
 
     Arguments:
         plan: The plan of a finished run.
         engine: Runs the network, on devices of this process.
-        sets: The run's sets.
+        sets: The sets to compare on.
         after_batch: Called with the number of windows done in each batch, once for each model.
     """
     models = (plan.pretrained.variables, Pretrained.load_weights(plan.folder.best_model).variables)
-    splits: tuple[Split, ...] = ("validation", "test")
     found = RunComparison(
         plan.pretrained.fingerprint,
         _fingerprint(plan),
-        {name: _compare(plan, engine, models, sets[name], after_batch) for name in splits},
+        {name: _compare(plan, engine, models, windows, after_batch) for name, windows in sets.items()},
     )
     plan.folder.write(plan.folder.comparison, found.to_json())
     return found

@@ -1,6 +1,7 @@
-"""The three data sets of a run: made from a genome, or read as they are given."""
+"""The data sets of a run: made from a genome, or read as they are given."""
 
 import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from spliceai_jax.data_sets.folder import DataFolder
 from spliceai_jax.display import Display
 from spliceai_jax.errors import DatasetError, SpliceAIWarning
 from spliceai_jax.fine_tuning.settings import TransferSettings
-from spliceai_jax.runs.history import Split
+from spliceai_jax.runs.history import SET_NAMES, Split
 from spliceai_jax.runs.record import SeenFile
 
 
@@ -23,33 +24,32 @@ class Files(NamedTuple):
         test: Those to test on.
         validation: Those whose loss picks the best model; None: a part of `train`.
         validation_from: How these were found, in words.
+        old_species: Those of the old species; None: there are none.
     """
 
     train: Path
     test: Path
     validation: Path | None
     validation_from: str
+    old_species: Path | None
 
     @property
     def of_sets(self) -> dict[Split, Path]:
         """The file of each set."""
-        return {"train": self.train, "validation": self.validation or self.train, "test": self.test}
+        found: dict[Split, Path] = {"train": self.train, "validation": self.validation or self.train, "test": self.test}
+        return found | ({"old_species": self.old_species} if self.old_species else {})
 
 
 class Sets(NamedTuple):
     """The data sets of a run.
 
     Attributes:
-        train: The windows to train on.
-        validation: Those whose loss picks the best model.
-        test: Those to test on.
-        validation_from: How the second were found, in words.
+        windows: The windows of each set.
+        validation_from: How those of the validation set were found, in words.
         files: The file of each set, as it was seen before it was read.
     """
 
-    train: Windows
-    validation: Windows
-    test: Windows
+    windows: dict[Split, Windows]
     validation_from: str
     files: dict[Split, SeenFile]
 
@@ -66,44 +66,52 @@ def read_sets(settings: TransferSettings, flanking_size: int, display: Display) 
         SpliceAIError: See `read_windows`; or two of the sets are the same.
     """
     files = data_files(settings)
-    train_path, test_path, validation_path, origin = files
-    others = {"test": test_path} | ({"validation": validation_path} if validation_path else {})
-    for path in (train_path, *others.values()):  # before the first one is read, which may take minutes
+    paths = files.of_sets
+    if files.validation is None:
+        del paths["validation"]
+    for path in paths.values():  # before the first one is read, which may take minutes
         check_form(path)
     seen = {name: SeenFile.of(path) for name, path in files.of_sets.items()}
-    train = read_windows(train_path, flanking_size, display)
-    read = {}
-    for name, path in others.items():
-        windows = read_windows(path, flanking_size, display)
-        if windows.fingerprint == train.fingerprint:
-            raise DatasetError(
-                f"{path}: the {name} set is the training set ({train_path}); its scores would mean nothing; "
-                f"give another `{name}_dataset`"
-            )
-        read[name] = windows
-    if validation_path is None:
-        train, read["validation"] = split_validation(train, settings.random_seed)
+    read: dict[Split, Windows] = {}
+    for name, path in paths.items():
+        read[name] = read_windows(path, flanking_size, display)
+        _check_apart(name, read)
+    if files.validation is None:
+        read["train"], read["validation"] = split_validation(read["train"], settings.random_seed)
     elif read["validation"].fingerprint == read["test"].fingerprint:
         warnings.warn(
-            f"{test_path}: the test set is the validation set too, which picks the best model; its scores are too good",
+            f"{files.test}: the test set is the validation set too, which picks the best model; its scores are too "
+            "good",
             SpliceAIWarning,
             stacklevel=4,
         )
-    return Sets(train, read["validation"], read["test"], origin, seen)
+    return Sets({name: read[name] for name in files.of_sets}, files.validation_from, seen)
+
+
+def _check_apart(name: Split, read: Mapping[Split, Windows]) -> None:
+    """Refuse a set that is the training set, and for the old species' set any of the others."""
+    windows = read[name]
+    others: Iterable[Split] = read if name == "old_species" else ("train",)
+    for other in others:
+        if other != name and windows.fingerprint == read[other].fingerprint:
+            argument = "genomic_eval_dataset" if name == "old_species" else f"{name}_dataset"
+            raise DatasetError(
+                f"{windows.source}: the {SET_NAMES[name]} set is the {SET_NAMES[other]} set ({read[other].source}); "
+                f"its scores would mean nothing; give another `{argument}`"
+            )
 
 
 def data_files(settings: TransferSettings) -> Files:
     """Return the files of the data sets."""
+    old_species = None if settings.genomic_eval_dataset is None else Path(settings.genomic_eval_dataset)
     if data := settings.data_settings():
-        folder = DataFolder(data.output_dir)
-        return Files(
-            folder.dataset("train"), folder.dataset("test"), folder.dataset("validation"), "made from the genome"
-        )
+        made = DataFolder(data.output_dir).dataset
+        return Files(made("train"), made("test"), made("validation"), "made from the genome", old_species)
     assert settings.train_dataset is not None  # checked by the settings
     assert settings.test_dataset is not None
     train, test = Path(settings.train_dataset), Path(settings.test_dataset)
     if settings.validation_dataset is not None:
-        return Files(train, test, Path(settings.validation_dataset), "--validation-dataset")
+        return Files(train, test, Path(settings.validation_dataset), "--validation-dataset", old_species)
     if sibling := validation_sibling(train):
-        return Files(train, test, sibling, "found beside the training file, by its name")
-    return Files(train, test, None, "a tenth of the training file")
+        return Files(train, test, sibling, "found beside the training file, by its name", old_species)
+    return Files(train, test, None, "a tenth of the training file", old_species)

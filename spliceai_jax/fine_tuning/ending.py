@@ -73,10 +73,9 @@ def finish(plan: Plan, trainer: Trainer, stop: StopRequest, display: Display) ->
 def _compare(
     plan: Plan, trainer: Trainer, engine: Engine, watched: Callable[[Advance], Advance], display: Display
 ) -> None:
-    sets = trainer.sets
     if not (found := known_comparison(plan)):
-        with display.progress("compare", 2 * (len(sets["validation"]) + len(sets["test"]))) as advance:
-            found = compare_best(plan, engine, sets, watched(advance))
+        with display.progress("compare", 2 * sum(map(len, trainer.measured.values()))) as advance:
+            found = compare_best(plan, engine, trainer.measured, watched(advance))
     add_comparison(plan.folder, found.sets)
     show_comparison(found.sets, plan.settings.recipe_name, display)
 

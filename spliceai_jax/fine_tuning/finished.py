@@ -80,12 +80,7 @@ def _known(settings: TransferSettings, pretrained: Pretrained, folder: RunFolder
     )
     if record is None or wanted != identity:
         return None
-    fingerprints = {
-        "train": identity.train_dataset,
-        "validation": identity.validation_dataset,
-        "test": identity.test_dataset,
-    }
-    if {name: of_set.fingerprint for name, of_set in record.datasets.items()} != fingerprints:
+    if {name: of_set.fingerprint for name, of_set in record.datasets.items()} != identity.fingerprints:
         return None
     try:
         seen = {name: SeenFile.of(path) for name, path in data_files(settings).of_sets.items()}

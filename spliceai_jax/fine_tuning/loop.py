@@ -16,7 +16,7 @@ from spliceai_jax.fine_tuning.plan import Plan
 from spliceai_jax.fine_tuning.stop import Action, Decision, StopVote
 from spliceai_jax.fine_tuning.trainer import Step, Trainer
 from spliceai_jax.in_flight import one_in_flight
-from spliceai_jax.runs.history import Epoch, LoopState, Split, SplitRecord
+from spliceai_jax.runs.history import SET_NAMES, Epoch, LoopState, Split, SplitRecord
 from spliceai_jax.runs.writer import RunWriter
 
 
@@ -55,7 +55,7 @@ class TrainingLoop:
                 self._trainer.cache_activations(self._plan.folder.root, self._stopping(advance))
         history = self._loop.history
         if not history.untouched:
-            history.untouched = {name: self._evaluate("before training", name) for name in ("validation", "test")}
+            history.untouched = {name: self._evaluate("before training", name) for name in self._trainer.measured}
         show_table_so_far(history, self._display)
 
     @property
@@ -101,10 +101,8 @@ class TrainingLoop:
         model = pt_bytes(self._plan.architecture.flanking_size, variables)
         epoch = Epoch(
             learning_rate=history.update_rates[-1],
-            train=self._evaluate(self._epoch, "train"),
-            validation=self._evaluate(self._epoch, "validation"),
-            test=self._evaluate(self._epoch, "test"),
             model_sha256=hashlib.sha256(model).hexdigest(),
+            **{name: self._evaluate(self._epoch, name) for name in self._trainer.sets},
         )
         history.epochs.append(epoch)
         self._writer.models(model, loop)
@@ -119,13 +117,13 @@ class TrainingLoop:
         """Evaluate the network on a split; for the training set, on some of the windows that the epoch trained on."""
         trainer = self._trainer
         windows = trainer.just_trained(self._loop.epoch) if split == "train" else trainer.sets[split]
-        with self._display.progress(f"{title}, evaluation on the {split} set", len(windows)) as advance:
+        with self._display.progress(f"{title}, evaluation on the {SET_NAMES[split]} set", len(windows)) as advance:
             try:
                 return trainer.evaluate(windows, self._stopping(advance))
             except DivergedError:
                 if not self._loop.history.untouched:  # the weights that the run was given are to blame
                     raise
-                self._diverged(f"the loss on the {split} set became infinite or not a number")
+                self._diverged(f"the loss on the {SET_NAMES[split]} set became infinite or not a number")
 
     def _stopping(self, advance: Advance) -> Advance:
         """Return a progress callback that also stops the run, between batches, if asked to.

@@ -7,9 +7,10 @@ from pathlib import Path
 from spliceai_jax.display import Display, counted
 from spliceai_jax.evaluation.bootstrap import Differences
 from spliceai_jax.evaluation.calibrated import Calibration
-from spliceai_jax.evaluation.metrics import AUPRC, TOP_K, Metrics
+from spliceai_jax.evaluation.forgetting import forgetting_in_words
+from spliceai_jax.evaluation.metrics import AUPRC, TOP_K
 from spliceai_jax.runs.folder import RunFolder
-from spliceai_jax.runs.history import History, Split
+from spliceai_jax.runs.history import History, Split, SplitRecord
 from spliceai_jax.training.recipes import Recipe
 
 _HEADER = (
@@ -17,6 +18,9 @@ _HEADER = (
     f"{'model':>9}  {'loss':>8}  {'loss':>10}  {'loss':>8}  {AUPRC.name + '  ' + TOP_K.name:>13}  "
     f"{AUPRC.name + '  ' + TOP_K.name:>14}",
 )
+
+_OLD_SPECIES = (f"  {AUPRC.name + ', old species':>18}", f"  {'donor':>8}  {'acceptor':>8}")
+"""What the header has in addition where the run has a data set of the old species."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,8 @@ class TransferResult:
         best_epoch: That epoch, counted from 0.
         history: Everything measured, the untouched model included.
         folder: The run's folder.
-        comparison: "validation" and "test" -> how the best model compares with the untouched one there. Empty if they
-            could not be compared, and in processes other than the first.
+        comparison: "validation", "test" and, with `genomic_eval_dataset`, "old_species" -> how the best model compares
+            with the untouched one there. Empty if they could not be compared, and in processes other than the first.
         predictions: The folder of the best model's scores of the whole genome; None where they were not asked for.
     """
 
@@ -42,16 +46,21 @@ class TransferResult:
 
     @property
     def worse_than_untouched(self) -> tuple[Split, ...]:
-        """The sets on which the best model is worse than the untouched one by more than chance could explain."""
-        return tuple(name for name, found in self.comparison.items() if found.verdict == "worse")
+        """The sets of the new species on which the best model is worse than the untouched one by more than chance."""
+        return _worse(self.comparison)
+
+
+def _worse(comparison: Mapping[Split, Differences]) -> tuple[Split, ...]:
+    """Return the sets on which a model is clearly worse; on the old species' set that is no reason against it."""
+    return tuple(name for name, found in comparison.items() if found.verdict == "worse" and name != "old_species")
 
 
 def show_table_so_far(history: History, display: Display) -> None:
     """Show the header of the table of epochs, the untouched model's row, and those of the epochs that are done."""
-    for line in _HEADER:
-        display.line(line)
-    validation, test = history.untouched["validation"].metrics, history.untouched["test"].metrics
-    display.line(_row("untouched", None, validation, test, best=False))
+    more = _OLD_SPECIES if "old_species" in history.untouched else ("", "")
+    for line, of_old_species in zip(_HEADER, more, strict=True):
+        display.line(line + of_old_species)
+    display.line(_row("untouched", history.untouched, best=False))
     for number in range(len(history.epochs)):
         show_epoch(history, number, display)
 
@@ -61,16 +70,18 @@ def show_epoch(history: History, number: int, display: Display) -> None:
     epoch = history.epochs[number]
     before = [earlier.validation.metrics.loss for earlier in history.epochs[:number]]
     best = all(epoch.validation.metrics.loss < loss for loss in before)
-    display.line(_row(f"model_{number}", epoch.train.metrics.loss, epoch.validation.metrics, epoch.test.metrics, best))
+    display.line(_row(f"model_{number}", epoch.splits, best))
 
 
-def _row(name: str, train_loss: float | None, validation: Metrics, test: Metrics, best: bool) -> str:
-    loss = "" if train_loss is None else f"{train_loss:.5f}"
+def _row(name: str, measured: Mapping[Split, SplitRecord], best: bool) -> str:
+    validation, test = measured["validation"].metrics, measured["test"].metrics
+    loss = f"{measured['train'].metrics.loss:.5f}" if "train" in measured else ""
     donor, acceptor = (f"{AUPRC.of(site):.3f}   {TOP_K.of(site):.3f}" for site in (test.donor, test.acceptor))
-    return (
-        f"{name:>9}  {loss:>8}  {validation.loss:>10.5f}  {test.loss:>8.5f}  {donor:>13}  {acceptor:>14}"
-        f"{'  lowest validation loss so far' if best else ''}"
-    )
+    row = f"{name:>9}  {loss:>8}  {validation.loss:>10.5f}  {test.loss:>8.5f}  {donor:>13}  {acceptor:>14}"
+    if "old_species" in measured:
+        old = measured["old_species"].metrics
+        row += f"  {AUPRC.of(old.donor):>8.3f}  {AUPRC.of(old.acceptor):>8.3f}"
+    return f"{row}{'  lowest validation loss so far' if best else ''}"
 
 
 def conclude(history: History, folder: RunFolder, display: Display) -> TransferResult:
@@ -102,8 +113,11 @@ def show_temperature(calibration: Calibration, display: Display) -> None:
 def show_comparison(comparison: Mapping[Split, Differences], recipe: str, display: Display) -> None:
     """Show whether the best model is better than the untouched one, and what to try where it is worse."""
     for name, found in comparison.items():
+        if name == "old_species":
+            display.line(forgetting_in_words(found))
+            continue
         headline = found.headline.replace("worse", "WORSE")
         display.line(f"{headline[0].upper()}{headline[1:]} the untouched model on the {name} set: {found.words}")
-    if any(found.verdict == "worse" for found in comparison.values()):
+    if _worse(comparison):
         other = "`recipe='best'`" if recipe != "best" else "more genes, a longer flanking size"
         display.line(f"Look into it before you use this model; try {other}, or a lower `learning_rate`.")

@@ -13,6 +13,7 @@ from jaxtyping import Int
 from spliceai_jax import processes
 from spliceai_jax.architecture import ARCHITECTURES, WINDOW, Architecture
 from spliceai_jax.data.batches import epoch_batches
+from spliceai_jax.data.hdf5 import check_form
 from spliceai_jax.data.packing import training_packer
 from spliceai_jax.data.windows import Windows
 from spliceai_jax.data_sets.run import create_data
@@ -24,7 +25,7 @@ from spliceai_jax.fine_tuning.memory import bytes_of_row, check_memory
 from spliceai_jax.fine_tuning.settings import TransferSettings
 from spliceai_jax.network.pretrained import Pretrained
 from spliceai_jax.runs.folder import FollowedFolder, RunFolder
-from spliceai_jax.runs.history import Split
+from spliceai_jax.runs.history import SPLITS, Split
 from spliceai_jax.runs.identity import RunIdentity
 from spliceai_jax.runs.record import DatasetRecord, Parent, Record, SeenFile, Session, now, read_record, what_rounds
 from spliceai_jax.runs.versions import versions
@@ -41,11 +42,10 @@ class Plan:
         recipe: The recipe with the caller's overrides.
         pretrained: The model to start from.
         folder: Where the run's files go.
-        train: Windows to train on.
-        validation: Windows whose loss picks the best model.
-        test: Windows to test on.
+        sets: The windows to train on ("train"), those whose loss picks the best model ("validation"), those to test on
+            ("test"), and where they were given, those of the old species ("old_species").
         validation_from: How the validation windows were found, in words.
-        files: The files of the three, as they were seen before they were read.
+        files: The files of all of them, as they were seen before they were read.
         cache: Whether the frozen part's output is cached.
         parent: The file of the model to start from, as it was read.
     """
@@ -54,13 +54,16 @@ class Plan:
     recipe: Recipe
     pretrained: Pretrained
     folder: RunFolder
-    train: Windows
-    validation: Windows
-    test: Windows
+    sets: dict[Split, Windows]
     validation_from: str
     files: dict[Split, SeenFile]
     cache: CachePlan
     parent: Parent
+
+    @property
+    def train(self) -> Windows:
+        """The windows to train on."""
+        return self.sets["train"]
 
     @property
     def architecture(self) -> Architecture:
@@ -85,7 +88,12 @@ class Plan:
 
     @property
     def _most_windows(self) -> int:
-        return max(map(len, (self.train, self.validation, self.test)))
+        """The number of windows in the largest set.
+
+        The old species' windows do not count: the batches of training, and with them the model to the bit, are the same
+        with and without them.
+        """
+        return max(len(self.sets[name]) for name in SPLITS)
 
     @cached_property
     def trainable(self) -> Trainable:
@@ -112,8 +120,9 @@ class Plan:
             precision=self.settings.precision,
             pretrained_model=self.pretrained.fingerprint,
             train_dataset=self.train.fingerprint,
-            validation_dataset=self.validation.fingerprint,
-            test_dataset=self.test.fingerprint,
+            validation_dataset=self.sets["validation"].fingerprint,
+            test_dataset=self.sets["test"].fingerprint,
+            genomic_eval_dataset=self.sets["old_species"].fingerprint if "old_species" in self.sets else None,
         )
 
     def record(self) -> Record:
@@ -134,11 +143,7 @@ class Plan:
             validation_from=self.validation_from,
             batches_per_epoch=len(self.batches(0)),
             parent=self.parent,
-            datasets={
-                "train": DatasetRecord.of(self.train),
-                "validation": DatasetRecord.of(self.validation),
-                "test": DatasetRecord.of(self.test),
-            },
+            datasets={name: DatasetRecord.of(windows) for name, windows in self.sets.items()},
             sessions=(session,),
         )
 
@@ -148,11 +153,11 @@ class Plan:
         epochs = f"{recipe.epochs}, {len(self.batches(0))} batches of {self.batch_size} each"
         if recipe.early_stopping:
             epochs += f", stopping after {recipe.patience} without a better validation loss"
+        sets = {name.replace("_", " "): _described(windows) for name, windows in self.sets.items()}
         return {
             "model": f"{self.settings.pretrained_model}: flanking size {self.architecture.flanking_size}",
-            "train": _described(self.train),
-            "validation": f"{_described(self.validation)} ({self.validation_from})",
-            "test": _described(self.test),
+            **sets,
+            "validation": f"{sets['validation']} ({self.validation_from})",
             "recipe": f"{self.settings.recipe_name}: {recipe.loss}, {recipe.rates}, "
             f"weight decay {recipe.weight_decay:g}"
             + (f", {recipe.mutation_rate:.0%} of the bases mutated in each batch" if recipe.mutation_rate else ""),
@@ -217,8 +222,12 @@ def make_plan(settings: TransferSettings, display: Display) -> Plan:
         settings,
         architecture,
         Trainable.of(architecture, recipe),
+<<<<<<< HEAD
         recipe.mutation_rate,
         sets=(sets.train, sets.validation, sets.test),
+=======
+        sets=tuple(sets.windows.values()),
+>>>>>>> genomic
         free=folder.bytes_free - needed,
         begun_with=_begun_with(folder) if settings.resume else None,
     )
@@ -247,6 +256,8 @@ def make_data_sets(settings: TransferSettings, display: Display) -> None:
     """
     if data := settings.data_settings():
         start(settings)
+        if settings.genomic_eval_dataset is not None:
+            check_form(settings.genomic_eval_dataset)
         if processes.leads():
             create_data(data, display)
 

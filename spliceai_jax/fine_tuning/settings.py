@@ -39,6 +39,9 @@ class TransferSettings:
         test_dataset: HDF5 file to test on after each epoch.
         validation_dataset: HDF5 file whose loss picks the best model; None for the training file's sibling by
             OpenSpliceAI's naming where it exists, else a tenth of the training file.
+        genomic_eval_dataset: HDF5 file of the old species, the one that the pretrained model was trained for, to test
+            on as on the test set: it shows what the model forgets, and changes nothing about the model. None: no such
+            test.
         output_dir: Folder that the run's own folder is made in.
         project_name: Part of that folder's name.
         exp_num: A number that is also part of that folder's name.
@@ -79,6 +82,7 @@ class TransferSettings:
     train_dataset: str | Path | None = None
     test_dataset: str | Path | None = None
     validation_dataset: str | Path | None = None
+    genomic_eval_dataset: str | Path | None = None
     output_dir: str | Path = "."
     project_name: str = "transfer"
     exp_num: int = 0

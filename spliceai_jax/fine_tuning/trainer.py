@@ -49,15 +49,20 @@ class Trainer:
 
     Attributes:
         engine: Runs the network.
-        sets: The three sets of windows; with the activation cache, windows of activations.
+        sets: The plan's sets of windows; with the activation cache, windows of activations.
     """
 
     def __init__(self, plan: Plan, state: TrainState) -> None:
         """Put a state of numpy arrays on the devices, to continue from; nothing is computed yet."""
         self._plan = plan
         self.engine = ENGINES[plan.settings.parallel](plan.architecture, plan.recipe, plan.settings.precision)
-        self.sets: dict[Split, Windows] = {"train": plan.train, "validation": plan.validation, "test": plan.test}
+        self.sets: dict[Split, Windows] = dict(plan.sets)
         self._state = self.engine.place(state)
+
+    @property
+    def measured(self) -> dict[Split, Windows]:
+        """The sets that the untouched model is measured on too: all but the training set."""
+        return {name: windows for name, windows in self.sets.items() if name != "train"}
 
     @property
     def state(self) -> TrainState:

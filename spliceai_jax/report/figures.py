@@ -11,7 +11,7 @@ from spliceai_jax.report.comparison import Comparison
 from spliceai_jax.report.logos import draw_logos
 from spliceai_jax.report.plots import Plot, plot, plot_figure
 from spliceai_jax.report.reliability import reliability_plot
-from spliceai_jax.runs.history import History
+from spliceai_jax.runs.history import History, Split
 
 
 def draw(
@@ -33,12 +33,7 @@ def draw(
         yield plot("loss", "Loss over steps", loss)
         yield plot("learning_rate", "Learning rate over steps", partial(training_panels.learning_rate, history=history))
     if history.epochs:
-        for measure, title, label in (
-            (AUPRC, "AUPRC over epochs", "AUPRC"),
-            (TOP_K, "Top-k accuracy over epochs", "top-k accuracy"),
-        ):
-            panel = partial(training_panels.over_epochs, history=history, measure=measure, label=label)
-            yield plot(measure.key, title, panel)
+        yield from _over_epochs(history)
     if comparison is None:
         return
     for kind in SITE_KINDS:
@@ -50,6 +45,21 @@ def draw(
         calibration = partial(score_panels.calibration, scores=scores)
         yield plot(f"calibration_{kind}", f"{named} scores as probabilities", calibration)
         yield _plot_logos(kind, comparison)
+
+
+def _over_epochs(history: History) -> Iterator[Plot]:
+    """Draw measures over epochs: on the test and the validation set, and what the run forgets of the old species."""
+    splits: dict[Split, str] = {"test": "test", "validation": "validation"}
+    for measure, title, label in (
+        (AUPRC, "AUPRC over epochs", "AUPRC"),
+        (TOP_K, "Top-k accuracy over epochs", "top-k accuracy"),
+    ):
+        panel = partial(training_panels.over_epochs, history=history, measure=measure, label=label, splits=splits)
+        yield plot(measure.key, title, panel)
+    if "old_species" in history.untouched:
+        splits = {"test": "new species", "old_species": "old species"}
+        panel = partial(training_panels.over_epochs, history=history, measure=AUPRC, label="AUPRC", splits=splits)
+        yield plot("forgetting", "AUPRC on the new and the old species over epochs", panel)
 
 
 def _plot_logos(kind: SiteKind, comparison: Comparison) -> Plot:

@@ -5,13 +5,15 @@ from datetime import datetime
 from spliceai_jax.architecture import SITE_KINDS
 from spliceai_jax.report import verdict
 from spliceai_jax.report.comparison import Comparison
+from spliceai_jax.report.forgetting import forgetting_section
 from spliceai_jax.report.genome_section import PLACE_NAMES, genome_section
-from spliceai_jax.report.page_warnings import SETS, find_warnings
+from spliceai_jax.report.page_warnings import find_warnings
 from spliceai_jax.report.plots import Plot
 from spliceai_jax.report.reliability import calibration_section
 from spliceai_jax.report.shown_mistakes import show_mistakes
 from spliceai_jax.report.template import rendered
 from spliceai_jax.runs.card import released_as
+from spliceai_jax.runs.history import SET_NAMES
 from spliceai_jax.runs.read import Run
 
 _UNFOLDED = 5
@@ -44,6 +46,7 @@ def render(run: Run, mark: str, comparison: Comparison | None, plots: dict[str, 
         changes=changes,
         kinds=[(kind, verdict.rows(kind, before, after, changes)) for kind in SITE_KINDS],
         plots=plots,
+        forgetting=forgetting_section(run, changes),
         mistakes=[
             ("Misses", "sites that the model does not call", show_mistakes(comparison, missed=True)),
             ("False calls", "positions that it calls but that are no such sites", show_mistakes(comparison, False)),
@@ -54,5 +57,5 @@ def render(run: Run, mark: str, comparison: Comparison | None, plots: dict[str, 
         mistaken=comparison.mistaken if comparison else "",
         unfolded=_UNFOLDED,
         parent_released=released_as(run.record.parent.sha256) if run.record else (),
-        sets=SETS,
+        sets=SET_NAMES,
     )

@@ -5,11 +5,11 @@ import math
 from spliceai_jax.architecture import SITE_KINDS
 from spliceai_jax.evaluation.bootstrap import Differences
 from spliceai_jax.evaluation.metrics import AUPRC, TOP_K, Metrics
-from spliceai_jax.runs.history import Split
+from spliceai_jax.runs.history import SET_NAMES, Split
 from spliceai_jax.runs.read import Run
 from spliceai_jax.runs.record import DatasetRecord
 
-FEW_SITES: dict[Split, int] = {"train": 500, "validation": 100, "test": 200}
+FEW_SITES: dict[Split, int] = {"train": 500, "validation": 100, "test": 200, "old_species": 200}
 """With fewer sites of a kind, the page warns."""
 
 CANONICAL_SHARE = 0.95
@@ -20,9 +20,6 @@ PADDING_SHARE = 0.75
 
 STILL_IMPROVING = 0.005
 """The page warns if the last epoch's validation loss is lower than the best before it by more than this share."""
-
-SETS: dict[Split, str] = {"train": "training", "validation": "validation", "test": "test"}
-"""What the sets are called on the page."""
 
 
 def find_warnings(
@@ -54,13 +51,13 @@ def find_warnings(
 def _data_warnings(name: Split, dataset: DatasetRecord, tested: Metrics | None) -> list[str]:
     found = []
     if min(dataset.donors, dataset.acceptors) < FEW_SITES[name]:
-        text = f"The {SETS[name]} set holds few sites: {dataset.donors} donors and {dataset.acceptors} acceptors. "
+        text = f"The {SET_NAMES[name]} set holds few sites: {dataset.donors} donors and {dataset.acceptors} acceptors. "
         if name == "train":
             text += "More genes are the surest way to a better model."
         elif name == "validation":
             text += "The choice of the best epoch rests on them and is partly chance; give a --validation-dataset."
         else:
-            text += _uncertainty(tested)
+            text += _uncertainty(tested if name == "test" else None)
         found.append(text)
     for share, sites in (
         (dataset.gt_share, "donors are followed by GT"),
@@ -68,15 +65,15 @@ def _data_warnings(name: Split, dataset: DatasetRecord, tested: Metrics | None) 
     ):
         if share < CANONICAL_SHARE:
             found.append(
-                f"Only {100 * share:.1f} % of the {SETS[name]} set's {sites}; in well annotated genomes it is "
+                f"Only {100 * share:.1f} % of the {SET_NAMES[name]} set's {sites}; in well annotated genomes it is "
                 "98 % or more. Check that the annotation and the genome are of the same assembly, and that the labels "
                 "are on the right bases."
             )
     if dataset.padding_share > PADDING_SHARE:
         found.append(
-            f"{100 * dataset.padding_share:.0f} % of the {SETS[name]} set's positions lie beyond the ends of genes "
-            "and have no label, because the genes are short. There is less to learn from than the number of windows "
-            "suggests."
+            f"{100 * dataset.padding_share:.0f} % of the {SET_NAMES[name]} set's positions lie beyond the ends of "
+            "genes and have no label, because the genes are short. There is less to learn from than the number of "
+            "windows suggests."
         )
     return found
 

@@ -1,6 +1,7 @@
 """Panels that show how training went."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float
@@ -48,7 +49,7 @@ def learning_rate(ax: Axes, history: History) -> None:
     ax.set_ylabel("learning rate")
 
 
-def over_epochs(ax: Axes, history: History, measure: Measure, label: str) -> None:
+def over_epochs(ax: Axes, history: History, measure: Measure, label: str, splits: Mapping[Split, str]) -> None:
     """Draw a measure of donors and of acceptors, before training and after every epoch.
 
     Arguments:
@@ -56,11 +57,11 @@ def over_epochs(ax: Axes, history: History, measure: Measure, label: str) -> Non
         history: What the run measured.
         measure: The measure.
         label: The label of its axis.
+        splits: The two splits to draw it on, and their names in the legend; the second is drawn with a broken line.
     """
     epochs = list(range(len(history.epochs)))
-    lines: tuple[tuple[Split, object], ...] = (("test", "-"), ("validation", (0, (2, 2))))
     for kind in SITE_KINDS:
-        for split, line in lines:
+        for (split, name), line in zip(splits.items(), ("-", (0, (2, 2))), strict=True):
             records, places = [epoch.split(split) for epoch in history.epochs], epochs
             if history.untouched:
                 records, places = [history.untouched[split], *records], [-1, *epochs]
@@ -71,7 +72,7 @@ def over_epochs(ax: Axes, history: History, measure: Measure, label: str) -> Non
                 linestyle=line,
                 marker="o",
                 markersize=3,
-                label=f"{kind}s, {split}",
+                label=f"{kind}s, {name}",
             )
     ax.axvline(history.best_epoch, color=COLOURS["ink"], linewidth=0.8, linestyle=DOTTED)
     _name_best(ax, history.best_epoch, at=0)

@@ -120,12 +120,13 @@ class Row:
 
 def rows(kind: SiteKind, before: Metrics | None, after: Metrics | None, changes: Differences | None) -> list[Row]:
     """Return all measures of one kind of site, before and after."""
-    return [_row(measure, kind, before, after, changes) for measure in MEASURES]
+    return [row(measure, kind, before, after, changes) for measure in MEASURES]
 
 
-def _row(
+def row(
     measure: Measure, kind: SiteKind, before: Metrics | None, after: Metrics | None, changes: Differences | None
 ) -> Row:
+    """Return one measure of one kind of site, before and after."""
     was, now = (None if metrics is None else measure.of(metrics.site(kind)) for metrics in (before, after))
     found = changes.site(kind)[measure.key] if changes else None
     tone: Literal["good", "bad", ""] = ""

@@ -14,6 +14,7 @@ from spliceai_jax.architecture import SITE_KINDS, Precision
 from spliceai_jax.convert import read_calibrated_pt
 from spliceai_jax.errors import WeightsError
 from spliceai_jax.evaluation.bootstrap import Differences
+from spliceai_jax.evaluation.forgetting import forgetting_in_words
 from spliceai_jax.evaluation.metrics import Metrics
 from spliceai_jax.json_files import check_keys
 from spliceai_jax.network.model_files import beside, is_checkpoint
@@ -69,11 +70,11 @@ class ModelCard(Session):
         flanking_size: The network's flanking size.
         epoch: The epoch that it is the result of, counted from 0.
         parent: The weights that the run started from.
-        datasets: The three data sets.
+        datasets: The data sets.
         recipe: The recipe, with the caller's overrides.
         random_seed: The run's random seed.
         precision: The type that convolutions compute in.
-        before: The untouched model's metrics on "validation" and "test".
+        before: The untouched model's metrics on "validation", "test" and, where there is such a set, "old_species".
         after: This model's metrics on the same splits.
         comparison: How it compares with the untouched model on the same splits; empty until the run is finished.
     """
@@ -112,7 +113,16 @@ class ModelCard(Session):
             facts[f"{kind} AUPRC"] = f"{was.auprc:.4f} before, {now.auprc:.4f} after"
         if tested := self.comparison.get("test"):
             facts["verdict"] = f"{tested.headline} the untouched model: {tested.words}"
-        return {**facts, "command": self.command}
+        return {**facts, **self._old_species(), "command": self.command}
+
+    def _old_species(self) -> dict[str, str]:
+        """Return the facts about the old species; empty where the run had no data set of it."""
+        if not (old := self.datasets.get("old_species")):
+            return {}
+        facts = {"old species": f"{old.path}: {old.windows} windows"}
+        if found := self.comparison.get("old_species"):
+            facts["forgetting"] = forgetting_in_words(found)
+        return facts
 
 
 def model_card(content: bytes, identity: RunIdentity, record: Record, history: History) -> ModelCard:
@@ -137,7 +147,7 @@ def model_card(content: bytes, identity: RunIdentity, record: Record, history: H
         random_seed=identity.random_seed,
         precision=identity.precision,
         before={name: split.metrics for name, split in history.untouched.items()},
-        after={"validation": best.validation.metrics, "test": best.test.metrics},
+        after={name: best.split(name).metrics for name in history.untouched},
     )
 
 

@@ -10,7 +10,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, fields
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -57,7 +57,7 @@ class Checkpoints:
             RunFolderError: It cannot be written; the checkpoint before remains the latest.
         """
         serial = 1 + (self._manager.latest_step() or 0)
-        progress = asdict(loop)
+        progress = loop.to_json()
         progress[_DIGEST] = _digest(state, progress)
         items = {_STATE: ocp.args.StandardSave(state), _LOOP: ocp.args.JsonSave(progress)}
         way_out = (

@@ -16,7 +16,7 @@ class RunComparison:
     Attributes:
         untouched: The untouched model's fingerprint: see `Pretrained.fingerprint`.
         tuned: The best model's.
-        sets: "validation" and "test" -> the comparison there.
+        sets: "validation", "test" and, where the run has its data set, "old_species" -> the comparison there.
     """
 
     untouched: str

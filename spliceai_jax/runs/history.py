@@ -1,14 +1,25 @@
 """What a run has measured so far; the log files and the stopping rule follow from it."""
 
-from dataclasses import dataclass, field
-from typing import Literal, get_args
+from dataclasses import asdict, dataclass, field
+from typing import Literal
 
 from spliceai_jax.evaluation.metrics import Metrics
 from spliceai_jax.json_files import Count, check_keys
+from spliceai_jax.runs.stored import Json
 from spliceai_jax.training.recipes import Recipe
 
-Split = Literal["train", "validation", "test"]
-SPLITS: tuple[Split, ...] = get_args(Split)
+Split = Literal["train", "validation", "test", "old_species"]
+
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+"""Those that every run has. The old species' is there only where `genomic_eval_dataset` was given."""
+
+SET_NAMES: dict[Split, str] = {
+    "train": "training",
+    "validation": "validation",
+    "test": "test",
+    "old_species": "old-species",
+}
+"""What the sets are called in texts, before the word "set"."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,7 @@ class Epoch:
         train: On at most 1000 of the windows just trained on, with the weights after the epoch.
         validation: On the whole validation split.
         test: On the whole test split.
+        old_species: On the whole data set of the old species; None where the run has none.
         model_sha256: SHA-256 of the `.pt` file of the weights after the epoch; "" where an earlier version trained it.
     """
 
@@ -41,10 +53,22 @@ class Epoch:
     validation: SplitRecord
     test: SplitRecord
     model_sha256: str = ""
+    old_species: SplitRecord | None = None
+
+    @property
+    def splits(self) -> dict[Split, SplitRecord]:
+        """The evaluation of every split that the run has."""
+        found: dict[Split, SplitRecord | None] = {
+            "train": self.train,
+            "validation": self.validation,
+            "test": self.test,
+            "old_species": self.old_species,
+        }
+        return {name: record for name, record in found.items() if record is not None}
 
     def split(self, name: Split) -> SplitRecord:
         """Return the evaluation of one split."""
-        return {"train": self.train, "validation": self.validation, "test": self.test}[name]
+        return self.splits[name]
 
 
 @dataclass
@@ -52,7 +76,7 @@ class History:
     """A run so far.
 
     Attributes:
-        untouched: The evaluation of the model before training, for "validation" and "test"; empty until it is done.
+        untouched: The evaluation of the model before training, for all splits but "train"; empty until it is done.
         update_losses: The training loss of every batch so far.
         update_rates: The learning rate of every batch so far.
         epochs: The finished epochs.
@@ -62,6 +86,11 @@ class History:
     update_losses: list[float] = field(default_factory=list)
     update_rates: list[float] = field(default_factory=list)
     epochs: list[Epoch] = field(default_factory=list)
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """The splits that the run measures, as far as it shows; the old species' comes last."""
+        return tuple(dict.fromkeys((*SPLITS, *self.untouched)))
 
     @property
     def best_epoch(self) -> int:
@@ -108,6 +137,12 @@ class LoopState:
             )
         if history.epochs or history.update_losses:
             check_keys("untouched", history.untouched, ("validation", "test"))
+        for number, epoch in enumerate(history.epochs):
+            check_keys(f"epochs[{number}]", epoch.splits, history.untouched)
+
+    def to_json(self) -> Json:
+        """Return the content of `history.json`. A split that the run does not have is left out, not written as null."""
+        return asdict(self, dict_factory=lambda items: {name: value for name, value in items if value is not None})
 
     def check_range(self, recipe: Recipe, batches: int) -> None:
         """Refuse, with a ValueError, what is no place in a run.

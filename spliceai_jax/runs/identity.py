@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, replace
 
 from spliceai_jax.architecture import ARCHITECTURES, Precision
+from spliceai_jax.runs.history import Split
 from spliceai_jax.runs.stored import Json
 from spliceai_jax.training.recipes import Recipe
 
@@ -21,6 +22,8 @@ class RunIdentity:
         train_dataset: The fingerprint of the training windows: see `Windows.fingerprint`.
         validation_dataset: The fingerprint of the validation windows.
         test_dataset: The fingerprint of the test windows.
+        genomic_eval_dataset: The fingerprint of the windows of the old species, which decide what is logged and nothing
+            else; None where the run has none.
     """
 
     recipe: str
@@ -32,6 +35,7 @@ class RunIdentity:
     train_dataset: str
     validation_dataset: str
     test_dataset: str
+    genomic_eval_dataset: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse, with a ValueError, a network that there is not: it was read from a damaged file."""
@@ -42,6 +46,17 @@ class RunIdentity:
     def batch_size(self) -> int:
         """Windows in a batch."""
         return self.choices.batch_size or ARCHITECTURES[self.flanking_size].batch_size
+
+    @property
+    def fingerprints(self) -> dict[Split, str]:
+        """The fingerprint of every set of windows that the run has."""
+        found: dict[Split, str | None] = {
+            "train": self.train_dataset,
+            "validation": self.validation_dataset,
+            "test": self.test_dataset,
+            "old_species": self.genomic_eval_dataset,
+        }
+        return {name: fingerprint for name, fingerprint in found.items() if fingerprint is not None}
 
     def to_json(self) -> Json:
         """Return the content of `run.json`, where the fields of the recipe stand beside the others."""

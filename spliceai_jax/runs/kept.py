@@ -95,7 +95,7 @@ def _put_back_texts(folder: RunFolder, identity: RunIdentity, loop: LoopState) -
     """Write the texts that are not what follows from the history, and return their paths."""
     expected = {folder.log(name): text for name, text in render_logs(loop.history).items()}
     if folder.history.exists() or loop.history.epochs[-1].model_sha256:  # runs of 0.1.0 have none
-        expected[folder.history] = stored.render(asdict(loop), indent=None)
+        expected[folder.history] = stored.render(loop.to_json(), indent=None)
     if (card := _card(folder, identity, loop)) is not None:
         expected[folder.best_card] = card
     put_back = []

@@ -6,14 +6,14 @@ from spliceai_jax.architecture import SITE_KINDS
 from spliceai_jax.evaluation.metrics import MEASURES, SiteMetrics
 from spliceai_jax.runs.history import History, Split
 
-_FOLDERS: dict[str, Split] = {"TRAIN": "train", "VAL": "validation", "TEST": "test"}
+_FOLDERS: dict[Split, str] = {"train": "TRAIN", "validation": "VAL", "test": "TEST", "old_species": "GENOMIC"}
 
 
 def render_logs(history: History) -> dict[str, str]:
     """Return every log file, `TRAIN/loss_batch.txt` and so on, with its whole content: one number per line."""
     files = {}
-    for folder, split in _FOLDERS.items():
-        records = [epoch.split(split) for epoch in history.epochs]
+    for split in history.splits:
+        folder, records = _FOLDERS[split], [epoch.split(split) for epoch in history.epochs]
         training = split == "train"
         columns: dict[str, Iterable[object]] = {
             "loss_batch": (record.metrics.loss for record in records),

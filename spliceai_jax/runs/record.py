@@ -131,7 +131,7 @@ class Record:
         validation_from: How the validation windows were found, in words.
         batches_per_epoch: The number of batches in an epoch.
         parent: The weights that it started from.
-        datasets: The three data sets.
+        datasets: Its data sets.
         sessions: The processes that worked on it, in order.
     """
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from spliceai_jax.architecture import SITE_KINDS
 from spliceai_jax.evaluation.metrics import MEASURES
-from spliceai_jax.runs.history import History, Split, SplitRecord
+from spliceai_jax.runs.history import History, SplitRecord
 
 
 class Scalars:
@@ -33,7 +33,6 @@ class Scalars:
     def write(self, history: History) -> None:
         """Write what is new since the last call; a point's step is the number of batches trained on."""
         untouched, updates, epochs = self._written
-        splits: tuple[Split, ...] = ("train", "validation", "test")
         if not untouched:
             for split, record in history.untouched.items():
                 self._metrics(split, record, 0)
@@ -41,8 +40,8 @@ class Scalars:
             self._add("train/batch_loss", history.update_losses[step], step + 1)
             self._add("train/learning_rate", history.update_rates[step], step + 1)
         for number in range(epochs, len(history.epochs)):
-            for name in splits:
-                self._metrics(name, history.epochs[number].split(name), (number + 1) * self._batches_per_epoch)
+            for split, record in history.epochs[number].splits.items():
+                self._metrics(split, record, (number + 1) * self._batches_per_epoch)
         self._writer.flush()
         self._written = (bool(history.untouched), len(history.update_losses), len(history.epochs))
 

@@ -45,7 +45,7 @@ class RunWriter:
         """Write everything that follows from what was measured: log files, `history.json`, TensorBoard events."""
         for name, text in render_logs(loop.history).items():
             self._folder.write(self._folder.log(name), text)
-        self._folder.write(self._folder.history, stored.render(asdict(loop), indent=None))
+        self._folder.write(self._folder.history, stored.render(loop.to_json(), indent=None))
         if self._scalars:
             self._scalars.write(loop.history)
 
