@@ -37,7 +37,7 @@ class TransferSettings:
         bed: The form of the BED files that `predict` makes: see `PredictSettings`.
         train_dataset: HDF5 file to train on.
         test_dataset: HDF5 file to test on after each epoch.
-        validation_dataset: HDF5 file whose loss picks the best model; None for the training file's sibling by
+        validation_dataset: HDF5 file that picks the best model; None for the training file's sibling by
             OpenSpliceAI's naming where it exists, else a tenth of the training file.
         output_dir: Folder that the run's own folder is made in.
         project_name: Part of that folder's name.

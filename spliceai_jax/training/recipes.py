@@ -33,6 +33,8 @@ class Recipe:
         timing: When the schedule steps.
         batching: See `epoch_batches`.
         batch_size: Windows in a batch; None for the architecture's documented number.
+        untouched_if_better: The run's best model is the untouched one where that has the higher mean AUPRC on the
+            validation set: see `History.kept_epoch`.
     """
 
     unfreeze: int = 1
@@ -51,6 +53,7 @@ class Recipe:
     timing: Timing = "exact"
     batching: Literal["pooled", "per_shard"] = "pooled"
     batch_size: int | None = None
+    untouched_if_better: bool = False
 
     @property
     def rates(self) -> str:
@@ -60,7 +63,7 @@ class Recipe:
 
 RECIPES = {
     # OpenSpliceAI's documented behaviour, with the faults of its release fixed.
-    "openspliceai": Recipe(),
+    "openspliceai": Recipe(untouched_if_better=True),
     # The training arithmetic of the release, to understand published runs.
     "openspliceai-0.0.7": Recipe(
         head_trains=False,
@@ -76,5 +79,6 @@ RECIPES = {
         learning_rate=1e-3,
         scheduler="OneCycleLR",
         batch_size=12,
+        untouched_if_better=True,
     ),
 }
