@@ -47,14 +47,15 @@ def measure(species: str, context: str, isoforms: str, seed: int, model: Path) -
             )
         )
         found = evaluate_genome(result.best_model, **files, sequences=test)
-    best = result.history.epochs[result.best_epoch]
+    history, epoch = result.history, result.best_epoch
+    tested = history.untouched["test"] if epoch is None else history.epochs[epoch].test
     return {
         "species": species,
         "context": context,
         "isoforms": isoforms,
         "seed": seed,
-        "epoch": result.best_epoch,
-        "data_set_auprc": [best.test.metrics.donor.auprc, best.test.metrics.acceptor.auprc],
+        "epoch": epoch,
+        "data_set_auprc": [tested.metrics.donor.auprc, tested.metrics.acceptor.auprc],
         "genome": asdict(found),
     }
 

@@ -79,7 +79,7 @@ def test_it_ends_bit_for_bit_as_the_longer_run(rate, made, small_data, small_mod
     said = capsys.readouterr().out
     assert "epochs was 2 and is now 4" in said
     assert "going on from epoch 3 of 4, of which 0 of 6 batches are done" in said
-    assert (result.best_epoch >= 2) == (rate == 1e-3)
+    assert (result.history.best_epoch >= 2) == (rate == 1e-3)
     assert results(root) == results(expected)
     found = read_run(root)
     assert found.finished

@@ -62,7 +62,7 @@ def _add_datasets(add_flag: AddFlag) -> None:
     add_flag(
         "--validation-dataset",
         metavar="H5",
-        help="data set whose loss picks the best model (default: the training file's sibling with 'validation' for "
+        help="data set that picks the best model (default: the training file's sibling with 'validation' for "
         "'train' in its name, else a tenth of the training file)",
     )
     add_flag("--test-dataset", "-test", metavar="H5", help="data set to test on")

@@ -1,6 +1,5 @@
-"""How a run's best model compares with the untouched one: found once, at the end of the run, and kept in its folder."""
+"""How a run's tuned model compares with the untouched one: found once, at the run's end, and kept in its folder."""
 
-import hashlib
 from collections.abc import Mapping
 
 from spliceai_jax.data.windows import Windows
@@ -11,32 +10,35 @@ from spliceai_jax.fine_tuning.plan import Plan
 from spliceai_jax.network.model import Variables
 from spliceai_jax.network.pretrained import Pretrained
 from spliceai_jax.runs.comparison import RunComparison, read_comparison
-from spliceai_jax.runs.history import Split
+from spliceai_jax.runs.history import History, Split
+from spliceai_jax.runs.tuned import tuned_fingerprint, tuned_model
 from spliceai_jax.training.engine import Engine
 
 
-def known_comparison(plan: Plan) -> RunComparison | None:
-    """Return how the best model in the run's folder compares with the untouched one; None if that is not known yet."""
-    return read_comparison(plan.folder, plan.pretrained.fingerprint, _fingerprint(plan))
+def known_comparison(plan: Plan, history: History) -> RunComparison | None:
+    """Return how the best epoch's model compares with the untouched one; None if that is not known yet."""
+    tuned = tuned_fingerprint(plan.folder, history, plan.recipe)
+    return read_comparison(plan.folder, plan.pretrained.fingerprint, tuned)
 
 
-def _fingerprint(plan: Plan) -> str:
-    return hashlib.sha256(plan.folder.best_model.read_bytes()).hexdigest()
-
-
-def compare_best(plan: Plan, engine: Engine, sets: Mapping[Split, Windows], after_batch: Advance) -> RunComparison:
+def compare_tuned(
+    plan: Plan, history: History, engine: Engine, sets: Mapping[Split, Windows], after_batch: Advance
+) -> RunComparison:
     """Send each set through both models, compare them on it, and write `comparison.json`.
 
     Arguments:
         plan: The plan of a finished run.
+        history: What the run has measured.
         engine: Runs the network, on devices of this process.
         sets: The sets to compare on.
         after_batch: Called with the number of windows done in each batch, once for each model.
     """
-    models = (plan.pretrained.variables, Pretrained.load_weights(plan.folder.best_model).variables)
+    path = tuned_model(plan.folder, history, plan.recipe)
+    tuned = Pretrained.load_weights(path)
+    models = (plan.pretrained.variables, tuned.variables)
     found = RunComparison(
         plan.pretrained.fingerprint,
-        _fingerprint(plan),
+        tuned.sha256_at(path),
         {name: _compare(plan, engine, models, windows, after_batch) for name, windows in sets.items()},
     )
     plan.folder.write(plan.folder.comparison, found.to_json())

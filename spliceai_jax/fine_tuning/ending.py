@@ -13,9 +13,9 @@ from spliceai_jax import processes
 from spliceai_jax.display import Advance, Display
 from spliceai_jax.errors import Interrupted, SpliceAIWarning
 from spliceai_jax.fine_tuning.calibrating import calibrate_best, known_calibration
-from spliceai_jax.fine_tuning.comparing import compare_best, known_comparison
+from spliceai_jax.fine_tuning.comparing import compare_tuned, known_comparison
 from spliceai_jax.fine_tuning.genome import evaluate_on_genome
-from spliceai_jax.fine_tuning.outcome import show_comparison, show_temperature
+from spliceai_jax.fine_tuning.outcome import TransferResult, show_comparison, show_temperature
 from spliceai_jax.fine_tuning.plan import Plan
 from spliceai_jax.fine_tuning.trainer import Trainer
 from spliceai_jax.interrupts import StopRequest
@@ -25,12 +25,13 @@ from spliceai_jax.runs.read import read_run
 from spliceai_jax.training.engine import Engine
 
 
-def finish(plan: Plan, trainer: Trainer, stop: StopRequest, display: Display) -> None:
+def finish(plan: Plan, trainer: Trainer, result: TransferResult, stop: StopRequest, display: Display) -> None:
     """Do all of it; of several processes the leader does.
 
     Arguments:
         plan: The plan of the run.
         trainer: Holds its data sets and its engine.
+        result: The run's result so far.
         stop: A signal that is looked for after every batch.
         display: Shows the progress.
 
@@ -45,11 +46,11 @@ def finish(plan: Plan, trainer: Trainer, stop: StopRequest, display: Display) ->
         ", or everything that is missing by the same command with `resume=True`"
     )
     steps: dict[str, Callable[[], None]] = {
-        "the best model could not be compared with the untouched one": lambda: _compare(
-            plan, trainer, engine, after_batch, display
+        "the tuned model could not be compared with the untouched one": lambda: _compare(
+            plan, trainer, result, engine, after_batch, display
         ),
         "the best model could not be calibrated": lambda: _calibrate(plan, trainer, engine, after_batch, display),
-        "whole test sequences could not be scored": lambda: evaluate_on_genome(plan, display),
+        "whole test sequences could not be scored": lambda: evaluate_on_genome(plan, result.history, display),
         "the report could not be made": lambda: _report(plan, trainer, engine, after_batch, display),
     }
 
@@ -71,13 +72,20 @@ def finish(plan: Plan, trainer: Trainer, stop: StopRequest, display: Display) ->
 
 
 def _compare(
-    plan: Plan, trainer: Trainer, engine: Engine, watched: Callable[[Advance], Advance], display: Display
+    plan: Plan,
+    trainer: Trainer,
+    result: TransferResult,
+    engine: Engine,
+    watched: Callable[[Advance], Advance],
+    display: Display,
 ) -> None:
-    if not (found := known_comparison(plan)):
+    history = result.history
+    if not (found := known_comparison(plan, history)):
         with display.progress("compare", 2 * sum(map(len, trainer.measured.values()))) as advance:
-            found = compare_best(plan, engine, trainer.measured, watched(advance))
-    add_comparison(plan.folder, found.sets)
-    show_comparison(found.sets, plan.settings.recipe_name, display)
+            found = compare_tuned(plan, history, engine, trainer.measured, watched(advance))
+    if result.best_epoch is not None:
+        add_comparison(plan.folder, found.sets)
+    show_comparison(found.sets, result, plan.settings.recipe_name, display)
 
 
 def _calibrate(

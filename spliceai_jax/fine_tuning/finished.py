@@ -10,8 +10,15 @@ from spliceai_jax.display import Display
 from spliceai_jax.errors import RunFolderError
 from spliceai_jax.fine_tuning.calibrating import known_calibration
 from spliceai_jax.fine_tuning.data_sets import data_files
-from spliceai_jax.fine_tuning.outcome import TransferResult, conclude, show_comparison, show_finished, show_temperature
-from spliceai_jax.fine_tuning.plan import start
+from spliceai_jax.fine_tuning.outcome import (
+    TransferResult,
+    conclude,
+    show_comparison,
+    show_finished,
+    show_temperature,
+    show_untouched,
+)
+from spliceai_jax.fine_tuning.plan import recipe_of, start
 from spliceai_jax.fine_tuning.settings import TransferSettings
 from spliceai_jax.network.pretrained import Pretrained
 from spliceai_jax.report.writing import is_current
@@ -53,11 +60,12 @@ def finished_run(settings: TransferSettings, display: Display) -> TransferResult
         run, calibration = read_run(folder.root), known_calibration(folder)
         if not (run.comparison and calibration and is_current(run)):
             return None
-    show_finished(loop.history, settings.effective_recipe, display)
-    result = conclude(loop.history, folder, display)
-    show_comparison(run.comparison.sets, settings.recipe_name, display)
+    show_finished(loop.history, run.identity.choices, display)
+    result = conclude(loop.history, run.identity.choices, folder, display)
+    show_comparison(run.comparison.sets, result, settings.recipe_name, display)
     show_temperature(calibration, display)
     display.line(f"report: {folder.report}")
+    show_untouched(result, settings.recipe_name, display)
     return replace(result, comparison=run.comparison.sets)
 
 
@@ -68,7 +76,7 @@ def _known(settings: TransferSettings, pretrained: Pretrained, folder: RunFolder
         record = read_record(folder.record)
     except RunFolderError:
         return None
-    recipe, architecture = settings.effective_recipe, ARCHITECTURES[pretrained.flanking_size]
+    recipe, architecture = recipe_of(settings, folder), ARCHITECTURES[pretrained.flanking_size]
     wanted = replace(  # the data sets, which are compared below, are left
         identity,
         recipe=settings.recipe_name,
@@ -97,5 +105,5 @@ def _checked(pretrained: Pretrained, folder: RunFolder, identity: RunIdentity, r
         state, loop = checkpoints.restore(like, recipe, record.batches_per_epoch) or (like, LoopState())
     if not loop.history.finished(recipe):
         return None
-    check_kept(folder, identity, loop, state.variables)
+    check_kept(folder, identity, loop, state.variables, pretrained.pt_bytes())
     return loop

@@ -12,6 +12,8 @@ from spliceai_jax.fine_tuning.calibrating import known_calibration
 from spliceai_jax.fine_tuning.plan import Plan
 from spliceai_jax.network.pretrained import Pretrained
 from spliceai_jax.runs import stored
+from spliceai_jax.runs.history import History
+from spliceai_jax.runs.tuned import tuned_model
 from spliceai_jax.scoring.bed import form_of
 from spliceai_jax.scoring.genome_evaluation import evaluate_genome_models
 from spliceai_jax.scoring.predict import predict
@@ -27,13 +29,14 @@ hour.
 """
 
 
-def evaluate_on_genome(plan: Plan, display: Display) -> None:
-    """Score the untouched and the best model on whole test sequences, for the report.
+def evaluate_on_genome(plan: Plan, history: History, display: Display) -> None:
+    """Score the untouched model and that of the best epoch on whole test sequences, for the report.
 
     Nothing is done where the test set's genes lie on sequences of training genes, or several processes work.
 
     Arguments:
         plan: The plan of a finished run.
+        history: What the run has measured.
         display: Shows the progress.
 
     Raises:
@@ -47,7 +50,7 @@ def evaluate_on_genome(plan: Plan, display: Display) -> None:
         return
     evaluate_genome_models(
         plan.folder,
-        {"untouched": plan.pretrained, "tuned": Pretrained.from_pt(plan.folder.best_model)},
+        {"untouched": plan.pretrained, "tuned": Pretrained.from_pt(tuned_model(plan.folder, history, plan.recipe))},
         data.genome_fasta,
         data.annotation_gff,
         names,

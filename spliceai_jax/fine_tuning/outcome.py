@@ -28,17 +28,19 @@ class TransferResult:
     """The result of a run.
 
     Attributes:
-        best_model: The `.pt` file of the epoch with the lowest validation loss.
-        best_epoch: That epoch, counted from 0.
+        best_model: The `.pt` file of the best model.
+        best_epoch: The epoch that it is the result of, counted from 0: the one with the lowest validation loss. None if
+            it is the untouched model, since fine-tuning did not help.
         history: Everything measured, the untouched model included.
         folder: The run's folder.
-        comparison: "validation", "test" and, with `genomic_eval_dataset`, "old_species" -> how the best model compares
-            with the untouched one there. Empty if they could not be compared, and in processes other than the first.
+        comparison: "validation", "test" and, with `genomic_eval_dataset`, "old_species" -> how the model of the epoch
+            with the lowest validation loss, kept as the best or not, compares with the untouched one there. Empty if
+            they could not be compared, and in processes other than the first.
         predictions: The folder of the best model's scores of the whole genome; None where they were not asked for.
     """
 
     best_model: Path
-    best_epoch: int
+    best_epoch: int | None
     history: History
     folder: Path
     comparison: Mapping[Split, Differences] = field(default_factory=dict)
@@ -47,7 +49,7 @@ class TransferResult:
     @property
     def worse_than_untouched(self) -> tuple[Split, ...]:
         """The sets of the new species on which the best model is worse than the untouched one by more than chance."""
-        return _worse(self.comparison)
+        return () if self.best_epoch is None else _worse(self.comparison)
 
 
 def _worse(comparison: Mapping[Split, Differences]) -> tuple[Split, ...]:
@@ -84,10 +86,12 @@ def _row(name: str, measured: Mapping[Split, SplitRecord], best: bool) -> str:
     return f"{row}{'  lowest validation loss so far' if best else ''}"
 
 
-def conclude(history: History, folder: RunFolder, display: Display) -> TransferResult:
+def conclude(history: History, recipe: Recipe, folder: RunFolder, display: Display) -> TransferResult:
     """Show which model is the best one, and return the outcome."""
-    display.line(f"best model: {folder.best_model} (model_{history.best_epoch}, after epoch {history.best_epoch + 1})")
-    return TransferResult(folder.best_model, history.best_epoch, history, folder.root)
+    kept = history.kept_epoch(recipe)
+    words = "the untouched model" if kept is None else f"model_{kept}, after epoch {kept + 1}"
+    display.line(f"best model: {folder.best_model} ({words})")
+    return TransferResult(folder.best_model, kept, history, folder.root)
 
 
 def show_finished(history: History, recipe: Recipe, display: Display) -> None:
@@ -110,14 +114,38 @@ def show_temperature(calibration: Calibration, display: Display) -> None:
     )
 
 
-def show_comparison(comparison: Mapping[Split, Differences], recipe: str, display: Display) -> None:
-    """Show whether the best model is better than the untouched one, and what to try where it is worse."""
+def show_comparison(
+    comparison: Mapping[Split, Differences], result: TransferResult, recipe: str, display: Display
+) -> None:
+    """Show whether the tuned model is better than the untouched one, and what to try where a worse one is kept."""
     for name, found in comparison.items():
         if name == "old_species":
             display.line(forgetting_in_words(found))
             continue
-        headline = found.headline.replace("worse", "WORSE")
-        display.line(f"{headline[0].upper()}{headline[1:]} the untouched model on the {name} set: {found.words}")
-    if _worse(comparison):
-        other = "`recipe='best'`" if recipe != "best" else "more genes, a longer flanking size"
-        display.line(f"Look into it before you use this model; try {other}, or a lower `learning_rate`.")
+        if result.best_epoch is None:
+            headline = f"model_{result.history.best_epoch} is {found.said}"
+        else:
+            headline = found.headline.replace("worse", "WORSE")
+            headline = f"{headline[0].upper()}{headline[1:]}"
+        display.line(f"{headline} the untouched model on the {name} set: {found.words}")
+    if result.best_epoch is not None and _worse(comparison):
+        display.line(f"Look into it before you use this model; {_to_try(recipe)}.")
+
+
+def show_untouched(result: TransferResult, recipe: str, display: Display) -> None:
+    """Say that fine-tuning did not help, and what to try, where the best model is the untouched one."""
+    if result.best_epoch is not None:
+        return
+    history = result.history
+    before = history.untouched["validation"].metrics.mean_auprc
+    after = history.epochs[history.best_epoch].validation.metrics.mean_auprc
+    display.line(
+        f"Fine-tuning did NOT help: on the validation set the mean AUPRC was {before:.4f} before it and {after:.4f} "
+        f"for model_{history.best_epoch}, which has the lowest loss. {result.best_model.name} is therefore the "
+        f"untouched model; {_to_try(recipe)}."
+    )
+
+
+def _to_try(recipe: str) -> str:
+    other = "`recipe='best'`" if recipe != "best" else "more genes, a longer flanking size"
+    return f"try {other}, or a lower `learning_rate`"

@@ -212,7 +212,7 @@ def make_plan(settings: TransferSettings, display: Display) -> Plan:
     """
     settings, pretrained, folder = start(settings)
     parent = _parent(settings, pretrained)
-    recipe = settings.effective_recipe
+    recipe = recipe_of(settings, folder)
     sets = read_sets(settings, pretrained.flanking_size, display)
     # The models of every epoch and the best one; two checkpoints, and a third one while it is written, each of the
     # weights and two moments; logs.
@@ -222,12 +222,8 @@ def make_plan(settings: TransferSettings, display: Display) -> Plan:
         settings,
         architecture,
         Trainable.of(architecture, recipe),
-<<<<<<< HEAD
         recipe.mutation_rate,
-        sets=(sets.train, sets.validation, sets.test),
-=======
         sets=tuple(sets.windows.values()),
->>>>>>> genomic
         free=folder.bytes_free - needed,
         begun_with=_begun_with(folder) if settings.resume else None,
     )
@@ -279,6 +275,19 @@ def start(settings: TransferSettings) -> tuple[TransferSettings, Pretrained, Run
     )
     folder.check(settings.resume)
     return _with_recipe(settings, folder), pretrained, folder
+
+
+def recipe_of(settings: TransferSettings, folder: RunFolder) -> Recipe:
+    """Return the recipe with what the settings override.
+
+    No setting says whether the untouched model is kept where tuning does not help, and earlier versions never kept it:
+    a run goes on as it began.
+    """
+    recipe = settings.effective_recipe
+    if settings.resume and folder.holds_run:
+        recorded = folder.read_identity().choices
+        recipe = replace(recipe, untouched_if_better=recorded.untouched_if_better)
+    return recipe
 
 
 def _with_recipe(settings: TransferSettings, folder: RunFolder) -> TransferSettings:

@@ -12,7 +12,7 @@ from spliceai_jax.fine_tuning.extending import extend
 from spliceai_jax.fine_tuning.finished import finished_run
 from spliceai_jax.fine_tuning.genome import predict_genome
 from spliceai_jax.fine_tuning.loop import TrainingLoop
-from spliceai_jax.fine_tuning.outcome import TransferResult, conclude, show_finished
+from spliceai_jax.fine_tuning.outcome import TransferResult, conclude, show_finished, show_untouched
 from spliceai_jax.fine_tuning.plan import Plan, make_data_sets, make_plan
 from spliceai_jax.fine_tuning.settings import TransferSettings
 from spliceai_jax.fine_tuning.stop import StopVote
@@ -63,17 +63,19 @@ def transfer(settings: TransferSettings, display: Display | None = None) -> Tran
                     f"going on from epoch {loop.epoch + 1} of {plan.recipe.epochs}, of which {loop.batch} of "
                     f"{len(plan.batches(0))} batches are done"
                 )
-            writer = RunWriter(plan.folder, plan.identity(), _begin_session(plan, shown), checkpoints, _scalars(plan))
+            record, untouched = _begin_session(plan, shown), plan.pretrained.pt_bytes()
+            writer = RunWriter(plan.folder, plan.identity(), record, checkpoints, untouched, _scalars(plan))
             TrainingLoop(plan, trainer, writer, StopVote(stop), loop, shown).to_the_end()
             _check_kept(plan, trainer, loop)
-        result = conclude(loop.history, plan.folder, shown)
+        result = conclude(loop.history, plan.recipe, plan.folder, shown)
         if not processes.leads():  # the others take no part in what follows
             return result
-        finish(plan, trainer, stop, shown)
+        finish(plan, trainer, result, stop, shown)
         predictions = predict_genome(plan, shown)
         check_best(plan.folder, plan.identity(), loop)  # much time may have passed
-        if compared := known_comparison(plan):
+        if compared := known_comparison(plan, loop.history):
             result = replace(result, comparison=compared.sets)
+        show_untouched(result, plan.settings.recipe_name, shown)
         return replace(result, predictions=predictions)
 
 
@@ -111,9 +113,9 @@ def _restored(plan: Plan, checkpoints: Checkpoints) -> tuple[TrainState, LoopSta
 
 def _check_kept(plan: Plan, trainer: Trainer, loop: LoopState) -> None:
     """Compare what a finished run names with what is there; of several processes the leader does."""
-    variables = trainer.variables
+    last, untouched = trainer.variables, plan.pretrained.pt_bytes()
     processes.all_or_none(
-        lambda: check_kept(plan.folder, plan.identity(), loop, variables) if processes.leads() else None
+        lambda: check_kept(plan.folder, plan.identity(), loop, last, untouched) if processes.leads() else None
     )
 
 

@@ -37,7 +37,7 @@ class TransferSettings:
         bed: The form of the BED files that `predict` makes: see `PredictSettings`.
         train_dataset: HDF5 file to train on.
         test_dataset: HDF5 file to test on after each epoch.
-        validation_dataset: HDF5 file whose loss picks the best model; None for the training file's sibling by
+        validation_dataset: HDF5 file that picks the best model; None for the training file's sibling by
             OpenSpliceAI's naming where it exists, else a tenth of the training file.
         genomic_eval_dataset: HDF5 file of the old species, the one that the pretrained model was trained for, to test
             on as on the test set: it shows what the model forgets, and changes nothing about the model. None: no such

@@ -30,8 +30,8 @@ def find_warnings(
     Arguments:
         run: The run.
         before: The untouched model's test metrics, where they are known.
-        after: The best model's.
-        changes: How the best model compares with the untouched one on the test set, where that is known.
+        after: The tuned model's.
+        changes: How the tuned model compares with the untouched one on the test set, where that is known.
     """
     found = []
     if run.record:
@@ -98,9 +98,10 @@ def _difference_warnings(run: Run, changes: Differences | None) -> list[str]:
             continue
         worse = [f"{kind}s" for kind in SITE_KINDS if on_set.site(kind)[AUPRC.key].verdict == "worse"]
         if on_set.verdict == "worse":
+            advice = "Try" if run.keeps_untouched else "Look into it before you use the model; try"
             found.append(
-                f"The tuned model is worse than the untouched one on the {name} set: {on_set.words}. Look into it "
-                "before you use the model; try --recipe best, more genes or a lower --learning-rate."
+                f"The tuned model is worse than the untouched one on the {name} set: {on_set.words}. {advice} "
+                "--recipe best, more genes or a lower --learning-rate."
             )
         elif worse:
             overall = "better overall" if on_set.verdict == "better" else "not clearly different overall"

@@ -12,7 +12,7 @@ from spliceai_jax.runs.read import Run
 
 
 def before_and_after(run: Run, comparison: Comparison | None) -> tuple[Metrics | None, Metrics | None]:
-    """Return the test metrics of the untouched and of the best model.
+    """Return the test metrics of the untouched and of the tuned model.
 
     They are those that the run measured. Before the run has measured the untouched model, they are those of the
     comparison.
@@ -46,7 +46,7 @@ _TONES: dict[Verdict, Literal["good", "bad", "open"]] = {"better": "good", "wors
 
 
 def differences_on_test_set(run: Run, comparison: Comparison | None) -> Differences | None:
-    """Return how the best model compares with the untouched one on the test set, where that is known.
+    """Return how the tuned model compares with the untouched one on the test set, where that is known.
 
     It is what the run found at its end. Without that it is what the comparison of both models finds.
     """
@@ -55,7 +55,7 @@ def differences_on_test_set(run: Run, comparison: Comparison | None) -> Differen
 
 
 def reach_verdict(run: Run, before: Metrics | None, after: Metrics | None, changes: Differences | None) -> PageVerdict:
-    """Compare the best model with the untouched one."""
+    """Compare the tuned model with the untouched one."""
     history = run.history
     if after is None or before is None:
         sentence = "No epoch is done yet, so this page shows the untouched model alone."
@@ -67,13 +67,27 @@ def reach_verdict(run: Run, before: Metrics | None, after: Metrics | None, chang
     if not run.finished:
         chosen += f"; {len(history.epochs)} of at most {run.identity.choices.epochs} epochs are done"
     headline = f"{changes.headline} the untouched model" if changes else "no verdict"
+    tone, model, kept = _TONES[changes.verdict] if changes else "open", run.folder.best_model, ""
+    if run.keeps_untouched:
+        headline, kept = "fine-tuning has not helped", _why_untouched(run)
+        tone, model = "bad" if tone == "bad" else "open", run.folder.epoch_model(history.best_epoch)
     return PageVerdict(
-        _TONES[changes.verdict] if changes else "open",
+        tone,
         f"{headline[0].upper()}{headline[1:]}{'' if run.finished else ' so far'}.",
-        f"On the test set, the area under the precision-recall curve went {' and '.join(by_kind)}. "
+        f"{kept}On the test set, the area under the precision-recall curve went {' and '.join(by_kind)}. "
         f"{_certainty(changes)}",
-        "models/model_best.pt",
+        str(model.relative_to(run.folder.root)),
         chosen,
+    )
+
+
+def _why_untouched(run: Run) -> str:
+    history = run.history
+    before, after = history.untouched["validation"], history.epochs[history.best_epoch].validation
+    return (
+        "On the validation set, the mean area under the precision-recall curve of donors and acceptors went from "
+        f"{before.metrics.mean_auprc:.3f} to {after.metrics.mean_auprc:.3f}. So models/{run.folder.best_model.name} is "
+        "the untouched model. "
     )
 
 

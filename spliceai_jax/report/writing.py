@@ -118,9 +118,9 @@ def _compare(run: Run, scoring: Scoring | None) -> tuple[Comparison | None, list
     elif not scoring:
         with _or_left_out("The untouched model's curves", left_out):
             models["untouched"] = _read_untouched(run)
-    if run.best_model:
+    if run.tuned_model:
         with _or_left_out("The tuned model's curves", left_out):
-            models["tuned"] = Pretrained.from_pt(run.best_model, run.identity.flanking_size).variables
+            models["tuned"] = Pretrained.from_pt(run.tuned_model, run.identity.flanking_size).variables
     if models and not scoring:
         with _or_left_out("Curves, score histograms, calibration, logos and errors", left_out):
             scoring = _read_scoring(run, models.get("untouched"))

@@ -63,12 +63,13 @@ class ReleasedParent(Parent):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard(Session):
-    """What a fine-tuned model is; the session is the one that wrote it.
+    """What a run's best model is; the session is the one that wrote it.
 
     Attributes:
         sha256: SHA-256 of the model's `.pt` file.
         flanking_size: The network's flanking size.
-        epoch: The epoch that it is the result of, counted from 0.
+        epoch: The epoch that it is the result of, counted from 0; None: it is the untouched model, since fine-tuning
+            did not help.
         parent: The weights that the run started from.
         datasets: The data sets.
         recipe: The recipe, with the caller's overrides.
@@ -76,12 +77,13 @@ class ModelCard(Session):
         precision: The type that convolutions compute in.
         before: The untouched model's metrics on "validation", "test" and, where there is such a set, "old_species".
         after: This model's metrics on the same splits.
-        comparison: How it compares with the untouched model on the same splits; empty until the run is finished.
+        comparison: How it compares with the untouched model on the same splits; empty until the run is finished, and
+            where it is the untouched model.
     """
 
     sha256: str
     flanking_size: int
-    epoch: int
+    epoch: int | None
     parent: ReleasedParent
     datasets: dict[Split, DatasetRecord]
     recipe: NamedRecipe
@@ -99,18 +101,18 @@ class ModelCard(Session):
 
     def facts(self) -> dict[str, str]:
         """Return what a reader wants to know first, as names and values."""
-        train, test = self.datasets["train"], self.datasets["test"]
+        test, by = self.datasets["test"], f"by spliceai-jax {self.versions.get('spliceai-jax', '?')} on {self.started}"
         facts = {
-            "card": f"fine-tuned by spliceai-jax {self.versions.get('spliceai-jax', '?')} on {self.started}",
+            "card": f"fine-tuned {by}" if self.epoch is not None else f"kept untouched {by}: fine-tuning did not help",
             "parent": "; ".join(self.parent.released_as) or self.parent.path,
             "its SHA-256": self.parent.sha256,
-            "trained on": f"{train.path}: {train.windows} windows",
-            "recipe": f"{self.recipe.name}, epoch {self.epoch} (of 0 to {self.recipe.epochs - 1})",
+            **self._training(),
             "tested on": f"{test.path}: {test.windows} windows",
         }
         for kind in SITE_KINDS:
             was, now = self.before["test"].site(kind), self.after["test"].site(kind)
-            facts[f"{kind} AUPRC"] = f"{was.auprc:.4f} before, {now.auprc:.4f} after"
+            change = f" before, {now.auprc:.4f} after" if self.epoch is not None else ""
+            facts[f"{kind} AUPRC"] = f"{was.auprc:.4f}{change}"
         if tested := self.comparison.get("test"):
             facts["verdict"] = f"{tested.headline} the untouched model: {tested.words}"
         return {**facts, **self._old_species(), "command": self.command}
@@ -124,6 +126,13 @@ class ModelCard(Session):
             facts["forgetting"] = forgetting_in_words(found)
         return facts
 
+    def _training(self) -> dict[str, str]:
+        train, epochs = self.datasets["train"], f"0 to {self.recipe.epochs - 1}"
+        data = f"{train.path}: {train.windows} windows"
+        if self.epoch is None:
+            return {"tried": f"training on {data}", "recipe": f"{self.recipe.name}, no epoch (of {epochs})"}
+        return {"trained on": data, "recipe": f"{self.recipe.name}, epoch {self.epoch} (of {epochs})"}
+
 
 def model_card(content: bytes, identity: RunIdentity, record: Record, history: History) -> ModelCard:
     """Return the card of a run's best model.
@@ -134,20 +143,21 @@ def model_card(content: bytes, identity: RunIdentity, record: Record, history: H
         record: The run's record.
         history: What was measured, up to the best epoch or beyond it.
     """
-    best = history.epochs[history.best_epoch]
-    session = record.sessions[-1]
+    kept, session = history.kept_epoch(identity.choices), record.sessions[-1]
+    before = {name: split.metrics for name, split in history.untouched.items()}
+    after = before if kept is None else {name: history.epochs[kept].split(name).metrics for name in before}
     return ModelCard(
         **{field.name: getattr(session, field.name) for field in fields(Session)},
         sha256=hashlib.sha256(content).hexdigest(),
         flanking_size=identity.flanking_size,
-        epoch=history.best_epoch,
+        epoch=kept,
         parent=ReleasedParent(**asdict(record.parent), released_as=released_as(record.parent.sha256)),
         datasets=record.datasets,
         recipe=NamedRecipe(**asdict(identity.choices), name=identity.recipe),
         random_seed=identity.random_seed,
         precision=identity.precision,
-        before={name: split.metrics for name, split in history.untouched.items()},
-        after={name: best.split(name).metrics for name in history.untouched},
+        before=before,
+        after=after,
     )
 
 

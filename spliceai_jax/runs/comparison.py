@@ -1,4 +1,4 @@
-"""How a run's best model compares with the untouched one, as kept in the run's `comparison.json`."""
+"""How a run's tuned model compares with the untouched one, as kept in the run's `comparison.json`."""
 
 from dataclasses import asdict, dataclass
 
@@ -11,11 +11,11 @@ from spliceai_jax.runs.history import Split
 
 @dataclass(frozen=True)
 class RunComparison:
-    """How the best model compares with the untouched one.
+    """How the tuned model compares with the untouched one.
 
     Attributes:
         untouched: The untouched model's fingerprint: see `Pretrained.fingerprint`.
-        tuned: The best model's.
+        tuned: That of the model of the best epoch, which is compared even if it is not kept as the best model.
         sets: "validation", "test" and, where the run has its data set, "old_species" -> the comparison there.
     """
 
@@ -38,7 +38,7 @@ def read_comparison(folder: RunFolder, untouched: str, tuned: str | None) -> Run
     Arguments:
         folder: The run's folder.
         untouched: The untouched model's fingerprint.
-        tuned: The best model's; None: there is no such model yet.
+        tuned: The tuned model's; None: it is not known, or there is no such model yet.
     """
     found = stored.unless_damaged(lambda: stored.read(folder.comparison, RunComparison))
     return found if found and (found.untouched, found.tuned) == (untouched, tuned) else None

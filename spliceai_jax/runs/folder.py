@@ -77,7 +77,7 @@ class RunFolder:
 
     @property
     def best_model(self) -> Path:
-        """The model with the lowest validation loss so far."""
+        """The best model so far: see `History.kept_epoch`."""
         return self.root / "models" / "model_best.pt"
 
     @property
@@ -92,7 +92,7 @@ class RunFolder:
 
     @property
     def comparison(self) -> Path:
-        """The file of how the best model compares with the untouched one."""
+        """The file of how the tuned model compares with the untouched one."""
         return self.root / "comparison.json"
 
     @property

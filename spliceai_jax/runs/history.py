@@ -98,6 +98,18 @@ class History:
         losses = [epoch.validation.metrics.loss for epoch in self.epochs]
         return losses.index(min(losses))
 
+    def kept_epoch(self, recipe: Recipe) -> int | None:
+        """Return the epoch whose model is the run's best one; None where that is the untouched model.
+
+        It is the epoch with the lowest validation loss. A recipe may keep the untouched model where that epoch's mean
+        AUPRC on the validation set is lower than the untouched model's. The loss does not decide this, since it also
+        depends on how well scores are calibrated, which says nothing about which sites are found.
+        """
+        tuned, untouched = self.epochs[self.best_epoch].validation, self.untouched["validation"]
+        if recipe.untouched_if_better and tuned.metrics.mean_auprc < untouched.metrics.mean_auprc:
+            return None
+        return self.best_epoch
+
     @property
     def epochs_since_best(self) -> int:
         """The number of epochs finished after the best one."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import warnings
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from spliceai_jax.convert import pt_bytes, read_calibrated_pt
@@ -11,48 +11,59 @@ from spliceai_jax.network.model import Variables
 from spliceai_jax.runs import stored
 from spliceai_jax.runs.card import ModelCard, model_card
 from spliceai_jax.runs.folder import RunFolder
-from spliceai_jax.runs.history import LoopState
+from spliceai_jax.runs.history import History, LoopState
 from spliceai_jax.runs.identity import RunIdentity
 from spliceai_jax.runs.logs import render_logs
 from spliceai_jax.runs.record import Session, read_record, rename_of_0_1
 
 
-def check_kept(folder: RunFolder, identity: RunIdentity, loop: LoopState, last: Variables) -> None:
+@dataclass(frozen=True)
+class _Model:
+    """A model that a finished run names.
+
+    Attributes:
+        copies: The files that should hold it.
+        sha256: Their SHA-256; "" where an earlier version did not record it.
+        content: Their bytes; None where only a whole copy holds them.
+    """
+
+    copies: list[Path]
+    sha256: str
+    content: bytes | None
+
+
+def check_kept(folder: RunFolder, identity: RunIdentity, loop: LoopState, last: Variables, untouched: bytes) -> None:
     """Compare a finished run's models, the best one's card, logs and history with its checkpoint.
 
     What is missing or damaged is made again, and a warning says so; the damaged file is kept under another name. The
-    models that can be made again are the best one, the copy of it that its epoch left, and the last epoch's. Of a run
-    of an earlier version, which recorded no digests, only the best model is looked at.
+    models that can be made again are the best one, the copy of it that its epoch left, and the last epoch's; a best
+    model that is the untouched one is made from the weights that the run was given. Of a run of an earlier version,
+    which recorded no digests, only the best model is looked at.
 
     Arguments:
         folder: The run's folder.
         identity: What decides the run's result.
         loop: Where the run stands: at its end.
         last: The network's variables after the last epoch.
+        untouched: The `.pt` file of the weights that the run was given.
 
     Raises:
         RunFolderError: The best model is lost.
     """
-    epochs, best = loop.history.epochs, loop.history.best_epoch
-    of_last = pt_bytes(identity.flanking_size, last)
-    made_again, lost = [], []
-    for epoch in (best, *(number for number in range(len(epochs)) if number != best)):
-        if not (wanted := epochs[epoch].model_sha256) and epoch != best:
+    made_again: list[Path] = []
+    lost: list[Path] = []
+    for model in _named_models(folder, identity, loop.history, pt_bytes(identity.flanking_size, last), untouched):
+        whole = [path for path in model.copies if _is_whole(path, model.sha256, identity)]
+        content = whole[0].read_bytes() if whole else model.content
+        if content is None:
+            lost += model.copies
             continue
-        copies = [folder.epoch_model(epoch)] + ([folder.best_model] if epoch == best else [])
-        whole = [path for path in copies if _is_whole(path, wanted, identity)]
-        if whole:
-            content = whole[0].read_bytes()
-        elif epoch == len(epochs) - 1:
-            content = of_last
-        else:
-            lost += copies
-            continue
-        for path in copies:
+        for path in model.copies:
             if path not in whole:
                 _put_back(folder, path, content)
                 made_again.append(path)
     if folder.best_model in lost:
+        best = loop.history.best_epoch
         raise RunFolderError(
             f"{folder.best_model}: missing or damaged, like {folder.epoch_model(best).name}, and no checkpoint holds "
             f"epoch {best}; bring back a copy of one of the two, or train anew with another `exp_num`"
@@ -67,13 +78,29 @@ def check_kept(folder: RunFolder, identity: RunIdentity, loop: LoopState, last: 
             warnings.warn(f"{folder.root}: {names}: {words}", SpliceAIWarning, stacklevel=2)
 
 
+def _named_models(
+    folder: RunFolder, identity: RunIdentity, history: History, last: bytes, untouched: bytes
+) -> list[_Model]:
+    """Return the models of a finished run whose digests are known, and the best one in any case."""
+    best = history.kept_epoch(identity.choices)
+    found = [_Model([folder.best_model], identity.pretrained_model, untouched)] if best is None else []
+    for number, epoch in enumerate(history.epochs):
+        if epoch.model_sha256 or number == best:
+            copies = [folder.epoch_model(number)] + ([folder.best_model] if number == best else [])
+            content = last if number == len(history.epochs) - 1 else None
+            found.append(_Model(copies, epoch.model_sha256, content))
+    return found
+
+
 def check_best(folder: RunFolder, identity: RunIdentity, loop: LoopState) -> None:
     """Refuse to name a best model that is gone, some time after all was there.
 
     Raises:
         RunFolderError: It is missing or damaged.
     """
-    if not _is_whole(folder.best_model, loop.history.epochs[loop.history.best_epoch].model_sha256, identity):
+    best = loop.history.kept_epoch(identity.choices)
+    wanted = identity.pretrained_model if best is None else loop.history.epochs[best].model_sha256
+    if not _is_whole(folder.best_model, wanted, identity):
         raise RunFolderError(
             f"{folder.best_model}: was removed or changed after the run had finished; give the same command with "
             "`resume=True` to make it again"

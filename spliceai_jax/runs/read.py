@@ -1,6 +1,5 @@
 """A run as its folder shows it, read without touching it: the run may be under way."""
 
-import hashlib
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from spliceai_jax.runs.genome_evaluation import GenomeEvaluation, read_genome_ev
 from spliceai_jax.runs.history import History, LoopState
 from spliceai_jax.runs.identity import RunIdentity
 from spliceai_jax.runs.record import Record, read_record
+from spliceai_jax.runs.tuned import tuned_fingerprint, tuned_model
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Run:
         history: What was measured, as of the latest checkpoint; empty before the first.
         calibration: What the best model's temperature does, once the run is finished.
         genome: What models find on whole sequences, where that was measured.
-        comparison: How the best model compares with the untouched one, once the run is finished.
+        comparison: How the tuned model compares with the untouched one, once the run is finished.
     """
 
     folder: RunFolder
@@ -44,21 +44,19 @@ class Run:
         return self.history.finished(self.identity.choices)
 
     @property
-    def best_model(self) -> Path | None:
-        """The model of the history's best epoch; None before the first epoch is done."""
-        if not self.history.epochs:
-            return None
-        # While the run is under way, model_best.pt may be ahead of the history.
-        model = self.folder.epoch_model(self.history.best_epoch)
-        return model if model.exists() else self.folder.best_model
+    def keeps_untouched(self) -> bool:
+        """Whether the untouched model is the best one, since tuning has not helped; False before the first epoch."""
+        return bool(self.history.epochs) and self.history.kept_epoch(self.identity.choices) is None
 
     @property
-    def best_fingerprint(self) -> str | None:
-        """The fingerprint of the best model, which is the SHA-256 of a file that a run wrote."""
-        try:
-            return hashlib.sha256(self.best_model.read_bytes()).hexdigest() if self.best_model else None
-        except OSError:
-            return None
+    def tuned_model(self) -> Path | None:
+        """The model of the history's best epoch, kept as the best or not; None before the first epoch is done."""
+        return tuned_model(self.folder, self.history, self.identity.choices) if self.history.epochs else None
+
+    @property
+    def tuned_fingerprint(self) -> str | None:
+        """The fingerprint of that model; None where it is not known."""
+        return tuned_fingerprint(self.folder, self.history, self.identity.choices) if self.history.epochs else None
 
 
 def read_run(root: str | Path) -> Run:
@@ -77,7 +75,7 @@ def read_run(root: str | Path) -> Run:
     history = read_history(folder)
     calibration = read_calibration(folder) if history.finished(identity.choices) else None
     run = Run(folder, identity, record, history, calibration, read_genome_evaluation(folder))
-    return replace(run, comparison=read_comparison(folder, identity.pretrained_model, run.best_fingerprint))
+    return replace(run, comparison=read_comparison(folder, identity.pretrained_model, run.tuned_fingerprint))
 
 
 def read_calibration(folder: RunFolder) -> Calibration | None:

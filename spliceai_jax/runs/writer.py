@@ -27,6 +27,7 @@ class RunWriter:
         identity: RunIdentity,
         record: Record,
         checkpoints: Checkpoints,
+        untouched: bytes,
         scalars: Scalars | None = None,
     ) -> None:
         """Write nothing yet.
@@ -36,10 +37,11 @@ class RunWriter:
             identity: What decides the run's result.
             record: The run's record.
             checkpoints: The run's checkpoints.
+            untouched: The `.pt` file of the weights that the run was given.
             scalars: The TensorBoard events, where they are wanted.
         """
         self._folder, self._identity, self._record = folder, identity, record
-        self._checkpoints, self._scalars = checkpoints, scalars
+        self._checkpoints, self._untouched, self._scalars = checkpoints, untouched, scalars
 
     def logs(self, loop: LoopState) -> None:
         """Write everything that follows from what was measured: log files, `history.json`, TensorBoard events."""
@@ -55,15 +57,17 @@ class RunWriter:
         self._checkpoints.save(state, loop)
 
     def models(self, content: bytes, loop: LoopState) -> None:
-        """Write the model of the epoch under way, and if it is the best one so far, `model_best.pt` and its card.
+        """Write the model of the epoch under way, and if its loss is the lowest so far, `model_best.pt` and its card.
 
         Arguments:
             content: The model's `.pt` file.
             loop: Where the run stands, the epoch's measures included.
         """
+        history = loop.history
         self._folder.write(self._folder.epoch_model(loop.epoch), content)
-        if loop.history.best_epoch == loop.epoch:
-            self._folder.write(self._folder.best_model, content)
+        if history.best_epoch == loop.epoch:
+            best = self._untouched if history.kept_epoch(self._identity.choices) is None else content
+            self._folder.write(self._folder.best_model, best)
             # The card holds its model's SHA-256: between the two writes the old card does not pass for the new one's.
-            card = model_card(content, self._identity, self._record, loop.history)
+            card = model_card(best, self._identity, self._record, history)
             self._folder.write(self._folder.best_card, stored.render(asdict(card)))

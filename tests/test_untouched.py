@@ -1,0 +1,408 @@
+"""Where fine-tuning does not help, the run's best model is the untouched one, and everything says so."""
+
+import hashlib
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import pytest
+from conftest import ROOT, CommandLine
+
+from spliceai_jax import ConsoleDisplay, Pretrained, TransferResult, TransferSettings, transfer
+from spliceai_jax.commands.main import main
+from spliceai_jax.errors import SpliceAIWarning
+from spliceai_jax.evaluation.metrics import Metrics, SiteMetrics
+from spliceai_jax.fine_tuning.loop import TrainingLoop
+from spliceai_jax.runs.folder import RunFolder
+from spliceai_jax.runs.history import Epoch, History, SplitRecord
+from spliceai_jax.runs.read import read_run
+from spliceai_jax.training.recipes import RECIPES, Recipe
+
+GIVEN = ROOT / "demo" / "worm_400nt.pt"
+"""A model that finds splice sites, and so can be made worse."""
+
+FOLDER = "SpliceAI_ruined_400_0_rs42/0"
+LAST = re.compile(
+    r"Fine-tuning did NOT help: on the validation set the mean AUPRC was (0\.\d{4}) before it and (0\.\d{4}) for "
+    r"model_(\d), which has the lowest loss\. model_best\.pt is therefore the untouched model; try more genes, a "
+    r"longer flanking size, or a lower --learning-rate\."
+)
+
+
+# -- the rule --------------------------------------------------------------------------------------------------
+
+
+def measured(loss: float, auprc: float) -> SplitRecord:
+    site = SiteMetrics(0.5, 0.5, 0.5, auprc, (0.5,) * 4, (0.5,) * 4, 10)
+    return SplitRecord(Metrics(loss, 0.5, site, site, 4), [loss])
+
+
+@pytest.mark.parametrize(
+    ("epochs", "kept"),
+    [
+        ([(0.9, 0.7)], 0),
+        ([(0.9, 0.6)], 0),
+        ([(0.9, 0.5)], None),
+        ([(2.0, 0.7)], 0),
+        ([(0.9, 0.7), (0.8, 0.5)], None),
+        ([(0.9, 0.5), (0.8, 0.7)], 1),
+        ([(0.8, 0.5), (0.9, 0.7)], None),
+    ],
+    ids=["better", "equal", "worse", "a higher loss", "from better to worse", "from worse to better", "not the lowest"],
+)
+def test_the_rule(epochs: list[tuple[float, float]], kept: int | None) -> None:
+    """The epoch with the lowest validation loss, unless its AUPRC is below the untouched model's."""
+    before, on_test = measured(1.0, 0.6), measured(1.0, 0.0)
+    history = History(
+        untouched={"validation": before, "test": measured(1.0, 0.9)},
+        epochs=[Epoch(1e-3, on_test, measured(*of_epoch), on_test) for of_epoch in epochs],
+    )
+    assert history.kept_epoch(Recipe(untouched_if_better=True)) == kept
+    assert history.kept_epoch(Recipe()) == history.best_epoch
+
+
+def test_which_recipes_keep_it() -> None:
+    assert RECIPES["best"].untouched_if_better
+    assert RECIPES["openspliceai"].untouched_if_better
+    assert not RECIPES["openspliceai-0.0.7"].untouched_if_better  # as OpenSpliceAI 0.0.7
+
+
+# -- a run that makes the model worse, through the command line ------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few windows of the fly's genes; in the training set donors are called acceptors, and acceptors donors."""
+    folder = tmp_path_factory.mktemp("swapped")
+    for name, source, rows, classes in (
+        ("train", "train", slice(0, 6), [0, 2, 1]),
+        ("validation", "test", slice(0, 4), [0, 1, 2]),
+        ("test", "test", slice(4, 8), [0, 1, 2]),
+    ):
+        with (
+            h5py.File(ROOT / "demo" / "fly" / f"dataset_{source}.h5") as file,
+            h5py.File(folder / f"dataset_{name}.h5", "w") as written,
+        ):
+            written["X0"], written["Y0"] = file["X0"][rows], file["Y0"][:, rows][..., classes]
+    return folder
+
+
+def flags(data: Path, output: Path) -> list[object]:
+    files = ["-m", GIVEN, "-train", data / "dataset_train.h5", "-test", data / "dataset_test.h5", "-o", output]
+    return ["transfer", *files, "-p", "ruined", "--epochs", 2, "--batch-size", 3, "--learning-rate", "1e-2", "--resume"]
+
+
+@pytest.fixture(scope="module")
+def ruined(data: Path, tmp_path_factory: pytest.TempPathFactory, command_line: CommandLine) -> tuple[Path, str]:
+    """The folder of the run, and what it printed; only to be read."""
+    output = tmp_path_factory.mktemp("ruined")
+    done = command_line(*flags(data, output), timeout=900)
+    assert done.returncode == 0, done.stderr
+    return output / FOLDER, done.stdout
+
+
+@pytest.fixture
+def copied(ruined: tuple[Path, str], tmp_path: Path) -> Path:
+    shutil.copytree(ruined[0].parents[1], tmp_path / "out")
+    return tmp_path / "out" / FOLDER
+
+
+def results(root: Path) -> dict[str, bytes]:
+    """Models, temperature, logs and history; of the card, what does not name the session."""
+    names = ("models/*", "LOG/*/*", "history.json", "comparison.json", "calibration.json")
+    found = {str(path.relative_to(root)): path.read_bytes() for name in names for path in root.glob(name)}
+    card = json.loads(found.pop("models/model_best.json"))
+    return {**found, "card": json.dumps({**card, "started": "", "command": "", "directory": ""}).encode()}
+
+
+@pytest.mark.slow
+def test_the_best_model_is_the_given_one(ruined: tuple[Path, str]) -> None:
+    root, said = ruined
+    run, lines = read_run(root), said.splitlines()
+    assert (root / "models" / "model_best.pt").read_bytes() == Pretrained.load(GIVEN).pt_bytes()
+    tuned = root / "models" / f"model_{run.history.best_epoch}.pt"
+    assert tuned.read_bytes() != Pretrained.load(GIVEN).pt_bytes()
+    assert f"best model: {root / 'models' / 'model_best.pt'} (the untouched model)" in lines
+    assert (last := LAST.fullmatch(lines[-1])), lines[-1]
+    best = run.history.epochs[run.history.best_epoch].validation
+    assert float(last[1]) == pytest.approx(run.history.untouched["validation"].metrics.mean_auprc, abs=1e-4)
+    assert float(last[2]) == pytest.approx(best.metrics.mean_auprc, abs=1e-4)
+    assert float(last[2]) < float(last[1]) / 2  # it was truly made worse
+    assert int(last[3]) == run.history.best_epoch
+    assert any(line.startswith(f"model_{last[3]} is not clearly different from the untouched model") for line in lines)
+    assert "Look into it" not in said
+
+
+@pytest.mark.slow
+def test_the_comparison_is_that_of_the_tuned_model(ruined: tuple[Path, str]) -> None:
+    run = read_run(ruined[0])
+    found = json.loads((ruined[0] / "comparison.json").read_text())
+    assert found["untouched"] == Pretrained.load(GIVEN).fingerprint
+    assert found["tuned"] == run.history.epochs[run.history.best_epoch].model_sha256
+    assert run.comparison is not None
+    assert run.comparison.sets["test"].mean_auprc.change < -0.1
+
+
+@pytest.mark.slow
+def test_the_card_and_the_temperature_are_those_of_the_untouched_model(
+    ruined: tuple[Path, str], capsys: pytest.CaptureFixture
+) -> None:
+    model = ruined[0] / "models" / "model_best.pt"
+    card = json.loads(model.with_suffix(".json").read_text())
+    assert card["sha256"] == card["parent"]["weights_sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
+    assert card["epoch"] is None
+    assert card["after"] == card["before"]
+    assert card["comparison"] == {}
+    assert Pretrained.load(model, calibrated=True).temperature
+    assert main(["inspect", str(model)]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"card  kept untouched by spliceai-jax \S+ on \S+: fine-tuning did not help\n", said)
+    assert "recipe  best, no epoch (of 0 to 1)\n" in said
+    assert re.search(r"donor AUPRC  0\.\d{4}\n", said)
+    assert "fine-tuned" not in said
+
+
+@pytest.mark.slow
+def test_the_page_says_it_at_the_top(copied: Path) -> None:
+    """The page that the run made, and one that is made later."""
+    best = read_run(copied).history.best_epoch
+    for _ in range(2):
+        text = (copied / "report.html").read_text()
+        top = text[: text.index('id="before-and-after"')]
+        assert "<strong>Fine-tuning has not helped.</strong>" in top
+        assert "So models/model_best.pt is the untouched model." in top
+        assert f"The best tuned model: <code>models/model_{best}.pt</code>" in top
+        assert "Its model is not kept as the best" in text
+        assert "divide the untouched model's logits" in text
+        assert text.count("called, tuned") == 2
+        (copied / "report.html").unlink()
+        assert main(["report", str(copied)]) == 0
+
+
+@pytest.mark.slow
+def test_resumed_it_says_the_same(copied: Path, ruined: tuple[Path, str], data: Path, command_line) -> None:
+    """And nothing is written. A damaged best model is made again, also where the tuned model has been removed."""
+    said = ruined[1].replace(str(ruined[0].parents[1]), str(copied.parents[1])).splitlines()
+    before = results(copied)
+    again = command_line(*flags(data, copied.parents[1]), timeout=900)
+    assert again.returncode == 0
+    assert "finished already" in again.stdout
+    assert again.stdout.splitlines()[-10:] == said[-10:]  # the table, the best model, the comparison, the report
+    assert results(copied) == before
+    (copied / "models" / f"model_{read_run(copied).history.best_epoch}.pt").unlink()
+    (copied / "models" / "model_best.pt").write_bytes(b"damaged")
+    again = command_line(*flags(data, copied.parents[1]), timeout=900)
+    assert again.returncode == 0
+    assert "models/model_best.pt: missing or damaged; made again" in again.stderr
+    assert again.stdout.splitlines()[-10:] == said[-10:]
+    assert (copied / "models" / "model_best.pt").read_bytes() == Pretrained.load(GIVEN).pt_bytes()
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_it_ends_the_same(ruined: tuple[Path, str], data: Path, tmp_path, command_line) -> None:
+    command = [str(Path(sys.executable).with_name("spliceai-jax")), *map(str, flags(data, tmp_path))]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while not (tmp_path / FOLDER / "models" / "model_best.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    done = command_line(*flags(data, tmp_path), timeout=900)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1] == ruined[1].splitlines()[-1]
+    assert results(tmp_path / FOLDER) == results(ruined[0])
+
+
+# -- a choice that changes from epoch to epoch -----------------------------------------------------------------
+
+SMALL = "SpliceAI_small_80_0_rs42/0"
+BEFORE = (1.0, 0.5)
+SCRIPT = [(0.9, 0.6), (0.8, 0.4), (0.85, 0.9), (0.7, 0.5), (0.6, 0.3)]
+"""The validation loss and AUPRC of each epoch. Kept are: the first, the untouched, again, the fourth, the untouched."""
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs measure on the validation set what the script says, and end without their page, whose figures take long."""
+    evaluate = TrainingLoop._evaluate
+
+    def evaluate_by_script(self: TrainingLoop, title: str, split: str) -> SplitRecord:
+        found, history = evaluate(self, title, split), self._loop.history
+        if split != "validation":
+            return found
+        loss, auprc = SCRIPT[len(history.epochs)] if history.untouched else BEFORE
+        sites = {kind: replace(found.metrics.site(kind), auprc=auprc) for kind in ("donor", "acceptor")}
+        return replace(found, metrics=replace(found.metrics, loss=loss, **sites))
+
+    monkeypatch.setattr(TrainingLoop, "_evaluate", evaluate_by_script)
+    monkeypatch.setattr("spliceai_jax.fine_tuning.ending.write_report", lambda run, scoring: run.folder.report)
+
+
+class Watched(ConsoleDisplay):
+    """Notes which model is the best one when the row of an epoch is shown."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__()
+        self.root, self.seen, self.lines = root, [], []
+
+    def line(self, text: str) -> None:
+        self.lines.append(text)
+        if re.match(r" +model_\d ", text):
+            card = json.loads((self.root / "models" / "model_best.json").read_text())
+            content = (self.root / "models" / "model_best.pt").read_bytes()
+            is_its_card = hashlib.sha256(content).hexdigest() == card["sha256"]
+            self.seen.append(card["epoch"] if is_its_card else "the card of another model")
+
+
+def small_run(data: Path, model: Path, output: Path, **more: object) -> tuple[TransferResult, Watched]:
+    settings = {
+        "train_dataset": data / "dataset_train.h5",
+        "test_dataset": data / "dataset_test.h5",
+        "pretrained_model": model,
+        "output_dir": output,
+        "project_name": "small",
+        "batch_size": 6,
+        "scheduler": "CosineAnnealingWarmRestarts",
+        "epochs": 5,
+    }
+    display = Watched(output / SMALL)
+    return transfer(TransferSettings(**{**settings, **more}), display), display
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing in the package catches it."""
+
+
+@pytest.fixture(scope="module")
+def whole() -> dict[int, Path]:
+    """Number of epochs -> the folder of the scripted run of this length; filled by the tests that need them."""
+    return {}
+
+
+@pytest.fixture
+def expected(scripted, whole, small_data, small_model, tmp_path_factory):
+    """Return a function that makes a scripted run of a number of epochs, once for all tests, and gives its folder."""
+
+    def made(epochs: int) -> Path:
+        if epochs not in whole:
+            output = tmp_path_factory.mktemp("whole")
+            small_run(small_data, small_model, output, epochs=epochs)
+            whole[epochs] = output / SMALL
+        return whole[epochs]
+
+    return made
+
+
+@pytest.mark.slow
+def test_the_choice_follows_the_epochs(scripted, small_data, small_model, tmp_path) -> None:
+    """Model and card go together after every epoch."""
+    result, display = small_run(small_data, small_model, tmp_path)
+    assert display.seen == [0, None, None, 3, None]
+    assert result.best_epoch is None
+    assert result.best_model.read_bytes() == small_model.read_bytes()
+    assert set(result.comparison) == {"validation", "test"}
+    assert result.worse_than_untouched == ()
+    assert display.lines[-1].startswith("Fine-tuning did NOT help: on the validation set the mean AUPRC was 0.5000")
+    assert "try `recipe='best'`" in display.lines[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", ["model_best.pt", "model_best.json", "history.json"])
+@pytest.mark.parametrize("epoch", [0, 1, 3, 4])
+def test_killed_where_the_choice_changes(
+    epoch: int, file: str, expected, small_data, small_model, tmp_path, monkeypatch
+) -> None:
+    """Right after the write of one of the files that name the choice."""
+    write = RunFolder.write
+
+    def dying(self: RunFolder, path: Path, content: bytes | str) -> None:
+        write(self, path, content)
+        if path.name == file and (self.root / "models" / f"model_{epoch}.pt").exists():
+            raise Killed
+
+    with monkeypatch.context() as context:
+        context.setattr(RunFolder, "write", dying)
+        with pytest.raises(Killed):
+            small_run(small_data, small_model, tmp_path)
+    small_run(small_data, small_model, tmp_path, resume=True)
+    assert results(tmp_path / SMALL) == results(expected(5))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("epochs", "kept"), [(2, [0, None]), (4, [0, None, None, 3])])
+def test_extended(epochs, kept, expected, small_data, small_model, tmp_path) -> None:
+    """From the untouched model to a tuned one, and from a tuned one to the untouched."""
+    _, display = small_run(small_data, small_model, tmp_path, epochs=epochs)
+    assert display.seen == kept
+    small_run(small_data, small_model, tmp_path, epochs=epochs + 1 + (epochs == 2), resume=True, extend=True)
+    assert results(tmp_path / SMALL) == results(expected(epochs + 1 + (epochs == 2)))
+
+
+@pytest.mark.slow
+def test_openspliceai_0_0_7_keeps_what_it_trained(scripted, small_data, small_model, tmp_path) -> None:
+    result, display = small_run(small_data, small_model, tmp_path, recipe="openspliceai-0.0.7", epochs=2)
+    assert display.seen == [0, 1]
+    assert result.best_epoch == 1
+    assert result.best_model.read_bytes() == (tmp_path / SMALL / "models" / "model_1.pt").read_bytes()
+    assert not [line for line in display.lines if "untouched model" in line and "did NOT help" in line]
+
+
+@pytest.mark.slow
+def test_a_run_of_an_earlier_version_goes_on_as_it_began(
+    scripted, small_data, small_model, tmp_path, monkeypatch
+) -> None:
+    """Its run.json lacks the field: the model with the lowest loss is kept, also where the run is finished."""
+    write, path = RunFolder.write, tmp_path / SMALL / "run.json"
+
+    def dying(self: RunFolder, written: Path, content: bytes | str) -> None:
+        if written.name == "model_1.pt":
+            raise Killed
+        write(self, written, content)
+
+    with monkeypatch.context() as context:
+        context.setattr(RunFolder, "write", dying)
+        with pytest.raises(Killed):
+            small_run(small_data, small_model, tmp_path, epochs=2)
+    content = json.loads(path.read_text())
+    assert content.pop("untouched_if_better")
+    path.write_text(json.dumps(content))
+    for _ in range(2):
+        result, _ = small_run(small_data, small_model, tmp_path, epochs=2, resume=True)
+        assert result.best_epoch == 1
+        assert result.best_model.read_bytes() == (tmp_path / SMALL / "models" / "model_1.pt").read_bytes()
+
+
+@pytest.mark.slow
+def test_a_lost_tuned_model_is_said_to_be_lost(scripted, small_data, small_model, tmp_path) -> None:
+    """The untouched model, which is the best, is whole all the same."""
+    small_run(small_data, small_model, tmp_path, epochs=3)
+    (tmp_path / SMALL / "models" / "model_1.pt").unlink()
+    with pytest.warns(SpliceAIWarning, match=r"models/model_1\.pt: missing or damaged, and lost; the best is whole"):
+        result, _ = small_run(small_data, small_model, tmp_path, epochs=3, resume=True)
+    assert result.best_epoch is None
+    assert result.comparison
+
+
+@pytest.mark.slow
+def test_the_page_of_a_run_under_way(scripted, small_data, small_model, tmp_path) -> None:
+    """The model that is kept may be ahead of the history: the tuned one is that of its epoch."""
+    small_run(small_data, small_model, tmp_path, epochs=4)
+    root = tmp_path / SMALL
+    loop = json.loads((root / "history.json").read_text())
+    loop["epoch"], loop["history"]["epochs"] = 2, loop["history"]["epochs"][:2]
+    (root / "history.json").write_text(json.dumps(loop))
+    run = read_run(root)
+    assert run.keeps_untouched
+    assert run.tuned_model == root / "models" / "model_1.pt"
+    assert main(["report", str(root)]) == 0
+    text = (root / "report.html").read_text()
+    assert "Fine-tuning has not helped so far." in text
+    assert f"from {BEFORE[1]:.3f} to {SCRIPT[1][1]:.3f}" in text
+    assert "models/model_1.pt" in text
