@@ -102,6 +102,29 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
+def written_alone(path: Path) -> Iterator[Path]:
+    """Do what `written_whole` does, and let no other process write the same file meanwhile.
+
+    Raises:
+        RunFolderError: Another process is writing it, or it cannot be written.
+    """
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        lock.acquire(timeout=_SECONDS_TO_LET_GO)
+    except Timeout:
+        raise RunFolderError(f"{path}: another process is writing it") from None
+    except OSError as error:
+        raise unwritable(path, error) from error
+    except NotImplementedError as error:
+        raise RunFolderError(f"{path}: cannot be written by one process alone ({error})") from error
+    try:
+        with written_whole(path) as partial:
+            yield partial
+    finally:
+        _let_go(lock)
+
+
+@contextlib.contextmanager
 def all_written_whole(paths: Sequence[Path]) -> Iterator[dict[Path, Path]]:
     """Yield the names to write several files under; they get their own when the block ends without an error.
 
@@ -187,12 +210,16 @@ def held(folder: Path, busy: str) -> Iterator[None]:
     try:
         yield
     finally:
-        # Another process may have opened the file already. It finds, once it holds the lock, that the file is gone, and
-        # begins anew: see filelock's `_finalize_locked_fd`.
-        with contextlib.suppress(OSError):
-            Path(lock.lock_file).unlink()
-        lock.release()
+        _let_go(lock)
         _remove_empty(made)
+
+
+def _let_go(lock: FileLock) -> None:
+    # Another process may have opened the file already. It finds, once it holds the lock, that the file is gone, and
+    # begins anew: see filelock's `_finalize_locked_fd`.
+    with contextlib.suppress(OSError):
+        Path(lock.lock_file).unlink()
+    lock.release()
 
 
 def _locked(folder: Path) -> FileLock:

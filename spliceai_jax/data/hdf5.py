@@ -5,20 +5,24 @@ A file holds two datasets per shard: `Xi`, one-hot bases (n, 15000, 4), and `Yi`
 
 import os
 import re
+import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Int, Shaped, UInt8
 
 from spliceai_jax.architecture import CLASSES, CONTEXT, PADDING, WINDOW
+from spliceai_jax.data.codes import LEAST_WINDOWS, Put, has_codes, kept, make_codes, stored_windows
+from spliceai_jax.data.facts import WINDOWS_AT_ONCE
 from spliceai_jax.data.storage import check_chunks, check_layout, check_written, follow, opened
-from spliceai_jax.data.windows import WINDOWS_AT_ONCE, Windows, check_sites
+from spliceai_jax.data.windows import Windows, check_sites
 from spliceai_jax.display import Display
 from spliceai_jax.encoding import BASES
-from spliceai_jax.errors import DatasetError
+from spliceai_jax.errors import DatasetError, RunFolderError, SpliceAIWarning
 
 _MOST_NAMES = 200_000
 """A shard, of two names, holds 100 genes."""
@@ -29,7 +33,9 @@ _NAMES_SHOWN = 8
 def read_windows(path: str | Path, flanking_size: int, display: Display | None = None) -> Windows:
     """Read and check a whole data set.
 
-    Memory: 10 kB + `flanking_size` bytes per window, and a constant.
+    A data set with 20,000 windows or more is decoded once, into a cache beside it (see `codes`), and read from there.
+
+    Memory: 10 kB + `flanking_size` bytes per window, and a constant; with a cache some hundred bytes per window.
 
     Arguments:
         path: The HDF5 file.
@@ -41,23 +47,25 @@ def read_windows(path: str | Path, flanking_size: int, display: Display | None =
             class of splice site altogether.
     """
     path, display = Path(path), display or Display()
-    with opened(path) as file:
-        sizes = _shard_sizes(file, path)
-        windows = _read(file, path, sizes, flanking_size, display)
+    windows = stored_windows(path, flanking_size)
+    if windows is None:
+        with opened(path) as file:
+            windows = _decoded_windows(_Source(file, path, _shard_sizes(file, path), display), flanking_size)
     check_sites(windows, f"{path}")
     return windows
 
 
 def check_form(path: str | Path) -> None:
-    """Check the form of a data set, without reading its contents.
+    """Check the form of a data set, without reading its contents, unless it was read into a cache as it is now.
 
     Raises:
         DatasetError: The file is missing, damaged or not HDF5; it has no shards, lacks one in between, or has an X
             without its Y; a shard has the wrong shape or type, or its X and Y differ in windows; or its data are not
             all in this file (see `storage`).
     """
-    with opened(Path(path)) as file:
-        _shard_sizes(file, Path(path))
+    if not has_codes(Path(path)):
+        with opened(Path(path)) as file:
+            _shard_sizes(file, Path(path))
 
 
 def _shard_sizes(file: h5py.File, path: Path) -> list[int]:
@@ -120,20 +128,66 @@ def _check_dataset(file: h5py.File, name: str, path: Path, shape: tuple[int | No
     return dataset
 
 
-def _read(file: h5py.File, path: Path, sizes: list[int], flanking_size: int, display: Display) -> Windows:
-    crop, total = (CONTEXT - flanking_size) // 2, sum(sizes)
-    bases = np.empty((total, WINDOW + flanking_size), np.uint8)
-    labels = np.empty((total, WINDOW), np.uint8)
-    row = 0
-    with display.progress(f"reading {path.name}", total) as advance:
-        for number, size in enumerate(sizes):  # by number: as text X10 would come before X2
-            for at, codes in _decoded(file, f"X{number}", path, 0):
-                bases[row + at : row + at + len(codes)] = codes[:, crop : crop + WINDOW + flanking_size]
-                advance(len(codes))
-            for at, codes in _decoded(file, f"Y{number}", path, 1):
-                labels[row + at : row + at + len(codes)] = np.where(codes == 0, PADDING, codes - 1)
-            row += size
-    return Windows(path, bases, labels, np.repeat(np.arange(len(sizes)), sizes), np.arange(total))
+@dataclass(frozen=True)
+class _Source:
+    """A file whose form was checked, to be decoded.
+
+    Attributes:
+        file: The file.
+        path: Its name.
+        sizes: The number of windows in each shard.
+        display: Shows the progress.
+    """
+
+    file: h5py.File
+    path: Path
+    sizes: list[int]
+    display: Display
+
+    @property
+    def shards(self) -> Int[np.ndarray, " windows"]:
+        """The number of the shard that holds each window."""
+        return np.repeat(np.arange(len(self.sizes)), self.sizes)
+
+    def decode(self, put_bases: Put, put_labels: Put) -> None:
+        """Decode the file and hand its codes on, some windows after the other."""
+        row = 0
+        with self.display.progress(f"reading {self.path.name}", sum(self.sizes)) as advance:
+            for number, size in enumerate(self.sizes):  # by number: as text X10 would come before X2
+                for at, codes in _decoded(self.file, f"X{number}", self.path, 0):
+                    put_bases(row + at, codes)
+                    advance(len(codes))
+                for at, codes in _decoded(self.file, f"Y{number}", self.path, 1):
+                    put_labels(row + at, np.where(codes == 0, PADDING, codes - 1))
+                row += size
+
+
+def _decoded_windows(source: _Source, flanking_size: int) -> Windows:
+    """Decode a file: a large one into its cache, unless that cannot be made, which a note says."""
+    if sum(source.sizes) >= LEAST_WINDOWS:
+        try:
+            make_codes(source.path, source.shards, source.decode, source.display)
+        except RunFolderError as error:
+            text = f"{error}; until this cache can be made, the data set is decoded into memory at each start"
+            warnings.warn(text, SpliceAIWarning, stacklevel=3)
+        if windows := stored_windows(source.path, flanking_size):
+            return windows
+    return _in_memory(source, flanking_size)
+
+
+def _in_memory(source: _Source, flanking_size: int) -> Windows:
+    columns, shards = kept(flanking_size), source.shards
+    bases = np.empty((len(shards), WINDOW + flanking_size), np.uint8)
+    labels = np.empty((len(shards), WINDOW), np.uint8)
+
+    def put_bases(row: int, codes: UInt8[np.ndarray, "some 15000"]) -> None:
+        bases[row : row + len(codes)] = codes[:, columns]
+
+    def put_labels(row: int, codes: UInt8[np.ndarray, "some 5000"]) -> None:
+        labels[row : row + len(codes)] = codes
+
+    source.decode(put_bases, put_labels)
+    return Windows(source.path, bases, labels, shards, np.arange(len(shards)))
 
 
 def _decoded(file: h5py.File, name: str, path: Path, axis: int) -> Iterator[tuple[int, UInt8[np.ndarray, "n columns"]]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from spliceai_jax.architecture import PADDING, WINDOW
+from spliceai_jax.architecture import WINDOW
 from spliceai_jax.data.windows import Windows, check_sites
 
 VALIDATION_SHARE = 0.1
@@ -27,12 +27,9 @@ def gene_starts(windows: Windows) -> Int[np.ndarray, " genes"]:
     A window continues the gene of the window before it if both are of one shard, the window before has no padding at
     its end, and the bases that both windows hold (as many as the flanking size) are the same.
     """
-    rows = windows.index
-    before, after = rows[:-1], rows[1:]
-    same = (windows.shards[before] == windows.shards[after]) & (windows.labels[before, -1] != PADDING)
-    for i in np.flatnonzero(same):
-        same[i] = np.array_equal(windows.bases[before[i], WINDOW:], windows.bases[after[i], :-WINDOW])
-    return np.flatnonzero(np.concatenate([[True], ~same]))
+    shards = windows.shards[windows.index]
+    goes_on = (shards[:-1] == shards[1:]) & (windows.lengths[:-1] == WINDOW) & windows.repeats[1:]
+    return np.flatnonzero(np.concatenate([[True], ~goes_on]))
 
 
 def split_validation(windows: Windows, seed: int) -> tuple[Windows, Windows]:

@@ -1,6 +1,5 @@
-"""The windows of a data set in memory, one byte per base and per label, and the batches made from them."""
+"""The windows of a data set, one byte per base and per label, and the batches made from them."""
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
@@ -12,12 +11,9 @@ from jaxtyping import ArrayLike, Bool, Int, PyTree, Shaped, UInt8
 from spliceai_jax.architecture import CLASSES, PADDING, SITE_KINDS, WINDOW, Architecture, SiteKind
 from spliceai_jax.data import packing
 from spliceai_jax.data.batches import Batch, PackedBatch
+from spliceai_jax.data.facts import Codes, Facts, Fingerprint, a_few_at_once, repeated
 from spliceai_jax.data.packing import BLANK, Layout, TrainingPacker, training_packer
-from spliceai_jax.encoding import BASES
 from spliceai_jax.errors import DatasetError
-
-WINDOWS_AT_ONCE = 64
-"""The number of windows decoded or searched together, which limits the memory for their one-hot form."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,13 +26,15 @@ class Windows:
         labels: The labels of every window in the file: an index in CLASSES, or PADDING beyond the end of a gene.
         shards: The number of the shard that holds each window of the file.
         index: The rows of these arrays that belong to this set, in its order; subsets share the arrays.
+        given: What is known of every window in the file; None: it is found when it is needed.
     """
 
     source: Path
-    bases: UInt8[np.ndarray, "file_windows bases"]
-    labels: UInt8[np.ndarray, "file_windows positions"]
+    bases: Codes
+    labels: Codes
     shards: Int[np.ndarray, " file_windows"]
     index: Int[np.ndarray, " windows"]
+    given: Facts | None = None
 
     def __len__(self) -> int:
         """Return the number of windows."""
@@ -44,7 +42,7 @@ class Windows:
 
     def subset(self, positions: Int[np.ndarray, " some"]) -> "Windows":
         """Return the windows at these positions of the set, in this order."""
-        return replace(self, index=self.index[positions])
+        return replace(self, index=self.index[positions], given=self.facts)
 
     # -- what is in them -----------------------------------------------------------------------------------------
 
@@ -54,12 +52,14 @@ class Windows:
         return self.bases.shape[1] - WINDOW
 
     @cached_property
+    def facts(self) -> Facts:
+        """What is known of every window in the file."""
+        return self.given or Facts.of(self.bases, self.labels)
+
+    @cached_property
     def class_counts(self) -> Int[np.ndarray, " 4"]:
         """The number of positions of each class, and of padding."""
-        counts = np.zeros(len(CLASSES) + 1, np.int64)
-        for rows in self._slices():
-            counts += np.bincount(self.labels[rows].ravel(), minlength=len(counts))
-        return counts
+        return self.facts.class_counts[self.index].sum(0)
 
     def count(self, kind: SiteKind) -> int:
         """Return the number of sites of a kind."""
@@ -70,68 +70,50 @@ class Windows:
         """The share of all positions that lie beyond the end of a gene."""
         return float(self.class_counts[PADDING]) / (len(self) * WINDOW)
 
-    @cached_property
+    @property
     def canonical_sites(self) -> dict[SiteKind, int]:
         """How many donors are followed by GT, and how many acceptors follow AG."""
-        half, motifs = self.flanking_size // 2, {"donor": (1, "GT"), "acceptor": (-2, "AG")}
-        found: dict[SiteKind, int] = dict.fromkeys(SITE_KINDS, 0)
-        for rows in self._slices():
-            for kind in SITE_KINDS:
-                first, motif = motifs[kind]
-                window, place = np.nonzero(self.labels[rows] == CLASSES.index(kind))
-                hits = [
-                    self.bases[rows[window], half + place + first + i] == BASES.index(base)
-                    for i, base in enumerate(motif)
-                ]
-                found[kind] += int((hits[0] & hits[1]).sum())
-        return found
+        return dict(zip(SITE_KINDS, self.facts.canonical_sites[self.index].sum(0).tolist(), strict=True))
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the shard numbers, the bases kept and the labels, however the file stores them."""
-        digest = hashlib.sha256(self.shards[self.index].astype("<i8").tobytes())
-        for rows in self._slices():
-            digest.update(self.bases[rows].tobytes())
-            digest.update(self.labels[rows].tobytes())
-        return digest.hexdigest()
+        if self.facts.fingerprint and np.array_equal(self.index, np.arange(len(self.bases))):
+            return self.facts.fingerprint
+        found = Fingerprint(self.shards[self.index])
+        for rows in a_few_at_once(self.index):
+            found.add(self.bases[rows], self.labels[rows])
+        return str(found)
 
     @cached_property
     def lengths(self) -> Int[np.ndarray, " windows"]:
         """The number of positions of each window up to its last labelled one."""
-        return self._last(self.labels, PADDING)
+        return self.facts.lengths[self.index]
 
     @cached_property
     def extents(self) -> Int[np.ndarray, " windows"]:
         """The number of bases of each window, context included, up to its last known or labelled one."""
         labelled = self.lengths + self.flanking_size // 2
-        return np.maximum(self._last(self.bases, BASES.index("N")), np.where(self.lengths, labelled, 0))
+        return np.maximum(self.facts.known[self.index], np.where(self.lengths, labelled, 0))
 
     @cached_property
-    def continues(self) -> Bool[np.ndarray, " windows"]:
+    def repeats(self) -> Bool[np.ndarray, " windows"]:
         """Whether each window begins with the bases that the one before it ends with, all but its first 5000."""
-        found = np.zeros(len(self), bool)
-        for start in range(1, len(self), WINDOWS_AT_ONCE):
-            rows = self.index[start : start + WINDOWS_AT_ONCE]
-            before = self.index[start - 1 : start - 1 + len(rows)]
-            shared = self.bases[rows, : self.flanking_size] == self.bases[before, WINDOW:]
-            found[start : start + len(rows)] = shared.all(1)
+        found = self.facts.repeats[self.index]
+        found[:1] = False
+        for places in a_few_at_once(1 + np.flatnonzero(np.diff(self.index) != 1)):  # not neighbours in the file
+            found[places] = repeated(self.bases[self.index[places - 1]], self.bases[self.index[places]])
         return found
+
+    @property
+    def continues(self) -> Bool[np.ndarray, " windows"]:
+        """Whether each window can be laid onto the one before it; see `packing`."""
+        return self.repeats
 
     def labels_at(self, positions: Int[np.ndarray, " some"]) -> UInt8[np.ndarray, "some positions"]:
         """Return the labels of the windows at these positions of the set."""
-        return self.labels[self.index[positions]]
-
-    def _last(self, codes: UInt8[np.ndarray, "file_windows columns"], empty: int) -> Int[np.ndarray, " windows"]:
-        """Return the number of columns, in each row of this set, up to the last one that is not `empty`."""
-        found = []
-        for rows in self._slices():
-            filled = codes[rows, ::-1] != empty
-            found.append(np.where(filled.any(1), codes.shape[1] - filled.argmax(1), 0))
-        return np.concatenate([np.zeros(0, np.int64), *found])
-
-    def _slices(self) -> Iterator[Int[np.ndarray, " rows"]]:
-        for start in range(0, len(self), WINDOWS_AT_ONCE):
-            yield self.index[start : start + WINDOWS_AT_ONCE]
+        found: UInt8[np.ndarray, "some positions"] = self.labels[self.index[positions]]
+        return found
 
     # -- batches -------------------------------------------------------------------------------------------------
 

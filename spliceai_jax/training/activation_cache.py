@@ -43,7 +43,7 @@ def _sizes(windows: Windows, architecture: Architecture, first_entry: int) -> In
     return packing.piece_sizes(windows.extents, architecture, first_entry)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class CachedWindows(Windows):
     """Windows whose batches consist of activations from the cache.
 
