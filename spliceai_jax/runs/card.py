@@ -76,6 +76,8 @@ class ModelCard(Session):
         before: The untouched model's metrics on "validation" and "test".
         after: This model's metrics on the same splits.
         comparison: How it compares with the untouched model on the same splits; empty until the run is finished.
+        rehearsal: The windows of the old species that it was trained on too; None: there were none.
+        teachers: The models whose probabilities it learnt.
     """
 
     sha256: str
@@ -89,6 +91,8 @@ class ModelCard(Session):
     before: dict[Split, Metrics]
     after: dict[Split, Metrics]
     comparison: dict[Split, Differences] = field(default_factory=dict)
+    rehearsal: DatasetRecord | None = None
+    teachers: tuple[Parent, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse, with a ValueError, a card without all sets: it was read from a damaged file."""
@@ -112,7 +116,18 @@ class ModelCard(Session):
             facts[f"{kind} AUPRC"] = f"{was.auprc:.4f} before, {now.auprc:.4f} after"
         if tested := self.comparison.get("test"):
             facts["verdict"] = f"{tested.headline} the untouched model: {tested.words}"
-        return {**facts, "command": self.command}
+        return {**facts, **self._against_forgetting(), "command": self.command}
+
+    def _against_forgetting(self) -> dict[str, str]:
+        facts = {}
+        if self.rehearsal:
+            facts["rehearsed"] = f"{self.rehearsal.path}: {self.rehearsal.windows} windows"
+        if self.teachers:
+            names = ", ".join(teacher.path for teacher in self.teachers)
+            facts["teachers"] = f"{names}; distill_weight {self.recipe.distill_weight:g}"
+        if self.recipe.l2sp:
+            facts["l2sp"] = f"{self.recipe.l2sp:g}"
+        return facts
 
 
 def model_card(content: bytes, identity: RunIdentity, record: Record, history: History) -> ModelCard:
@@ -138,6 +153,8 @@ def model_card(content: bytes, identity: RunIdentity, record: Record, history: H
         precision=identity.precision,
         before={name: split.metrics for name, split in history.untouched.items()},
         after={"validation": best.validation.metrics, "test": best.test.metrics},
+        rehearsal=record.rehearsal,
+        teachers=record.teachers,
     )
 
 

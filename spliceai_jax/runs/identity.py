@@ -21,6 +21,8 @@ class RunIdentity:
         train_dataset: The fingerprint of the training windows: see `Windows.fingerprint`.
         validation_dataset: The fingerprint of the validation windows.
         test_dataset: The fingerprint of the test windows.
+        rehearsal_dataset: The fingerprint of the windows of the old species that are trained on; None: there are none.
+        distill_teacher: The fingerprint of each model whose probabilities are learnt.
     """
 
     recipe: str
@@ -32,6 +34,8 @@ class RunIdentity:
     train_dataset: str
     validation_dataset: str
     test_dataset: str
+    rehearsal_dataset: str | None = None
+    distill_teacher: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse, with a ValueError, a network that there is not: it was read from a damaged file."""
