@@ -7,7 +7,7 @@ GPU := .venv-gpu/.complete
 DOCS := .venv/.docs
 MINIMAP2 := .minimap2/minimap2
 
-.PHONY: setup demo test test-fast test-hostile lint types docs docs-figures package bench-steps bench-run bench-predict bench-data bench-labels bench-align bench-human bench-quality bench-gpu tpu-check
+.PHONY: setup demo test test-fast test-hostile lint types docs docs-figures package bench-steps bench-run bench-predict bench-data bench-labels bench-forgetting bench-align bench-human bench-quality bench-gpu tpu-check
 
 setup: $(SET_UP)
 
@@ -94,6 +94,9 @@ $(MINIMAP2): constraints.txt
 
 bench-labels: $(SET_UP)
 	$(BIN)/python benchmarks/labels.py $(ARGS)
+
+bench-forgetting: $(SET_UP)
+	$(BIN)/python benchmarks/forgetting.py $(ARGS)
 
 bench-align: $(SET_UP) $(MINIMAP2)
 	$(BIN)/python benchmarks/align.py $(ARGS)

@@ -19,6 +19,9 @@ CLASSES = ("neither", "acceptor", "donor")
 PADDING = 3
 """The label of a position beyond the end of a gene, which belongs to no class."""
 
+UNLABELLED = 4
+"""The label of a position of a sequence whose class is not known; other models' probabilities can be learnt there."""
+
 SiteKind = Literal["donor", "acceptor"]
 SITE_KINDS: tuple[SiteKind, ...] = ("donor", "acceptor")
 """The two kinds of splice site, in the order in which they are shown."""

@@ -127,9 +127,14 @@ def workplace(compiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             part["X0"], part["Y0"] = whole["X0"][:8], whole["Y0"][:, :8]
         (tmp_path / "demo" / "fly" / name).symlink_to(tmp_path / name)
     train = ROOT / "demo" / "fly" / "dataset_train.h5"
-    for name, first in (("dataset_validation.h5", 8), ("old_species_test.h5", 16)):
+    parts = {
+        "dataset_validation.h5": slice(8, 16),
+        "old_species_test.h5": slice(16, 24),
+        "human_train.h5": slice(24, 32),
+    }
+    for name, rows in parts.items():
         with h5py.File(train) as whole, h5py.File(name, "w") as part:
-            part["X0"], part["Y0"] = whole["X0"][first : first + 8], whole["Y0"][:, first : first + 8]
+            part["X0"], part["Y0"] = whole["X0"][rows], whole["Y0"][:, rows]
     for name in ("model_400nt_rs10.pt", "model_best.pt", "demo/worm_400nt.pt"):
         (tmp_path / name).symlink_to(ROOT / "demo" / "worm_400nt.pt")
     _write_genome()

@@ -36,6 +36,7 @@ def add(commands: Commands) -> None:
     _add_old_species(parser.add_argument_group("what the model forgets").add_argument)
     _add_files(parser.add_argument_group("model and results").add_argument)
     _add_training(parser.add_argument_group("what trains, and how").add_argument)
+    _add_levers(parser.add_argument_group("against forgetting the old species").add_argument)
     _add_computing(parser.add_argument_group("how it is computed").add_argument)
     _add_processes(parser.add_argument_group("several processes").add_argument)
 
@@ -161,6 +162,49 @@ def _add_training(add_flag: AddFlag) -> None:
         help="epochs to wait for a better validation loss (default: the recipe's)",
     )
     add_flag("--random-seed", "-r", type=int, metavar="N", help="random seed (default: 42)")
+
+
+def _add_levers(add_flag: AddFlag) -> None:
+    add_flag(
+        "--l2sp",
+        type=float,
+        metavar="LAMBDA",
+        help="pull every weight that trains toward the one that the run starts from, with this strength; beside "
+        "--weight-decay, which pulls toward zero, and in the same way (default: 0)",
+    )
+    add_flag(
+        "--rehearsal-dataset",
+        metavar="H5",
+        help="training set of the old species to train on too: each epoch draws as many of its windows as there are "
+        "windows of the new species (default: none)",
+    )
+    add_flag(
+        "--rehearsal-shards",
+        type=int,
+        metavar="N",
+        help="take N shards of --rehearsal-dataset, drawn at random; -1: all (default: -1)",
+    )
+    add_flag(
+        "--distill-weight",
+        type=float,
+        metavar="W",
+        help="learn a teacher's scores of the windows of --rehearsal-dataset, or without it of the training set: W, 0 "
+        "to 1, is their share of the loss there, and the labels have the rest (default: 0)",
+    )
+    add_flag(
+        "--distill-teacher",
+        action="extend",
+        nargs="+",
+        metavar="PT",
+        help="the teacher: .pt files, folders of them, or Orbax checkpoints; of several, the mean of the models' "
+        "probabilities is taken (default: the weights to start from)",
+    )
+    add_flag(
+        "--distill-shards",
+        type=int,
+        metavar="N",
+        help="learn from the teacher on N shards, drawn at random; -1: on all (default: -1)",
+    )
 
 
 def _add_computing(add_flag: AddFlag) -> None:

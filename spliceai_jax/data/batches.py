@@ -6,7 +6,7 @@ from typing import Literal
 import jax
 import numpy as np
 from jax import Array
-from jaxtyping import ArrayLike, Bool, Float, Int, PyTree, Shaped, UInt8
+from jaxtyping import ArrayLike, Bool, Float, Float16, Int, PyTree, Shaped, UInt8
 
 from spliceai_jax.architecture import PADDING
 from spliceai_jax.data.packing import Layout
@@ -26,12 +26,15 @@ class Batch:
         multiplicity: How many windows each position stands for in the batch's statistics: (rows, 5000 + flanking_size),
             or (rows, 1) where it is the same throughout a row. It is 0 in rows that only fill up the batch.
         inside: False between windows that share a row, (rows, 5000 + flanking_size); None where it does not matter.
+        targets: The teachers' probabilities, in the columns of the labels; zeros where there are none. None where
+            nothing is learnt from teachers.
     """
 
     inputs: PyTree[Shaped[ArrayLike, "rows ..."]]
     labels: UInt8[Array | np.ndarray, "rows positions"]
     multiplicity: Float[Array | np.ndarray, "rows columns_or_1"]
     inside: Bool[Array | np.ndarray, "rows columns"] | None = None
+    targets: Float16[Array | np.ndarray, "rows positions 3"] | None = None
 
     def filled_up(self, multiple: int) -> "Batch":
         """Return the batch with rows added that count for nothing, so that their number is a multiple of `multiple`."""

@@ -1,18 +1,19 @@
 """The windows of a data set, one byte per base and per label, and the batches made from them."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import ArrayLike, Bool, Int, PyTree, Shaped, UInt8
+from jaxtyping import ArrayLike, Bool, Float16, Int, PyTree, Shaped, UInt8
 
 from spliceai_jax.architecture import CLASSES, PADDING, SITE_KINDS, WINDOW, Architecture, SiteKind
 from spliceai_jax.data import packing
 from spliceai_jax.data.batches import Batch, PackedBatch
 from spliceai_jax.data.facts import Codes, Facts, Fingerprint, a_few_at_once, repeated
 from spliceai_jax.data.packing import BLANK, Layout, TrainingPacker, training_packer
+from spliceai_jax.data.targets import Targets
 from spliceai_jax.errors import DatasetError
 
 
@@ -23,10 +24,12 @@ class Windows:
     Attributes:
         source: The file they came from.
         bases: The bases of every window in the file, as codes (see `encoding`).
-        labels: The labels of every window in the file: an index in CLASSES, or PADDING beyond the end of a gene.
+        labels: The labels of every window in the file: an index in CLASSES, PADDING beyond the end of a gene, or
+            UNLABELLED, which no file has.
         shards: The number of the shard that holds each window of the file.
         index: The rows of these arrays that belong to this set, in its order; subsets share the arrays.
         given: What is known of every window in the file; None: it is found when it is needed.
+        targets: The teachers' probabilities, for training batches; None: there are none.
     """
 
     source: Path
@@ -35,6 +38,7 @@ class Windows:
     shards: Int[np.ndarray, " file_windows"]
     index: Int[np.ndarray, " windows"]
     given: Facts | None = None
+    targets: Targets | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         """Return the number of windows."""
@@ -137,7 +141,8 @@ class Windows:
             architecture: The network's size.
             padding_counts: See `packing.training_packer`.
         """
-        return self.batch(self.packer(batch_size, architecture, padding_counts)(positions))
+        layout = self.packer(batch_size, architecture, padding_counts)(positions)
+        return replace(self.batch(layout), targets=self._targets(layout))
 
     @cached_property
     def packer(self) -> Callable[..., TrainingPacker]:
@@ -157,6 +162,16 @@ class Windows:
                 length = self.lengths[window]
                 labels[row, start : start + length] = self.labels[self.index[window], :length]
         return Batch(self._inputs(layout), labels, layout.multiplicity, layout.inside)
+
+    def _targets(self, layout: Layout) -> Float16[np.ndarray, "rows positions 3"] | None:
+        if self.targets is None:
+            return None
+        targets = np.zeros((layout.rows, layout.columns - self.flanking_size, len(CLASSES)), np.float16)
+        for window, row, start, _ in layout.pieces:
+            if window != BLANK:
+                length = int(self.lengths[window])
+                targets[row, start : start + length] = self.targets.of(self.index[window], length)
+        return targets
 
     def _inputs(self, layout: Layout) -> PyTree[Shaped[ArrayLike, "rows ..."]]:
         bases = np.zeros((layout.rows, layout.columns), np.uint8)

@@ -10,6 +10,7 @@ from spliceai_jax.display import Display
 from spliceai_jax.errors import RunFolderError
 from spliceai_jax.fine_tuning.calibrating import known_calibration
 from spliceai_jax.fine_tuning.data_sets import data_files
+from spliceai_jax.fine_tuning.levers import read_teachers
 from spliceai_jax.fine_tuning.outcome import (
     TransferResult,
     conclude,
@@ -76,6 +77,8 @@ def _known(settings: TransferSettings, pretrained: Pretrained, folder: RunFolder
         record = read_record(folder.record)
     except RunFolderError:
         return None
+    if settings.rehearsal_dataset is not None:  # which of its shards were taken is not recorded
+        return None
     recipe, architecture = recipe_of(settings, folder), ARCHITECTURES[pretrained.flanking_size]
     wanted = replace(  # the data sets, which are compared below, are left
         identity,
@@ -85,6 +88,8 @@ def _known(settings: TransferSettings, pretrained: Pretrained, folder: RunFolder
         random_seed=settings.random_seed,
         precision=settings.precision,
         pretrained_model=pretrained.fingerprint,
+        rehearsal_dataset=None,
+        distill_teacher=tuple(teacher.fingerprint for teacher in read_teachers(settings, pretrained)),
     )
     if record is None or wanted != identity:
         return None

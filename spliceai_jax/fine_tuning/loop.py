@@ -47,8 +47,11 @@ class TrainingLoop:
         return self._loop.history.finished(self._plan.recipe)
 
     def _prepare(self) -> None:
-        """Compute the activation cache, and evaluate the untouched model if that has not been done."""
+        """Compute targets and the activation cache, and evaluate the untouched model if that has not been done."""
         self._writer.logs(self._loop)  # those on disk may be ahead of the checkpoint
+        if self._plan.levers.teachers:  # before activations are cached: teachers start from the bases
+            with self._display.progress("teachers", len(self._plan.levers.taught)) as advance:
+                self._trainer.teach(self._plan.folder.root, self._stopping(advance))
         if self._plan.cache.wanted:
             total = sum(map(len, self._trainer.sets.values()))
             with self._display.progress("activation cache", total) as advance:

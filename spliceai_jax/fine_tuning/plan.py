@@ -4,7 +4,6 @@ import importlib.util
 import os
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -18,9 +17,11 @@ from spliceai_jax.data.packing import training_packer
 from spliceai_jax.data.windows import Windows
 from spliceai_jax.data_sets.run import create_data
 from spliceai_jax.display import Display
-from spliceai_jax.errors import DatasetError, RunFolderError, SettingsError, WeightsError
+from spliceai_jax.errors import DatasetError, RunFolderError, SettingsError
+from spliceai_jax.evaluation.teaching import bytes_of_targets
 from spliceai_jax.fine_tuning.cache_plan import CachePlan, plan_cache
 from spliceai_jax.fine_tuning.data_sets import read_sets
+from spliceai_jax.fine_tuning.levers import Levers, check_levers, parent_of, read_levers
 from spliceai_jax.fine_tuning.memory import bytes_of_row, check_memory
 from spliceai_jax.fine_tuning.settings import TransferSettings
 from spliceai_jax.network.pretrained import Pretrained
@@ -48,6 +49,7 @@ class Plan:
         files: The files of all of them, as they were seen before they were read.
         cache: Whether the frozen part's output is cached.
         parent: The file of the model to start from, as it was read.
+        levers: What keeps the model from forgetting; the windows that training batches are made of.
     """
 
     settings: TransferSettings
@@ -59,6 +61,7 @@ class Plan:
     files: dict[Split, SeenFile]
     cache: CachePlan
     parent: Parent
+    levers: Levers
 
     @property
     def train(self) -> Windows:
@@ -73,7 +76,7 @@ class Plan:
     @property
     def batch_size(self) -> int:
         """Windows in a batch, over all devices."""
-        return self.recipe.batch_size_of(len(self.train), self.architecture.batch_size)
+        return self.recipe.batch_size_of(len(self.levers.drawn(epoch=0)), self.architecture.batch_size)
 
     @property
     def most_rows(self) -> int:
@@ -90,10 +93,10 @@ class Plan:
     def _most_windows(self) -> int:
         """The number of windows in the largest set.
 
-        The old species' windows do not count: the batches of training, and with them the model to the bit, are the same
-        with and without them.
+        The windows that only measure what is forgotten do not count: the batches of training, and with them the model
+        to the bit, are the same with and without them.
         """
-        return max(len(self.sets[name]) for name in SPLITS)
+        return max(len(self.levers.trained_on), *(len(self.sets[name]) for name in SPLITS))
 
     @cached_property
     def trainable(self) -> Trainable:
@@ -106,9 +109,10 @@ class Plan:
         return self.recipe.padding_counts or bool(self.trainable.training_units)
 
     def batches(self, epoch: int) -> list[Int[np.ndarray, " batch"]]:
-        """Return the positions in `train` of each batch of an epoch."""
-        shards = self.train.shards[self.train.index]
-        return epoch_batches(shards, self.batch_size, self.recipe.batching, self.settings.random_seed, epoch)
+        """Return the positions in `levers.trained_on` of each batch of an epoch."""
+        windows, drawn = self.levers.trained_on, self.levers.drawn(epoch)
+        shards, seed = windows.shards[windows.index[drawn]], self.settings.random_seed
+        return [drawn[batch] for batch in epoch_batches(shards, self.batch_size, self.recipe.batching, seed, epoch)]
 
     def identity(self) -> RunIdentity:
         """Return what decides the run's result."""
@@ -123,6 +127,8 @@ class Plan:
             validation_dataset=self.sets["validation"].fingerprint,
             test_dataset=self.sets["test"].fingerprint,
             genomic_eval_dataset=self.sets["old_species"].fingerprint if "old_species" in self.sets else None,
+            rehearsal_dataset=None if self.levers.rehearsal is None else self.levers.rehearsal.fingerprint,
+            distill_teacher=tuple(teacher.fingerprint for teacher in self.levers.teachers),
         )
 
     def record(self) -> Record:
@@ -145,6 +151,8 @@ class Plan:
             parent=self.parent,
             datasets={name: DatasetRecord.of(windows) for name, windows in self.sets.items()},
             sessions=(session,),
+            rehearsal=None if self.levers.rehearsal is None else DatasetRecord.of(self.levers.rehearsal),
+            teachers=tuple(teacher.file for teacher in self.levers.teachers),
         )
 
     def facts(self) -> dict[str, str]:
@@ -158,6 +166,7 @@ class Plan:
             "model": f"{self.settings.pretrained_model}: flanking size {self.architecture.flanking_size}",
             **sets,
             "validation": f"{sets['validation']} ({self.validation_from})",
+            **self.levers.facts(recipe),
             "recipe": f"{self.settings.recipe_name}: {recipe.loss}, {recipe.rates}, "
             f"weight decay {recipe.weight_decay:g}"
             + (f", {recipe.mutation_rate:.0%} of the bases mutated in each batch" if recipe.mutation_rate else ""),
@@ -179,12 +188,15 @@ class Plan:
     def _programs(self) -> str:
         """Say how many programs are compiled, which takes seconds each on a CPU, and up to minutes on a GPU or TPU."""
         first_entry = self.trainable.first_entry if self.cache.wanted else 0
-        measures = self.train.extents, self.train.lengths
+        windows = self.levers.trained_on
+        measures = windows.extents, windows.lengths
         packer = training_packer(*measures, first_entry, self.most_rows, self.architecture, self.padding_counts)
         rows = packer.numbers_of_rows
         others = ["evaluation", "calibration"]
         if self.cache.wanted:
             others.insert(0, "the activation cache")
+        if any(teacher.model.temperature for teacher in self.levers.teachers):  # others need no program of their own
+            others.insert(0, "calibrated teachers")
         if self.settings.data_settings():
             others.append("whole sequences")
         if self.settings.predict:  # calibrated scores, whose program is another
@@ -211,31 +223,34 @@ def make_plan(settings: TransferSettings, display: Display) -> Plan:
         SpliceAIError: One of its subclasses; the message says what was wrong and how to fix it.
     """
     settings, pretrained, folder = start(settings)
-    parent = _parent(settings, pretrained)
+    parent = parent_of(settings.pretrained_model, pretrained)
     recipe = recipe_of(settings, folder)
     sets = read_sets(settings, pretrained.flanking_size, display)
+    levers = read_levers(settings, pretrained, sets.windows, display)
     # The models of every epoch and the best one; two checkpoints, and a third one while it is written, each of the
     # weights and two moments; logs.
     needed = (recipe.epochs + 2 + 3 * 3) * len(pretrained.pt_bytes()) + 10_000_000
+    if levers.teachers:  # each process keeps its own copy of the targets
+        needed += jax.process_count() * bytes_of_targets(levers.trained_on.subset(levers.taught))
     architecture = ARCHITECTURES[pretrained.flanking_size]
     cache = plan_cache(
         settings,
         architecture,
         Trainable.of(architecture, recipe),
         recipe.mutation_rate,
-        sets=tuple(sets.windows.values()),
+        sets=tuple({**sets.windows, "train": levers.trained_on}.values()),
         free=folder.bytes_free - needed,
         begun_with=_begun_with(folder) if settings.resume else None,
     )
     folder.check_room(needed + cache.bytes)
-    plan = Plan(settings, recipe, pretrained, folder, *sets, cache, parent)
+    plan = Plan(settings, recipe, pretrained, folder, *sets, cache, parent, levers)
     if not plan.batches(epoch=0):
         raise DatasetError(
             f"{plan.train.source}: no shard fills a batch of {plan.batch_size} windows, and the recipe "
             f"{settings.recipe_name} drops remainders; give a smaller `batch_size` or another recipe"
         )
     # Windows are cut where their genes end, so that a row holds more than one on average.
-    share = plan.train.extents.mean() / (WINDOW + architecture.flanking_size)
+    share = levers.trained_on.extents.mean() / (WINDOW + architecture.flanking_size)
     check_memory(plan.most_rows, int(share * bytes_of_row(architecture, plan.trainable, settings.precision)) + 1)
     return plan
 
@@ -274,7 +289,9 @@ def start(settings: TransferSettings) -> tuple[TransferSettings, Pretrained, Run
         settings.random_seed,
     )
     folder.check(settings.resume)
-    return _with_recipe(settings, folder), pretrained, folder
+    settings = _with_recipe(settings, folder)
+    check_levers(settings, pretrained)
+    return settings, pretrained, folder
 
 
 def recipe_of(settings: TransferSettings, folder: RunFolder) -> Recipe:
@@ -298,16 +315,6 @@ def _with_recipe(settings: TransferSettings, folder: RunFolder) -> TransferSetti
         if settings.recipe is None or (settings.recipe, recorded) == ("best", "best-0.1.0"):
             return replace(settings, recipe=recorded)
     return replace(settings, recipe=settings.recipe_name)
-
-
-def _parent(settings: TransferSettings, pretrained: Pretrained) -> Parent:
-    """Describe the weights' file while it is there: the run needs it no more once it has begun."""
-    weights = Path(settings.pretrained_model).absolute()
-    try:
-        digest = pretrained.sha256_at(weights)
-    except OSError as error:
-        raise WeightsError(f"{weights}: was removed while it was read ({error.strerror}); put it back") from error
-    return Parent(path=str(weights), sha256=digest, weights_sha256=pretrained.fingerprint)
 
 
 def _check_environment(settings: TransferSettings) -> None:

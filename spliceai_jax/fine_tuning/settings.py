@@ -42,6 +42,11 @@ class TransferSettings:
         genomic_eval_dataset: HDF5 file of the old species, the one that the pretrained model was trained for, to test
             on as on the test set: it shows what the model forgets, and changes nothing about the model. None: no such
             test.
+        rehearsal_dataset: HDF5 file of the old species to train on too: each epoch trains on all windows of the
+            training set, and on as many of this file, drawn anew for each epoch. None: on the training set alone.
+        rehearsal_shards: The number of shards of `rehearsal_dataset` to take, drawn by the seed; None or -1: all.
+        distill_teacher: The models whose probabilities are learnt with `distill_weight`, the mean of several: `.pt`
+            files, folders of them, or Orbax checkpoints. None: the pretrained model.
         output_dir: Folder that the run's own folder is made in.
         project_name: Part of that folder's name.
         exp_num: A number that is also part of that folder's name.
@@ -49,8 +54,9 @@ class TransferSettings:
         flanking_size: The flanking size that the weights must have; None accepts any.
         recipe: A name in `RECIPES`; the settings below override its fields where they are not None. None: that of the
             run that `resume` goes on with; else "best", or "openspliceai" if one of `OPENSPLICEAI_CHOICES` is given.
-        epochs, scheduler, early_stopping, patience, loss, unfreeze, unfreeze_all, learning_rate, weight_decay,
-            batch_size: See `Recipe`.
+        epochs, scheduler, early_stopping, patience, loss, unfreeze, unfreeze_all, learning_rate, weight_decay, l2sp,
+            distill_weight, distill_shards, batch_size: See `Recipe`. `distill_shards` counts shards of
+            `rehearsal_dataset` where it is given, else of the training set.
         resume: Continue the run in the folder; start one where there is none.
         extend: With `resume`: the run may have begun with another number of epochs, other `patience` or
             `early_stopping`. It goes on as if it had begun with these, bit for bit; where it cannot, because its
@@ -83,6 +89,9 @@ class TransferSettings:
     test_dataset: str | Path | None = None
     validation_dataset: str | Path | None = None
     genomic_eval_dataset: str | Path | None = None
+    rehearsal_dataset: str | Path | None = None
+    rehearsal_shards: int | None = None
+    distill_teacher: str | Path | Sequence[str | Path] | None = None
     output_dir: str | Path = "."
     project_name: str = "transfer"
     exp_num: int = 0
@@ -98,6 +107,9 @@ class TransferSettings:
     unfreeze_all: bool | None = None
     learning_rate: float | None = None
     weight_decay: float | None = None
+    l2sp: float | None = None
+    distill_weight: float | None = None
+    distill_shards: int | None = None
     batch_size: int | None = None
     resume: bool = False
     extend: bool = False
@@ -118,8 +130,9 @@ class TransferSettings:
             check_whole(name, getattr(self, name), least)
         if self.learning_rate is not None and not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise SettingsError(f"`learning_rate` is {self.learning_rate}; expected a number above 0")
-        if self.weight_decay is not None and not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
-            raise SettingsError(f"`weight_decay` is {self.weight_decay}; expected 0 or a number above it")
+        for name in ("weight_decay", "l2sp"):
+            if (strength := getattr(self, name)) is not None and not (math.isfinite(strength) and strength >= 0):
+                raise SettingsError(f"`{name}` is {strength}; expected 0 or a number above it")
         if self.activation_cache is not None and not self.activation_cache >= 0:
             raise SettingsError(f"`activation_cache` is {self.activation_cache}; expected gigabytes, 0 or more")
         for name, choices in {
@@ -137,6 +150,7 @@ class TransferSettings:
         if self.extend and not self.resume:
             raise SettingsError("`extend` changes the run that `resume` goes on with; give `resume=True` too")
         self._check_data()
+        self._check_levers()
         self._check_processes()
         effective = self.effective_recipe
         if not (effective.unfreeze or effective.unfreeze_all or effective.head_trains):
@@ -163,6 +177,20 @@ class TransferSettings:
                 raise SettingsError(f"`{name}` needs `genome_fasta` and `annotation_gff`; give them, or leave it out")
         if self.bed != "openspliceai" and not self.predict:
             raise SettingsError(f"`bed={self.bed!r}` has no effect without `predict`; give it too, or leave `bed` out")
+
+    def _check_levers(self) -> None:
+        for name in ("rehearsal_shards", "distill_shards"):
+            if (number := getattr(self, name)) is not None and number != -1:
+                if number == 0:
+                    raise SettingsError(f"`{name}` is 0; expected 1 or more, or -1 for all")
+                check_whole(name, number, 1)
+        if self.distill_weight is not None and not 0 <= self.distill_weight <= 1:
+            raise SettingsError(f"`distill_weight` is {self.distill_weight}; expected a share of the loss, 0 to 1")
+        if self.rehearsal_shards is not None and self.rehearsal_dataset is None:
+            raise SettingsError("`rehearsal_shards` has no effect without `rehearsal_dataset`; give it too")
+        for name in ("distill_teacher", "distill_shards"):
+            if getattr(self, name) is not None and not self.effective_recipe.distill_weight:
+                raise SettingsError(f"`{name}` has no effect without `distill_weight`; give it too, such as 0.5")
 
     def data_settings(self) -> CreateDataSettings | None:
         """Return how the data sets are made; None if they are given."""
@@ -208,4 +236,4 @@ class TransferSettings:
 
     def command(self) -> str:
         """Return the equivalent command line."""
-        return equivalent_command("transfer", self, always=("output_dir", "project_name"))
+        return equivalent_command("transfer", self, always=("output_dir", "project_name"), files=("distill_teacher",))

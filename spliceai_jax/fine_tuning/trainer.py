@@ -13,6 +13,7 @@ from spliceai_jax.data.mutation import mutated
 from spliceai_jax.data.windows import Windows
 from spliceai_jax.display import Advance
 from spliceai_jax.evaluation.evaluate import evaluate_windows
+from spliceai_jax.evaluation.teaching import taught_windows
 from spliceai_jax.fine_tuning.plan import Plan
 from spliceai_jax.network.model import Variables
 from spliceai_jax.runs.history import Split, SplitRecord
@@ -49,14 +50,17 @@ class Trainer:
 
     Attributes:
         engine: Runs the network.
-        sets: The plan's sets of windows; with the activation cache, windows of activations.
+        sets: The plan's sets of windows; with the activation cache, windows of activations. To "train" belong the
+            windows to rehearse, too.
     """
 
     def __init__(self, plan: Plan, state: TrainState) -> None:
         """Put a state of numpy arrays on the devices, to continue from; nothing is computed yet."""
         self._plan = plan
-        self.engine = ENGINES[plan.settings.parallel](plan.architecture, plan.recipe, plan.settings.precision)
-        self.sets: dict[Split, Windows] = dict(plan.sets)
+        self.engine = ENGINES[plan.settings.parallel](
+            plan.architecture, plan.recipe, plan.settings.precision, start=plan.pretrained.variables["params"]
+        )
+        self.sets: dict[Split, Windows] = {**plan.sets, "train": plan.levers.trained_on}
         self._state = self.engine.place(state)
 
     @property
@@ -73,6 +77,14 @@ class Trainer:
     def variables(self) -> Variables:
         """The network's variables, as numpy arrays."""
         return self.engine.fetch(self._state.variables)
+
+    def teach(self, folder: Path, after_batch: Advance) -> None:
+        """Compute the teachers' probabilities; from then on training batches carry them."""
+        plan, windows = self._plan, self.sets["train"]
+        teachers = [self.engine.place(teacher.model.scoring_variables) for teacher in plan.levers.teachers]
+        self.sets["train"] = taught_windows(
+            self.engine, teachers, windows, plan.levers.taught, plan.most_rows, folder, after_batch
+        )
 
     def cache_activations(self, folder: Path, after_batch: Advance) -> None:
         """Compute the frozen part's output for all windows; from then on batches consist of it."""
@@ -104,8 +116,9 @@ class Trainer:
             yield Step(len(positions), rate, loss)
 
     def just_trained(self, epoch: int) -> Windows:
-        """Return the first windows, at most 1000, that an epoch trains on."""
-        return self.sets["train"].subset(np.concatenate(self._plan.batches(epoch))[:TRAIN_WINDOWS_EVALUATED])
+        """Return the first windows of the new species, at most 1000, that an epoch trains on."""
+        trained = np.concatenate(self._plan.batches(epoch))
+        return self.sets["train"].subset(trained[trained < len(self._plan.train)][:TRAIN_WINDOWS_EVALUATED])
 
     def evaluate(self, windows: Windows, after_batch: Advance) -> SplitRecord:
         """Evaluate the network with its present weights."""

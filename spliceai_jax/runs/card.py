@@ -79,6 +79,8 @@ class ModelCard(Session):
         after: This model's metrics on the same splits.
         comparison: How it compares with the untouched model on the same splits; empty until the run is finished, and
             where it is the untouched model.
+        rehearsal: The windows of the old species that it was trained on too; None: there were none.
+        teachers: The models whose probabilities it learnt.
     """
 
     sha256: str
@@ -92,6 +94,8 @@ class ModelCard(Session):
     before: dict[Split, Metrics]
     after: dict[Split, Metrics]
     comparison: dict[Split, Differences] = field(default_factory=dict)
+    rehearsal: DatasetRecord | None = None
+    teachers: tuple[Parent, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse, with a ValueError, a card without all sets: it was read from a damaged file."""
@@ -115,7 +119,7 @@ class ModelCard(Session):
             facts[f"{kind} AUPRC"] = f"{was.auprc:.4f}{change}"
         if tested := self.comparison.get("test"):
             facts["verdict"] = f"{tested.headline} the untouched model: {tested.words}"
-        return {**facts, **self._old_species(), "command": self.command}
+        return {**facts, **self._old_species(), **self._against_forgetting(), "command": self.command}
 
     def _old_species(self) -> dict[str, str]:
         """Return the facts about the old species; empty where the run had no data set of it."""
@@ -124,6 +128,17 @@ class ModelCard(Session):
         facts = {"old species": f"{old.path}: {old.windows} windows"}
         if found := self.comparison.get("old_species"):
             facts["forgetting"] = forgetting_in_words(found)
+        return facts
+
+    def _against_forgetting(self) -> dict[str, str]:
+        facts = {}
+        if self.rehearsal:
+            facts["rehearsed"] = f"{self.rehearsal.path}: {self.rehearsal.windows} windows"
+        if self.teachers:
+            names = ", ".join(teacher.path for teacher in self.teachers)
+            facts["teachers"] = f"{names}; distill_weight {self.recipe.distill_weight:g}"
+        if self.recipe.l2sp:
+            facts["l2sp"] = f"{self.recipe.l2sp:g}"
         return facts
 
     def _training(self) -> dict[str, str]:
@@ -158,6 +173,8 @@ def model_card(content: bytes, identity: RunIdentity, record: Record, history: H
         precision=identity.precision,
         before=before,
         after=after,
+        rehearsal=record.rehearsal,
+        teachers=record.teachers,
     )
 
 

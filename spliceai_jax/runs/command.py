@@ -1,7 +1,7 @@
 """The command line that is equivalent to settings."""
 
 import shlex
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
@@ -9,13 +9,16 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 
-def equivalent_command(name: str, settings: "DataclassInstance", always: Collection[str] = ()) -> str:
+def equivalent_command(
+    name: str, settings: "DataclassInstance", always: Collection[str] = (), files: Collection[str] = ()
+) -> str:
     """Return the command line of the command `name` that makes these settings.
 
     Arguments:
         name: The command.
         settings: The settings, whose fields have the flags' names.
         always: The fields that are given even at their defaults.
+        files: The fields that hold one path or several, which follow their flag; other lists have commas.
     """
     words = ["spliceai-jax", name]
     for field in fields(settings):
@@ -24,6 +27,8 @@ def equivalent_command(name: str, settings: "DataclassInstance", always: Collect
             continue
         if isinstance(value, bool):
             words.append(flag if value else flag.replace("--", "--no-", 1))
+        elif field.name in files and not isinstance(value, str):
+            words += [flag, *map(str, value if isinstance(value, Sequence) else [value])]
         elif isinstance(value, tuple | list):
             words += [flag, ",".join(value)]
         else:

@@ -24,6 +24,8 @@ class RunIdentity:
         test_dataset: The fingerprint of the test windows.
         genomic_eval_dataset: The fingerprint of the windows of the old species, which decide what is logged and nothing
             else; None where the run has none.
+        rehearsal_dataset: The fingerprint of the windows of the old species that are trained on; None: there are none.
+        distill_teacher: The fingerprint of each model whose probabilities are learnt.
     """
 
     recipe: str
@@ -36,6 +38,8 @@ class RunIdentity:
     validation_dataset: str
     test_dataset: str
     genomic_eval_dataset: str | None = None
+    rehearsal_dataset: str | None = None
+    distill_teacher: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse, with a ValueError, a network that there is not: it was read from a damaged file."""

@@ -133,6 +133,8 @@ class Record:
         parent: The weights that it started from.
         datasets: Its data sets.
         sessions: The processes that worked on it, in order.
+        rehearsal: The windows of the old species that are trained on; None: there are none.
+        teachers: The models whose probabilities are learnt.
     """
 
     recipe: str
@@ -142,6 +144,8 @@ class Record:
     parent: Parent
     datasets: dict[Split, DatasetRecord]
     sessions: tuple[Session, ...]
+    rehearsal: DatasetRecord | None = None
+    teachers: tuple[Parent, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse, with a ValueError, a record without all data sets: it was read from a damaged file."""

@@ -5,7 +5,7 @@ what the model asks for, and nothing that a compiler infers. The result is the s
 """
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, cached_property
 from typing import TypeVar, cast
 
 import jax
@@ -19,7 +19,7 @@ from spliceai_jax import processes
 from spliceai_jax.architecture import Architecture, Precision
 from spliceai_jax.data.batches import Batch
 from spliceai_jax.network.mesh import AXIS, CUT, SAME, DeviceRow
-from spliceai_jax.network.model import Activations, Variables, network_on
+from spliceai_jax.network.model import Activations, Tree, Variables, network_on
 from spliceai_jax.training.losses import named_loss
 from spliceai_jax.training.recipes import Parallel, Recipe
 from spliceai_jax.training.step import (
@@ -48,6 +48,7 @@ class Engine:
         recipe: Recipe,
         precision: Precision = "float32",
         devices: Sequence[jax.Device] | None = None,
+        start: Tree | None = None,
     ) -> None:
         """Compile nothing yet.
 
@@ -56,17 +57,23 @@ class Engine:
             recipe: What trains and how.
             precision: How convolutions compute.
             devices: The devices to run on, grouped by process; None: all.
+            start: The parameters of the network that the run starts from; an engine that trains by a recipe with `l2sp`
+                needs them.
         """
         self._row = DeviceRow(processes.devices() if devices is None else devices)
         # XLA would not drop a sum over a single device.
         axis_name = AXIS if len(self._row) > 1 else None
         model = network_on(self._row.devices[0].platform, architecture, precision, axis_name)
-        self._train = self._compiled_train(make_train_step(model, recipe))
+        self._model, self._recipe, self._start = model, recipe, start
         evaluate = make_eval_step(model, named_loss(recipe.loss, recipe.focal_alpha))
         # Every process computes the metrics of the whole batch, so the output is gathered on all devices.
         self._evaluate = self._compiled(evaluate, gathered=True)
         self._logits = self._compiled(make_logits_step(model), gathered=True)
         self._activations = cache(lambda end: self._compiled(make_activations_step(model, end)))
+
+    @cached_property
+    def _train(self) -> TrainStep:
+        return self._compiled_train(make_train_step(self._model, self._recipe, start=self._start))
 
     def place(self, tree: T) -> T:
         """Copy host arrays to every device."""

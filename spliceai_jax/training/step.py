@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from spliceai_jax.architecture import PADDING
 from spliceai_jax.data.batches import Batch
 from spliceai_jax.network.model import Activations, SpliceAI, Tree, Variables
-from spliceai_jax.training.losses import Loss, named_loss
+from spliceai_jax.training.losses import Loss, named_loss, taught
 from spliceai_jax.training.optimizer import make_optimizer
 from spliceai_jax.training.recipes import Recipe
 from spliceai_jax.training.trainable import Trainable
@@ -55,21 +55,27 @@ def init_state(variables: Variables, trainable: Trainable, recipe: Recipe) -> Tr
     params, batch_stats = variables["params"], variables["batch_stats"]
     if differing := {"/".join(path) for path in flatten_dict(params)} ^ set(trainable.trains):
         raise ValueError(f"what trains and the parameters differ in {sorted(differing)}")
-    opt_state = make_optimizer(trainable, recipe.weight_decay).init(params)
+    opt_state = make_optimizer(trainable, recipe.weight_decay, recipe.l2sp, params).init(params)
     return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, opt_state)
 
 
-def make_train_step(model: SpliceAI, recipe: Recipe, trainable: Trainable | None = None) -> TrainStep:
+def make_train_step(
+    model: SpliceAI, recipe: Recipe, trainable: Trainable | None = None, start: Tree | None = None
+) -> TrainStep:
     """Return a pure training step; with `model.axis_name` set each device computes its share of the batch.
 
     Arguments:
         model: The network.
-        recipe: The loss and the weight decay are taken from it.
+        recipe: The loss, the weight decay and the pull toward the start are taken from it.
         trainable: What trains; None: what the recipe says.
+        start: The parameters of the network that the run starts from; needed where the recipe has `l2sp`.
+
+    Raises:
+        ValueError: They are needed and not given.
     """
     trainable = trainable or Trainable.of(model.architecture, recipe)
-    optimizer = make_optimizer(trainable, recipe.weight_decay)
-    position_loss = named_loss(recipe.loss, recipe.focal_alpha)
+    optimizer = make_optimizer(trainable, recipe.weight_decay, recipe.l2sp, start)
+    position_loss = taught(named_loss(recipe.loss, recipe.focal_alpha), recipe.distill_weight)
 
     def over_devices(tree: T) -> T:
         return tree if model.axis_name is None else jax.lax.psum(tree, model.axis_name)
@@ -87,7 +93,9 @@ def make_train_step(model: SpliceAI, recipe: Recipe, trainable: Trainable | None
                 batch.inside,
                 mutable=["batch_stats"],
             )
-            return position_loss(probabilities, jnp.asarray(batch.labels)).sum() / counted, updated["batch_stats"]
+            targets = None if batch.targets is None else jnp.asarray(batch.targets)
+            losses = position_loss(probabilities, jnp.asarray(batch.labels), targets)
+            return losses.sum() / counted, updated["batch_stats"]
 
         (loss, batch_stats), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
         loss, gradients = over_devices((loss, gradients))

@@ -1,0 +1,207 @@
+"""What keeps a model from forgetting the old species, which it was trained on before: rehearsal and distillation.
+
+The pull toward the weights that a run starts from, `l2sp`, is the optimizer's.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+
+from spliceai_jax.data.hdf5 import check_form, read_windows
+from spliceai_jax.data.joined import joined
+from spliceai_jax.data.windows import Windows, check_sites
+from spliceai_jax.display import Display, counted
+from spliceai_jax.errors import DatasetError, SettingsError, WeightsError
+from spliceai_jax.fine_tuning.settings import TransferSettings
+from spliceai_jax.network.ensemble import read_models
+from spliceai_jax.network.model_files import models_to_average
+from spliceai_jax.network.pretrained import Pretrained
+from spliceai_jax.runs.history import Split
+from spliceai_jax.runs.record import Parent
+from spliceai_jax.training.recipes import Recipe
+
+_DRAWN_SHARDS, _DRAWN_WINDOWS = 1, 2
+"""They keep the random numbers of these draws apart from each other, and from those of the batches."""
+
+
+@dataclass(frozen=True, eq=False)
+class Teacher:
+    """A model whose probabilities are learnt.
+
+    Attributes:
+        model: The model.
+        file: Its file, as it was read.
+    """
+
+    model: Pretrained
+    file: Parent
+
+    @property
+    def fingerprint(self) -> str:
+        """What decides its probabilities: the weights and, if it is calibrated, the temperature."""
+        temperature = self.model.temperature
+        return self.model.fingerprint if temperature is None else f"{self.model.fingerprint} at {temperature}"
+
+
+@dataclass(frozen=True, eq=False)
+class Levers:
+    """What a run trains on, and with whom, lest the model forget.
+
+    Attributes:
+        train: The windows of the new species.
+        rehearsal: Those of the old one; None: there are none.
+        teachers: The models whose probabilities are learnt.
+        taught: The positions in `trained_on` of the windows that they have a say on.
+        seed: The run's random seed.
+    """
+
+    train: Windows
+    rehearsal: Windows | None
+    teachers: tuple[Teacher, ...]
+    taught: Int[np.ndarray, " some"]
+    seed: int
+
+    @cached_property
+    def trained_on(self) -> Windows:
+        """The windows that training batches are made of: `train`, followed by `rehearsal`."""
+        return self.train if self.rehearsal is None else joined(self.train, self.rehearsal)
+
+    def drawn(self, epoch: int) -> Int[np.ndarray, " some"]:
+        """Return the positions in `trained_on` of the windows of an epoch, which is counted from 0.
+
+        They are all windows of the new species, and as many of the old one, drawn anew. Where there are not so many of
+        the old species, each comes equally often, or once more than others.
+        """
+        new = np.arange(len(self.train))
+        if self.rehearsal is None:
+            return new
+        random, times = np.random.default_rng([self.seed, epoch, _DRAWN_WINDOWS]), -(-len(new) // len(self.rehearsal))
+        old = np.concatenate([random.permutation(len(self.rehearsal)) for _ in range(times)])
+        return np.concatenate([new, len(new) + old[: len(new)]])
+
+    def facts(self, recipe: Recipe) -> dict[str, str]:
+        """Return in words, as names and values, what keeps the model from forgetting; nothing where nothing does."""
+        facts = {}
+        if self.rehearsal is not None:
+            facts["rehearsal"] = (
+                f"{self.rehearsal.source}: {len(self.rehearsal)} windows; each epoch draws {len(self.train)} from them"
+            )
+        if self.teachers:
+            names = ", ".join(teacher.file.path for teacher in self.teachers)
+            facts["teachers"] = f"{names}: {recipe.distill_weight:g} of the loss on {len(self.taught)} windows"
+        if recipe.l2sp:
+            facts["l2sp"] = f"{recipe.l2sp:g}, the pull toward the weights that the run starts from"
+        return facts
+
+
+def read_levers(
+    settings: TransferSettings, pretrained: Pretrained, sets: Mapping[Split, Windows], display: Display
+) -> Levers:
+    """Read the teachers and the windows to rehearse.
+
+    Arguments:
+        settings: What the caller asked for.
+        pretrained: The model that the run starts from.
+        sets: The run's sets.
+        display: Shows the progress.
+
+    Raises:
+        SpliceAIError: See `read_teachers`, `read_windows` and `drawn_shards`; or the windows to rehearse are one of the
+            other sets.
+    """
+    train, seed = sets["train"], settings.random_seed
+    teachers, rehearsal = read_teachers(settings, pretrained), _read_rehearsal(settings, sets, display)
+    taught = np.zeros(0, np.int64)
+    if teachers:
+        windows, first = (train, 0) if rehearsal is None else (rehearsal, len(train))
+        number = settings.effective_recipe.distill_shards
+        taught = first + drawn_shards(windows, number, seed, "distill_shards")
+    return Levers(train, rehearsal, teachers, taught, seed)
+
+
+def check_levers(settings: TransferSettings, pretrained: Pretrained) -> None:
+    """Refuse files that cannot be used, before anything that takes long is done.
+
+    Raises:
+        SpliceAIError: See `read_teachers` and `check_form`.
+    """
+    read_teachers(settings, pretrained)
+    if settings.rehearsal_dataset is not None:
+        check_form(settings.rehearsal_dataset)
+
+
+def read_teachers(settings: TransferSettings, pretrained: Pretrained) -> tuple[Teacher, ...]:
+    """Return the teachers: those given, else the model that the run starts from; none where nothing is distilled.
+
+    Raises:
+        WeightsError: A file cannot be read, or its model has another flanking size than the run's.
+    """
+    if not settings.effective_recipe.distill_weight:
+        return ()
+    if settings.distill_teacher is None:
+        return (Teacher(pretrained, parent_of(settings.pretrained_model, pretrained)),)
+    paths = models_to_average(settings.distill_teacher)
+    models = read_models(paths, argument="distill_teacher")
+    if (size := models[0].flanking_size) != pretrained.flanking_size:
+        raise SettingsError(
+            f"`distill_teacher`: {paths[0]} has a flanking size of {size} nt and the model that the run starts from "
+            f"one of {pretrained.flanking_size} nt; give teachers of the latter"
+        )
+    return tuple(Teacher(model, parent_of(path, model)) for path, model in zip(paths, models, strict=True))
+
+
+def parent_of(path: str | Path, model: Pretrained) -> Parent:
+    """Describe a model's file while it is there: a run needs it no more once it has begun.
+
+    Raises:
+        WeightsError: It is gone.
+    """
+    weights = Path(path).absolute()
+    try:
+        digest = model.sha256_at(weights)
+    except OSError as error:
+        raise WeightsError(f"{weights}: was removed while it was read ({error.strerror}); put it back") from error
+    return Parent(path=str(weights), sha256=digest, weights_sha256=model.fingerprint)
+
+
+def _read_rehearsal(settings: TransferSettings, sets: Mapping[Split, Windows], display: Display) -> Windows | None:
+    if settings.rehearsal_dataset is None:
+        return None
+    windows = read_windows(settings.rehearsal_dataset, sets["train"].flanking_size, display)
+    for name, other in sets.items():
+        if windows.fingerprint == other.fingerprint or windows.source.absolute() == other.source.absolute():
+            raise DatasetError(
+                f"{windows.source}: given as `rehearsal_dataset`, and as the run's own {name} set ({other.source}); "
+                "give the training set of the old species"
+            )
+    wanted = -1 if settings.rehearsal_shards is None else settings.rehearsal_shards
+    part = windows.subset(drawn_shards(windows, wanted, settings.random_seed, "rehearsal_shards"))
+    check_sites(part, f"{windows.source}: the part that `rehearsal_shards` takes (give more, or leave it out)")
+    return part
+
+
+def drawn_shards(windows: Windows, number: int, seed: int, argument: str) -> Int[np.ndarray, " some"]:
+    """Return the positions in a set of the windows of some of its shards, drawn at random.
+
+    Arguments:
+        windows: The set.
+        number: How many shards are drawn; -1: all are taken.
+        seed: The run's random seed.
+        argument: The argument that gave the number, for the message.
+
+    Raises:
+        DatasetError: There are fewer shards.
+    """
+    shards = windows.shards[windows.index]
+    there = np.unique(shards)
+    if number > len(there):
+        raise DatasetError(
+            f"{windows.source}: `{argument}` is {number}, and there are {counted(len(there), 'shard')} to draw from; "
+            f"give at most {len(there)}, or leave it out to take all"
+        )
+    drawn = there if number < 0 else np.random.default_rng([seed, number, _DRAWN_SHARDS]).permutation(there)[:number]
+    return np.flatnonzero(np.isin(shards, drawn))
