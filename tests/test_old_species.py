@@ -23,6 +23,7 @@ from spliceai_jax.errors import RunFolderError
 from spliceai_jax.evaluation.bootstrap import Difference, Differences
 from spliceai_jax.evaluation.metrics import AUPRC, MEASURES
 from spliceai_jax.fine_tuning.outcome import TransferResult, show_comparison
+from spliceai_jax.fine_tuning.plan import make_plan
 from spliceai_jax.report.forgetting import forgetting_section
 from spliceai_jax.runs.card import inspect_weights
 from spliceai_jax.runs.history import History
@@ -100,6 +101,14 @@ def test_the_rest_of_the_run_is_that_of_one_without_it(measured, finished) -> No
     for file in ("history.json", "record.json", "comparison.json", "models/model_best.json", "report.html"):
         assert not re.search("old.species|forg[eo]t", (finished / file).read_text()), file
     assert json.loads((finished / "run.json").read_text())["genomic_eval_dataset"] is None
+
+
+def test_a_batch_has_no_more_rows_for_it(small_data, small_model, tmp_path) -> None:
+    """It has more windows than any other set; with other rows, sums would be rounded otherwise."""
+    given = {**run_arguments(small_data, small_model, tmp_path), "batch_size": 36}
+    without = make_plan(TransferSettings(**given), Display())
+    with_it = make_plan(TransferSettings(**given, genomic_eval_dataset=small_data / "dataset_old.h5"), Display())
+    assert len(with_it.sets["old_species"]) > with_it.most_rows == without.most_rows == len(without.train)
 
 
 @pytest.mark.usefixtures("no_report")
