@@ -60,9 +60,7 @@ def scores(model: Path) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--only", nargs="+", choices=ROWS, default=list(ROWS), help="rows to measure (default: all)"
-    )
+    parser.add_argument("--only", nargs="+", choices=ROWS, default=list(ROWS), help="rows to measure (default: all)")
     parser.add_argument("--seeds", type=int, default=3, help="seeds of each row (default: 3)")
     parser.add_argument("--results", type=Path, default=Path("build/bench-forgetting.json"))
     arguments = parser.parse_args()
