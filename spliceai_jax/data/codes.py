@@ -13,6 +13,7 @@ the codes of a window each time they are read. They are read, not mapped: then p
 and a file that is cut short, or a disk that fails, is an error and not a signal that ends the process.
 """
 
+import contextlib
 import hashlib
 import io
 import itertools
@@ -265,7 +266,15 @@ def _is_cache(path: Path) -> bool:
 
 
 def _opened(path: Path, dataset: Path, flanking_size: int) -> Windows | None:
-    file = open(path, "rb", buffering=0)  # noqa: SIM115 - lives as long as the windows
+    with contextlib.ExitStack() as unless_used:
+        file = unless_used.enter_context(open(path, "rb", buffering=0))
+        windows = _checked(file, path, dataset, flanking_size)
+        if windows:
+            unless_used.pop_all()  # it is read as long as the windows live
+    return windows
+
+
+def _checked(file: io.FileIO, path: Path, dataset: Path, flanking_size: int) -> Windows | None:
     if (header := _header(file, dataset)) is None:
         return None
     windows, size = header.windows, os.fstat(file.fileno()).st_size

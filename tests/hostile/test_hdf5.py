@@ -4,6 +4,7 @@ import os
 import struct
 import subprocess
 import sys
+import warnings
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -12,15 +13,17 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from conftest import make_windows
+from conftest import make_windows, write_dataset
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hostile.conftest import Attack, refused
 from hostile.mutants import SEEDS, read_mutants
+from spliceai_jax.data import hdf5
+from spliceai_jax.data.codes import codes_beside
 from spliceai_jax.data.hdf5 import check_form, read_windows
 from spliceai_jax.data.windows import Windows
-from spliceai_jax.errors import DatasetError
+from spliceai_jax.errors import DatasetError, SpliceAIWarning
 
 X, Y = (4, 15000, 4), (1, 4, 5000, 3)
 CHUNK = {"X0": (1, 15000, 4), "Y0": (1, 1, 5000, 3)}
@@ -354,3 +357,28 @@ def test_mutants(seeds: range, storage: dict, tmp_path: Path) -> None:
     refusals = {seed: str(answer) for seed, answer in found.items() if isinstance(answer, DatasetError)}
     assert [seed for seed, said in refusals.items() if "\n" in said or len(said) > 700] == []
     assert len(refusals) > len(seeds) // 10
+
+
+@pytest.mark.parametrize("seeds", SEEDS)
+def test_mutants_of_the_cache(seeds: range, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes of a cache of codes, changed at random: what is read is right, or the damage is named."""
+    monkeypatch.setattr(hdf5, "LEAST_WINDOWS", 1)
+    dataset = write_dataset(tmp_path / "set.h5", [make_windows(4, 1)])
+    whole, path = read_windows(dataset, 80), codes_beside(dataset)
+    bases, labels, content = whole.bases[whole.index], whole.labels[whole.index], path.read_bytes()
+    monkeypatch.setattr(hdf5, "make_codes", lambda *arguments: None)
+
+    def read(path: Path) -> bool:
+        found = read_windows(dataset, 80)
+        assert (found.fingerprint, found.lengths.tolist()) == (whole.fingerprint, whole.lengths.tolist())
+        np.testing.assert_array_equal(found.bases[found.index], bases)
+        np.testing.assert_array_equal(found.labels[found.index], labels)
+        return isinstance(found.bases, np.ndarray)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SpliceAIWarning)
+        answers = [answer for _, answer in read_mutants(read, content, path, seeds, edge=4300)]
+    refusals = [str(answer) for answer in answers if isinstance(answer, DatasetError)]
+    assert [said for said in refusals if "\n" in said or len(said) > 500] == []
+    assert answers.count(True) > len(seeds) // 3  # noticed when it was opened
+    assert refusals
