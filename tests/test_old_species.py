@@ -253,9 +253,10 @@ def test_what_was_forgotten_is_no_reason_against_the_model(measured, of_old, sai
             lines.append(text)
 
     sets = {"validation": differences(0.1, 0.2), "test": differences(0.1, 0.2), "old_species": of_old}
-    show_comparison(sets, "best", Lines())
+    result = TransferResult(Path(), 0, History(), Path(), sets)
+    show_comparison(sets, result, "best", Lines())
     assert lines[2:] == [said]
-    assert TransferResult(Path(), 0, History(), Path(), sets).worse_than_untouched == ()
+    assert result.worse_than_untouched == ()
     run = read_run(measured[0])
     shown = forgetting_section(replace(run, comparison=replace(run.comparison, sets=sets)), sets["test"])
     assert shown.sentence == f"{said}."
