@@ -1,6 +1,7 @@
 """Distillation's targets: the mean of the teachers' probabilities, computed once for each window and kept on disk.
 
-Windows are the same in every epoch, so that what the teachers say of them never changes.
+The teachers see windows as they are in the file: where the recipe mutates bases in training, the model learns to say
+of the mutated window what they say of the other.
 """
 
 import tempfile
