@@ -131,7 +131,7 @@ class Case:
 
     @property
     def recipe(self) -> Recipe:
-        best = RECIPES["best"]
+        best = RECIPES["best-0.1.0"]  # whose devices exchange BatchNorm's statistics too, which is harder to compile
         return best if self.unfreeze is None else replace(best, unfreeze_all=False, unfreeze=self.unfreeze)
 
 

@@ -381,7 +381,7 @@ def test_evaluation_step_gives_each_positions_loss() -> None:
 
 
 def test_bfloat16_is_close_and_keeps_float32_parameters() -> None:
-    architecture, recipe, model = ARCHITECTURES[80], RECIPES["best"], random_model(80)
+    architecture, recipe, model = ARCHITECTURES[80], RECIPES["best-0.1.0"], random_model(80)
     engine = Engine(architecture, recipe, "bfloat16")
     bases = np.random.default_rng(2).integers(1, 5, (2, 180), dtype=np.uint8)
     labels = np.random.default_rng(3).integers(0, 3, (2, 100), dtype=np.uint8)

@@ -7,6 +7,7 @@ import re
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from test_resume import Killed
 
 from hostile.conftest import BYTES, Attack, Outcome, printable, refused, told, within_limits
 from hostile.mutants import mutant
-from spliceai_jax import TransferSettings, transfer
+from spliceai_jax import RECIPES, TransferSettings, transfer
 from spliceai_jax.errors import DivergedError, RunFolderError, SpliceAIWarning
 from spliceai_jax.evaluation.calibrated import Calibration
 from spliceai_jax.fine_tuning import stop
@@ -62,6 +63,8 @@ def runs(settings: dict[str, object], tmp_path_factory: pytest.TempPathFactory) 
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("spliceai_jax.fine_tuning.ending.write_report", lambda run, scoring: run.folder.report)
+        # On these windows of chance letters nothing is learnt; the attacks are on a run that keeps a tuned model.
+        patch.setitem(RECIPES, "openspliceai", replace(RECIPES["openspliceai"], untouched_if_better=False))
         transfer(TransferSettings(**settings, output_dir=folder / "finished"))
         patch.setattr(stop, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
         train, trained = Engine.train, []
@@ -366,7 +369,7 @@ def test_the_rate_is_named(settings, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(Engine, "train", noted)
     monkeypatch.setattr(Engine, "evaluate", diverged)
     with pytest.raises(
-        DivergedError, match=r"the loss on the train set became .*try a lower `learning_rate`"
+        DivergedError, match=r"the loss on the training set became .*try a lower `learning_rate`"
     ) as caught:
         transfer(TransferSettings(**settings, output_dir=tmp_path))
     assert ".h5" not in str(caught.value)
