@@ -256,10 +256,9 @@ class Watched(ConsoleDisplay):
         self.lines.append(text)
         if re.match(r" +model_\d ", text):
             card = json.loads((self.root / "models" / "model_best.json").read_text())
-            digests = {path.stem: sha256(path) for path in (self.root / "models").glob("*.pt")}
-            best = digests.pop("model_best")
+            best = sha256(self.root / "models" / "model_best.pt")
             epochs: dict[str, int | None] = {card["parent"]["weights_sha256"]: None}
-            epochs |= {digest: int(name.removeprefix("model_")) for name, digest in digests.items()}
+            epochs |= {sha256(path): int(path.stem[-1]) for path in (self.root / "models").glob("model_?.pt")}
             is_its_card = (card["sha256"], card["epoch"]) == (best, epochs.get(best, "none"))
             self.seen.append(epochs[best] if is_its_card else "the card of another model")
 
@@ -388,14 +387,20 @@ def test_a_run_of_an_earlier_version_goes_on_as_it_began(
 
 
 @pytest.mark.slow
-def test_a_lost_tuned_model_is_said_to_be_lost(scripted, small_data, small_model, tmp_path) -> None:
-    """The untouched model, which is the best, is whole all the same."""
-    small_run(small_data, small_model, tmp_path, epochs=3)
-    (tmp_path / SMALL / "models" / "model_1.pt").unlink()
+@pytest.mark.parametrize("replaced", [False, True], ids=["missing", "another model"])
+def test_a_lost_tuned_model_is_said_to_be_lost(replaced, scripted, small_data, small_model, tmp_path) -> None:
+    """The untouched model, which is the best, is whole all the same; nor is another model taken for the tuned one."""
+    first, _ = small_run(small_data, small_model, tmp_path, epochs=3)
+    models = tmp_path / SMALL / "models"
+    (models / "model_1.pt").unlink()
+    if replaced:
+        shutil.copy(models / "model_0.pt", models / "model_1.pt")
     with pytest.warns(SpliceAIWarning, match=r"models/model_1\.pt: missing or damaged, and lost; the best is whole"):
         result, _ = small_run(small_data, small_model, tmp_path, epochs=3, resume=True)
     assert result.best_epoch is None
-    assert result.comparison
+    assert result.comparison == first.comparison
+    assert not (models / "model_1.pt").exists()
+    assert (models / "model_1.unreadable_1.pt").exists() == replaced
 
 
 @pytest.mark.slow

@@ -62,12 +62,14 @@ def check_kept(folder: RunFolder, identity: RunIdentity, loop: LoopState, last: 
             if path not in whole:
                 _put_back(folder, path, content)
                 made_again.append(path)
+    best = loop.history.best_epoch
     if folder.best_model in lost:
-        best = loop.history.best_epoch
         raise RunFolderError(
             f"{folder.best_model}: missing or damaged, like {folder.epoch_model(best).name}, and no checkpoint holds "
             f"epoch {best}; bring back a copy of one of the two, or train anew with another `exp_num`"
         )
+    if (tuned := folder.epoch_model(best)) in lost and tuned.exists():
+        folder.set_aside(tuned)  # or it would be compared and shown as the tuned model
     made_again += _put_back_texts(folder, identity, loop)
     for paths, words in (
         (made_again, "missing or damaged; made again"),
