@@ -74,7 +74,8 @@ def batch_of(row: dict[str, Any], architecture: Architecture, first_entry: int) 
 def build(row: dict[str, Any]) -> Step:
     """Return the step of a row of gpu.py."""
     architecture = ARCHITECTURES[row["flanking_size"]]
-    recipe = Recipe(unfreeze=row["unfreeze"]) if row["unfreeze"] else RECIPES["best"]
+    # Of the recipes that train everything, the one that does what the other side does, BatchNorm's statistics included.
+    recipe = Recipe(unfreeze=row["unfreeze"]) if row["unfreeze"] else RECIPES["best-0.1.0"]
     trainable = Trainable.of(architecture, recipe)
     engine = engine_of(architecture, recipe, row["precision"], row.get("layouts"))
     state = jax.device_get(init_state(variables_of(row["flanking_size"], row["weights"]), trainable, recipe))

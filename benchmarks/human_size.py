@@ -21,7 +21,7 @@ from spliceai_jax.data.batches import epoch_batches
 from spliceai_jax.data.hdf5 import read_windows
 from spliceai_jax.training.engine import Engine
 from spliceai_jax.training.step import init_state
-from spliceai_jax.training.trainable import Trainable
+from spliceai_jax.training.trainable import Trainable, padding_counts
 
 HERE = Path(__file__).parent
 WINDOWS_IN_SHARD = 1200
@@ -77,16 +77,18 @@ def main() -> None:
     found |= {"windows": len(windows), "reading_s": time.perf_counter() - start, "after_reading_mb": resident_mb()}
     start = time.perf_counter()
     batches = epoch_batches(windows.shards, options.batch_size, "pooled", seed=42, epoch=0)
-    numbers = windows.packer(options.batch_size, architecture).numbers_of_rows
+    trainable = Trainable.of(architecture, recipe)
+    layout = options.batch_size, architecture, padding_counts(recipe, trainable)
+    numbers = windows.packer(*layout).numbers_of_rows
     found |= {"to_the_first_batch_s": time.perf_counter() - start, "numbers_of_rows": numbers}
     engine = Engine(architecture, recipe)
-    state = engine.place(jax.device_get(init_state(model.variables, Trainable.of(architecture, recipe), recipe)))
+    state = engine.place(jax.device_get(init_state(model.variables, trainable, recipe)))
     waited, pending, memory = 0.0, None, []
     for number, positions in enumerate(batches[: WARM_UP + options.steps]):
         if number == WARM_UP:
             start, waited = time.perf_counter(), 0.0
         made = time.perf_counter()
-        batch = windows.training_batch(positions, options.batch_size, architecture)
+        batch = windows.training_batch(positions, *layout)
         # An upper bound: the previous step may have ended at any time while this batch was made.
         if pending is not None and pending.is_ready():
             waited += time.perf_counter() - made

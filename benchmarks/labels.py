@@ -47,15 +47,14 @@ def measure(species: str, context: str, isoforms: str, seed: int, model: Path) -
             )
         )
         found = evaluate_genome(result.best_model, **files, sequences=test)
-    history, epoch = result.history, result.best_epoch
-    tested = history.untouched["test"] if epoch is None else history.epochs[epoch].test
+    tested = result.best_measured["test"].metrics
     return {
         "species": species,
         "context": context,
         "isoforms": isoforms,
         "seed": seed,
-        "epoch": epoch,
-        "data_set_auprc": [tested.metrics.donor.auprc, tested.metrics.acceptor.auprc],
+        "epoch": result.best_epoch,
+        "data_set_auprc": [tested.donor.auprc, tested.acceptor.auprc],
         "genome": asdict(found),
     }
 

@@ -12,7 +12,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -52,8 +52,7 @@ STARTS = {
 }
 RECIPES: dict[str, dict[str, Any]] = {
     "best": {},
-    # What `best` was in 0.1.0.
-    "best-0.1.0": {"batch_size": 12},
+    "best-0.1.0": {"recipe": "best-0.1.0"},
     "openspliceai": {"recipe": "openspliceai", "unfreeze": 2},
 }
 """The recipe's name in the results -> its settings."""
@@ -125,8 +124,8 @@ def main() -> None:
         write_whole(place.root / "genes.png", plot("genes", "AUPRC by genes", lambda axes: draw(axes, known)).png)
 
 
-def all_runs() -> Iterator[Run]:
-    """Yield every run, the cheap ones first."""
+def all_runs() -> list[Run]:
+    """Return every run, the cheap ones first."""
     runs = [
         Run(species, genes, draw, start, recipe)
         for species, numbers in GENES.items()
@@ -136,7 +135,7 @@ def all_runs() -> Iterator[Run]:
         for recipe in RECIPES
         if start != species
     ]
-    return iter(sorted(runs, key=lambda run: run.genes))
+    return sorted(runs, key=lambda run: run.genes)
 
 
 def measure(place: Place, run: Run) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from spliceai_jax.display import ignore
 from spliceai_jax.training.activation_cache import cache_activations
 from spliceai_jax.training.engine import Engine
 from spliceai_jax.training.step import init_state
-from spliceai_jax.training.trainable import Trainable
+from spliceai_jax.training.trainable import Trainable, padding_counts
 
 PASSES = 2
 
@@ -49,7 +49,8 @@ def main() -> None:
         layouts = list(packing.for_scoring(windows.lengths, windows.continues, architecture.flanking_size, size))
     else:
         in_order = np.arange(len(windows)).reshape(-1, size)
-        layouts = [windows.packer(size, architecture)(positions) for positions in in_order]
+        packer = windows.packer(size, architecture, padding_counts(recipe, trainable))
+        layouts = [packer(positions) for positions in in_order]
     waited, pending = 0.0, None
 
     def go_through(some: list[Layout]) -> float:

@@ -30,10 +30,10 @@ def main() -> None:
         predict=True,
     )
     try:
-        history = transfer(settings, ConsoleDisplay()).history
+        result = transfer(settings, ConsoleDisplay())
     except Interrupted:
         sys.exit("The demo was stopped; it begins anew when it is started again.")
-    before, after = history.untouched["test"].metrics, history.epochs[history.best_epoch].test.metrics
+    before, after = result.history.untouched["test"].metrics, result.best_measured["test"].metrics
     print("\nOn the 29 genes of 2L, AUPRC (top-k accuracy):")
     for kind in SITE_KINDS:
         was, now = before.site(kind), after.site(kind)

@@ -110,6 +110,22 @@ def test_the_same_with_and_without(flanking_size: int, dataset: Path, undecodabl
         np.testing.assert_array_equal(windows.labels[9, :100], plain.labels[9, :100])
 
 
+def test_many_neighbours_are_not_read_at_once(tmp_path: Path, caching: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system reads 2 GB at once at most, which 143,000 windows are; here it reads a hundred windows."""
+    path = write_dataset(tmp_path / "long.h5", [genes(70, 5)])
+    windows, preadv = read_windows(path, FLANK), os.preadv
+    assert isinstance(windows.bases, codes.StoredCodes)
+    assert len(windows) > 150
+    wanted = np.stack([windows.bases[row] for row in range(len(windows))])
+
+    def limited(file: int, buffers: list[memoryview], offset: int) -> int:
+        return preadv(file, [buffers[0].cast("B")[: 100 * 15_000]], offset)
+
+    monkeypatch.setattr(os, "preadv", limited)
+    np.testing.assert_array_equal(windows.bases[windows.index], wanted)
+    assert windows.bases[windows.index[:0]].shape == (0, WINDOW + FLANK)
+
+
 def test_one_cache_serves_all_flanking_sizes(dataset: Path, undecodable: Callable) -> None:
     first = read_windows(dataset, 80)
     undecodable()

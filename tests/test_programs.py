@@ -65,3 +65,27 @@ def test_a_run_compiles_no_more_programs_than_it_says(
         {"best": ["eval_step", "logits_step"], "openspliceai": ["activations_step", "eval_step", "logits_step"]}[recipe]
     )
     assert len(compiled) <= int(said[1])
+
+
+@pytest.mark.slow
+def test_teachers_are_evaluated_by_the_program_that_evaluates_the_model(
+    tmp_path: Path, no_report: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where training batches are smaller than those that are evaluated, as on small sets by `best`."""
+    of_short_genes(tmp_path)
+    random_model(80).to_pt(tmp_path / "model.pt")
+    settings = TransferSettings(
+        train_dataset=tmp_path / "dataset_train.h5",
+        test_dataset=tmp_path / "dataset_test.h5",
+        pretrained_model=tmp_path / "model.pt",
+        output_dir=tmp_path,
+        project_name="p",
+        recipe="best",
+        epochs=1,
+        distill_weight=0.5,
+    )
+    jax.clear_caches()  # of what other tests have compiled
+    with jax.log_compiles(), caplog.at_level(logging.WARNING, logger="jax"):
+        transfer(settings)
+    compiled = re.findall(r"Finished XLA compilation of jit\((\w+_step)\)", caplog.text)
+    assert compiled.count("eval_step") == 1

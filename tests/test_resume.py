@@ -213,9 +213,13 @@ def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
     return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
 
-def test_a_finished_run_is_not_worked_on(small_data, small_model, tmp_path, monkeypatch, capsys):
-    """No data set is read, nothing is evaluated, no checkpoint is written; the report is named."""
-    settings = TransferSettings(**arguments(small_data, small_model, tmp_path), resume=True)
+@pytest.mark.parametrize("more", [{}, {"unfreeze": None, "batch_size": None}], ids=["given", "best"])
+def test_a_finished_run_is_not_worked_on(more, small_data, small_model, tmp_path, monkeypatch, capsys):
+    """No data set is read, nothing is evaluated, no checkpoint is written; the report is named.
+
+    Also where the number of windows in a batch follows from the training set.
+    """
+    settings = TransferSettings(**arguments(small_data, small_model, tmp_path) | more, resume=True)
     first = transfer(settings, ConsoleDisplay())
     before, said = snapshot(tmp_path / FOLDER), capsys.readouterr().out
     for step in ("train", "evaluate", "activations"):

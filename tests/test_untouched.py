@@ -313,6 +313,7 @@ def test_the_choice_follows_the_epochs(scripted, small_data, small_model, tmp_pa
     result, display = small_run(small_data, small_model, tmp_path)
     assert display.seen == [0, None, None, 3, None]
     assert result.best_epoch is None
+    assert result.best_measured["test"] is result.history.untouched["test"]
     assert result.best_model.read_bytes() == small_model.read_bytes()
     assert set(result.comparison) == {"validation", "test"}
     assert result.worse_than_untouched == ()
@@ -357,6 +358,7 @@ def test_openspliceai_0_0_7_keeps_what_it_trained(scripted, small_data, small_mo
     result, display = small_run(small_data, small_model, tmp_path, recipe="openspliceai-0.0.7", epochs=2)
     assert display.seen == [0, 1]
     assert result.best_epoch == 1
+    assert result.best_measured["test"] is result.history.epochs[1].test
     assert result.best_model.read_bytes() == (tmp_path / SMALL / "models" / "model_1.pt").read_bytes()
     assert not [line for line in display.lines if "untouched model" in line and "did NOT help" in line]
 

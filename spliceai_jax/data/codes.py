@@ -32,7 +32,7 @@ from isal import isal_zlib
 from jaxtyping import Int, Shaped, UInt8
 
 from spliceai_jax.architecture import ARCHITECTURES, CLASSES, CONTEXT, SITE_KINDS, WINDOW
-from spliceai_jax.data.facts import Facts, Fingerprint, a_few_at_once
+from spliceai_jax.data.facts import WINDOWS_AT_ONCE, Facts, Fingerprint, a_few_at_once
 from spliceai_jax.data.windows import Windows
 from spliceai_jax.display import Advance, Display
 from spliceai_jax.errors import DatasetError, RunFolderError, SpliceAIWarning
@@ -178,10 +178,10 @@ class StoredCodes:
         if np.ndim(rows) == 0:
             return self._read(int(rows), 1)[0, columns]
         found = np.empty((len(rows), self.shape[1]), np.uint8)
-        starts = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]
-        for start, end in itertools.pairwise(starts):  # neighbours are read together
-            if end > start:
-                found[start:end] = self._read(int(rows[start]), end - start)
+        # Neighbours are read together, but not too many: they are read whole, and the system reads 2 GB at most.
+        starts = np.union1d(np.flatnonzero(np.diff(rows) != 1) + 1, np.arange(0, len(rows), WINDOWS_AT_ONCE))
+        for start, end in itertools.pairwise([*starts.tolist(), len(rows)]):
+            found[start:end] = self._read(int(rows[start]), end - start)
         return found[:, columns]
 
     def _read(self, first: int, count: int) -> UInt8[np.ndarray, "count codes"]:

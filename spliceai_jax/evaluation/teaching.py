@@ -72,7 +72,7 @@ def taught_windows(
                 ) from error
         # Mapped only now that it is whole: a mapping that the disk has no room for would end the process.
         kept = np.memmap(file, np.float16, "r", shape=(at, len(CLASSES)))
-    return replace(windows, targets=Targets(kept, starts))
+    return replace(windows, given=windows.facts, targets=Targets(kept, starts))
 
 
 def _probabilities(

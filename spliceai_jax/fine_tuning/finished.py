@@ -77,13 +77,16 @@ def _known(settings: TransferSettings, pretrained: Pretrained, folder: RunFolder
         record = read_record(folder.record)
     except RunFolderError:
         return None
-    if settings.rehearsal_dataset is not None:  # which of its shards were taken is not recorded
+    # Which shards of windows to rehearse were taken is not recorded.
+    if record is None or settings.rehearsal_dataset is not None:
         return None
     recipe, architecture = recipe_of(settings, folder), ARCHITECTURES[pretrained.flanking_size]
     wanted = replace(  # the data sets, which are compared below, are left
         identity,
         recipe=settings.recipe_name,
-        choices=replace(recipe, batch_size=recipe.batch_size or architecture.batch_size),
+        choices=replace(
+            recipe, batch_size=recipe.batch_size_of(record.datasets["train"].windows, architecture.batch_size)
+        ),
         flanking_size=pretrained.flanking_size,
         random_seed=settings.random_seed,
         precision=settings.precision,
@@ -91,7 +94,7 @@ def _known(settings: TransferSettings, pretrained: Pretrained, folder: RunFolder
         rehearsal_dataset=None,
         distill_teacher=tuple(teacher.fingerprint for teacher in read_teachers(settings, pretrained)),
     )
-    if record is None or wanted != identity:
+    if wanted != identity:
         return None
     if {name: of_set.fingerprint for name, of_set in record.datasets.items()} != identity.fingerprints:
         return None

@@ -47,6 +47,11 @@ class TransferResult:
     predictions: Path | None = None
 
     @property
+    def best_measured(self) -> Mapping[Split, SplitRecord]:
+        """What was measured of the best model, for every split; of the untouched one for all but "train"."""
+        return self.history.untouched if self.best_epoch is None else self.history.epochs[self.best_epoch].splits
+
+    @property
     def worse_than_untouched(self) -> tuple[Split, ...]:
         """The sets of the new species on which the best model is worse than the untouched one by more than chance."""
         return () if self.best_epoch is None else _worse(self.comparison)

@@ -31,7 +31,7 @@ from spliceai_jax.runs.identity import RunIdentity
 from spliceai_jax.runs.record import DatasetRecord, Parent, Record, SeenFile, Session, now, read_record, what_rounds
 from spliceai_jax.runs.versions import versions
 from spliceai_jax.training.recipes import Recipe
-from spliceai_jax.training.trainable import Trainable
+from spliceai_jax.training.trainable import Trainable, padding_counts
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,12 +73,12 @@ class Plan:
         """The network's size."""
         return ARCHITECTURES[self.pretrained.flanking_size]
 
-    @property
+    @cached_property
     def batch_size(self) -> int:
         """Windows in a batch, over all devices."""
         return self.recipe.batch_size_of(len(self.levers.drawn(epoch=0)), self.architecture.batch_size)
 
-    @property
+    @cached_property
     def most_rows(self) -> int:
         """Rows in a training batch at most: not more than there are windows, whatever `batch_size` is."""
         return min(self.batch_size, self._most_windows)
@@ -103,10 +103,10 @@ class Plan:
         """What trains."""
         return Trainable.of(self.architecture, self.recipe)
 
-    @property
+    @cached_property
     def padding_counts(self) -> bool:
-        """Whether positions beyond the ends of genes count in BatchNorm's statistics, or in the training loss."""
-        return self.recipe.padding_counts or bool(self.trainable.training_units)
+        """See `trainable.padding_counts`."""
+        return padding_counts(self.recipe, self.trainable)
 
     def batches(self, epoch: int) -> list[Int[np.ndarray, " batch"]]:
         """Return the positions in `levers.trained_on` of each batch of an epoch."""

@@ -83,7 +83,7 @@ class Trainer:
         plan, windows = self._plan, self.sets["train"]
         teachers = [self.engine.place(teacher.model.scoring_variables) for teacher in plan.levers.teachers]
         self.sets["train"] = taught_windows(
-            self.engine, teachers, windows, plan.levers.taught, plan.most_rows, folder, after_batch
+            self.engine, teachers, windows, plan.levers.taught, plan.rows_evaluated, folder, after_batch
         )
 
     def cache_activations(self, folder: Path, after_batch: Advance) -> None:

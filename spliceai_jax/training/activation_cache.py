@@ -137,7 +137,7 @@ def cache_activations(
                 at += part.nbytes
             done += 1
         after_batch(done)
-    shared = {field.name: getattr(windows, field.name) for field in fields(Windows)}
+    shared = {field.name: getattr(windows, field.name) for field in fields(Windows)} | {"given": windows.facts}
     return CachedWindows(**shared, file=file, offsets=offsets, sizes=sizes, empty=empty, next_entry=end)
 
 

@@ -41,6 +41,14 @@ def recipe_rules(architecture: Architecture, recipe: Recipe) -> Rules:
     )
 
 
+def padding_counts(recipe: Recipe, trainable: "Trainable") -> bool:
+    """Return whether positions beyond the ends of genes count in training: in BatchNorm's statistics, or in the loss.
+
+    Where they do not, they need not be computed: see `packing.training_packer`.
+    """
+    return recipe.padding_counts or bool(trainable.training_units)
+
+
 @dataclass(frozen=True)
 class Trainable:
     """Which parameters of a network train.
