@@ -12,8 +12,12 @@ import statistics
 import tempfile
 from pathlib import Path
 
+from matplotlib.axes import Axes
+
 from spliceai_jax import TransferSettings, evaluate, transfer
 from spliceai_jax.architecture import SITE_KINDS
+from spliceai_jax.files import write_whole
+from spliceai_jax.report.plots import COLOURS, plot
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = ROOT / "demo" / "worm_400nt.pt"
@@ -23,7 +27,7 @@ TEST_SETS = {"fly": FLY / "dataset_test.h5", "worm": WORM / "dataset_test.h5"}
 _REHEARSAL = {"rehearsal_dataset": WORM / "dataset_train.h5"}
 ROWS: dict[str, dict[str, object]] = {
     "plain": {},
-    **{f"l2sp-{strength:g}": {"l2sp": strength} for strength in (3.0, 30.0, 300.0)},
+    **{f"l2sp-{strength:g}": {"l2sp": strength} for strength in (3.0, 30.0, 60.0, 100.0, 300.0)},
     **{f"distill-{weight:g}": {"distill_weight": weight} for weight in (0.2, 0.5, 0.8)},
     "rehearsal-1-shard": {**_REHEARSAL, "rehearsal_shards": 1},
     "rehearsal": _REHEARSAL,
@@ -31,6 +35,9 @@ ROWS: dict[str, dict[str, object]] = {
     "rehearsal-l2sp-30": {**_REHEARSAL, "l2sp": 30.0},
 }
 """The name of a row -> the settings of its lever. `distill-...` learns the worm's scores of the fly's windows."""
+
+LEVERS = {"plain": "untouched", "l2sp": "donor", "distill": "tuned", "rehearsal": "acceptor"}
+"""What the names of a lever's rows begin with -> the colour's name in the figure."""
 
 Run = dict[str, object]
 
@@ -75,6 +82,8 @@ def main() -> None:
             arguments.results.write_text(json.dumps(done, indent=1))
             print(row, seed, done["runs"][-1]["auprc"], flush=True)
     print(table(done["untouched"], done["runs"]))
+    figure = plot("forgetting", "Gain against loss", lambda axes: draw(axes, done["untouched"], done["runs"]))
+    write_whole(arguments.results.with_suffix(".png"), figure.png)
 
 
 def table(untouched: dict[str, dict[str, float]], runs: list[Run]) -> str:
@@ -89,6 +98,28 @@ def table(untouched: dict[str, dict[str, float]], runs: list[Run]) -> str:
             cells = [_cell([one[species] for one in found]) for species in ("fly", "worm")]
             lines.append(f"| {row} | {len(found)} | {cells[0]} | {gain} | {cells[1]} | {loss} |")
     return "\n".join(lines)
+
+
+def draw(axes: Axes, untouched: dict[str, dict[str, float]], runs: list[Run]) -> None:
+    """Draw each row's gain on the new species against its loss on the old one, means over the seeds."""
+    before = {species: statistics.mean(kinds.values()) for species, kinds in untouched.items()}
+    for lever, colour in LEVERS.items():
+        points = {}
+        for row in ROWS:
+            found = [run["auprc"] for run in runs if run["row"] == row]
+            if found and row.startswith(lever):
+                after = {name: statistics.mean(statistics.mean(one[name].values()) for one in found) for name in before}
+                points[row] = (before["worm"] - after["worm"], after["fly"] - before["fly"])
+        if points:
+            line = "none" if lever == "rehearsal" else "-"  # its rows are no strengths of one lever
+            axes.plot(
+                *zip(*points.values(), strict=True), color=COLOURS[colour], ls=line, marker="o", ms=4, label=lever
+            )
+        for row, place in points.items():
+            name = row.removeprefix(lever).removeprefix("-")
+            axes.annotate(name, place, (4, 3), textcoords="offset points", fontsize=7)
+    axes.set(xlabel="loss on the old species", ylabel="gain on the new species", ylim=(0, None))
+    axes.legend(fontsize=7, loc="lower right")
 
 
 def _cell(found: list[dict[str, float]]) -> str:

@@ -49,7 +49,10 @@ STARTS = {
     **{name: SHARED / "models" / f"{name}_400nt_rs10.pt" for name in ("mouse", "zebrafish", "honeybee", "arabidopsis")},
     "worm": ROOT / "demo" / "worm_400nt.pt",
     "random": None,
+    "human+zebrafish+mouse": None,
 }
+"""A start's name in the results -> its model, where it is one file; a + joins several starts."""
+
 RECIPES: dict[str, dict[str, Any]] = {
     "best": {},
     "best-0.1.0": {"recipe": "best-0.1.0"},
@@ -87,8 +90,11 @@ class Place:
     def add(self, name: str, result: dict[str, Any]) -> None:
         write_whole(self.root / "results" / f"{name}.json", json.dumps(result))
 
-    def model(self, start: str) -> Path:
-        """Return the file of a model to start from; random weights are made."""
+    def models(self, start: str) -> list[Path]:
+        """Return the files of the models to start from; random weights are made."""
+        return [self._model(one) for one in start.split("+")]
+
+    def _model(self, start: str) -> Path:
         if (path := STARTS[start]) is not None:
             return path
         made = self.root / "random.pt"
@@ -144,7 +150,7 @@ def measure(place: Place, run: Run) -> dict[str, Any]:
     begun = time.monotonic()
     result = transfer(
         TransferSettings(
-            pretrained_model=place.model(run.start),
+            pretrained_model=place.models(run.start),
             train_dataset=train,
             validation_dataset=validation,
             # The whole test set once at the end is enough.
@@ -158,18 +164,23 @@ def measure(place: Place, run: Run) -> dict[str, Any]:
         )
     )
     seconds = time.monotonic() - begun
-    return {"seconds": round(seconds, 1), "epoch": result.best_epoch, **scores(run.species, [result.best_model])}
+    found = {"seconds": round(seconds, 1), "epoch": result.best_epoch, **scores(run.species, [result.best_model])}
+    if result.starts:
+        found["starts"] = {name: scores(run.species, [one.best_model]) for name, one in result.starts.items()}
+        found["mean"] = scores(run.species, [one.best_model for one in result.starts.values()])
+    return found
 
 
 def measure_start(place: Place, run: Run) -> None:
-    """Score the model that a run starts from, once."""
-    name = f"{run.species}-untouched-{run.start}"
-    if name not in place.read() and run.start != "random":
-        place.add(name, scores(run.species, [place.model(run.start)]))
+    """Score the models that a run starts from, once each."""
+    for start, path in zip(run.start.split("+"), place.models(run.start), strict=True):
+        name = f"{run.species}-untouched-{start}"
+        if name not in place.read() and start != "random":
+            place.add(name, scores(run.species, [path]))
 
 
 def scores(species: str, models: Sequence[Path]) -> dict[str, list[float]]:
-    """Return the AUPRC of donors and acceptors, of the mean of several models' probabilities."""
+    """Return the AUPRC of donors and acceptors of a model, or of the mean of several models' probabilities."""
     found = {}
     for split in ("validation", "test"):
         if (path := SPECIES[species] / f"dataset_{split}.h5").exists():

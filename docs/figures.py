@@ -15,8 +15,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from spliceai_jax.architecture import SITE_KINDS
-from spliceai_jax.runs import stored
-from spliceai_jax.runs.history import LoopState
+from spliceai_jax.runs.read import read_run
 
 DOCS = Path(__file__).parent
 WIDTH, HEIGHT = 1200, 1560
@@ -25,8 +24,9 @@ WIDTH, HEIGHT = 1200, 1560
 def main() -> None:
     """Take the picture."""
     run = Path(sys.argv[1]) if sys.argv[1:] else DOCS.parent / "demo/output/SpliceAI_fly_400_0_rs42/0"
-    history = stored.read(run / "history.json", LoopState).history
-    sets = {"before": history.untouched["test"], "after": history.epochs[history.best_epoch].test}
+    found = read_run(run)
+    assert found.tuned_epoch is not None, f"{run}: not one epoch is done"
+    sets = {"before": found.history.untouched["test"], "after": found.history.epochs[found.tuned_epoch].test}
     shown = PngInfo()
     for when, measured in sets.items():
         for kind in SITE_KINDS:

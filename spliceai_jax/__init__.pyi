@@ -20,8 +20,8 @@ from .evaluation.genome_metrics import GenomeSiteMetrics as GenomeSiteMetrics
 from .evaluation.metrics import Metrics as Metrics
 from .evaluation.metrics import SiteMetrics as SiteMetrics
 from .fine_tuning.outcome import TransferResult as TransferResult
-from .fine_tuning.run import transfer as transfer
 from .fine_tuning.settings import TransferSettings as TransferSettings
+from .fine_tuning.transfer import transfer as transfer
 from .network.ensemble import Ensemble as Ensemble
 from .network.model import SpliceAI as SpliceAI
 from .network.pretrained import Pretrained as Pretrained

@@ -79,7 +79,7 @@ def test_it_ends_bit_for_bit_as_the_longer_run(rate, made, small_data, small_mod
     said = capsys.readouterr().out
     assert "epochs was 2 and is now 4" in said
     assert "going on from epoch 3 of 4, of which 0 of 6 batches are done" in said
-    assert (result.history.best_epoch >= 2) == (rate == 1e-3)
+    assert (result.history.lowest_loss_epoch >= 2) == (rate == 1e-3)
     assert results(root) == results(expected)
     found = read_run(root)
     assert found.finished
@@ -132,6 +132,7 @@ def test_killed_while_it_is_extended(made, small_data, small_model, tmp_path, mo
         ({"scheduler": "OneCycleLR"}, {"epochs": 4}, "after 0 epochs the rate would have been"),
         ({"scheduler": "MultiStepLR"}, {"epochs": 6}, "after 0 epochs the rate would have been 0.0001, not 5e-05"),
         ({}, {"epochs": 1}, "it would have ended after 1 epoch, and this one has gone on"),
+        ({"recipe": "best"}, {"early_stopping": True}, "`early_stopping` decides whether the model of the last epoch"),
     ],
 )
 def test_what_cannot_be_extended_is_left_as_it_is(settings, wanted, reason, made, small_data, small_model, tmp_path):

@@ -155,7 +155,7 @@ def test_files_of_the_run_hold_it(measured, small_data, capsys) -> None:
     assert run.identity.genomic_eval_dataset == dataset.fingerprint
     assert run.record.sessions[0].files["old_species"].path == str(old)
     assert f"{FLAG} {old}" in run.record.sessions[0].command
-    best = run.history.epochs[run.history.best_epoch]
+    best = run.history.epochs[run.tuned_epoch]
     found, was = run.comparison.sets["old_species"], run.history.untouched["old_species"].metrics
     for kind in SITE_KINDS:
         shown = found.site(kind)["auprc"]
@@ -197,7 +197,7 @@ def test_the_page_shows_it(measured, tmp_path) -> None:
     assert f"The tuned model is better than the untouched model on the old species too: {found.words}." in shown
     assert (root / "report" / "forgetting.png").exists()
     (drawn,) = re.findall(r'<figure class="card" id="forgetting">(.*?)</figure>', text, re.DOTALL)
-    for label in ("donors, new species", "acceptors, old species", ">before<", ">best<"):
+    for label in ("donors, new species", "acceptors, old species", ">before<", ">tuned<"):
         assert label in drawn
     for kind in SITE_KINDS:
         change = found.site(kind)[AUPRC.key]

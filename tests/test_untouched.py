@@ -20,6 +20,7 @@ from spliceai_jax.commands.main import main
 from spliceai_jax.errors import SpliceAIWarning
 from spliceai_jax.evaluation.metrics import Metrics, SiteMetrics
 from spliceai_jax.fine_tuning.loop import TrainingLoop
+from spliceai_jax.report.verdict import before_and_after, reach_verdict
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import Epoch, History, SplitRecord
 from spliceai_jax.runs.read import read_run
@@ -30,9 +31,9 @@ GIVEN = ROOT / "demo" / "worm_400nt.pt"
 
 FOLDER = "SpliceAI_ruined_400_0_rs42/0"
 LAST = re.compile(
-    r"Fine-tuning did NOT help: on the validation set the mean AUPRC was (0\.\d{4}) before it and (0\.\d{4}) for "
-    r"model_(\d), which has the lowest loss\. model_best\.pt is therefore the untouched model; try more genes, a "
-    r"longer flanking size, or a lower --learning-rate\."
+    r"Fine-tuning did NOT help: on the validation set the mean AUPRC was (0\.\d{4}) before it and (0\.\d{4}) after "
+    r"it \(model_(\d)\)\. model_best\.pt is therefore the untouched model; try more genes, a longer flanking size, or "
+    r"a lower --learning-rate\."
 )
 
 
@@ -65,7 +66,12 @@ def test_the_rule(epochs: list[tuple[float, float]], kept: int | None) -> None:
         epochs=[Epoch(1e-3, on_test, measured(*of_epoch), on_test) for of_epoch in epochs],
     )
     assert history.kept_epoch(Recipe(untouched_if_better=True)) == kept
-    assert history.kept_epoch(Recipe()) == history.best_epoch
+    assert history.kept_epoch(Recipe()) == history.lowest_loss_epoch
+    last = Recipe(keeps_last=True)
+    assert history.kept_epoch(last) == history.tuned_epoch(last) == len(epochs) - 1
+    worse = epochs[-1][1] < 0.6
+    assert history.kept_epoch(replace(last, untouched_if_better=True)) == (None if worse else len(epochs) - 1)
+    assert history.kept_epoch(replace(last, early_stopping=True)) == history.lowest_loss_epoch
 
 
 def test_which_recipes_keep_it() -> None:
@@ -127,15 +133,15 @@ def test_the_best_model_is_the_given_one(ruined: tuple[Path, str]) -> None:
     root, said = ruined
     run, lines = read_run(root), said.splitlines()
     assert (root / "models" / "model_best.pt").read_bytes() == Pretrained.load(GIVEN).pt_bytes()
-    tuned = root / "models" / f"model_{run.history.best_epoch}.pt"
+    tuned = root / "models" / f"model_{run.tuned_epoch}.pt"
     assert tuned.read_bytes() != Pretrained.load(GIVEN).pt_bytes()
     assert f"best model: {root / 'models' / 'model_best.pt'} (the untouched model)" in lines
     assert (last := LAST.fullmatch(lines[-1])), lines[-1]
-    best = run.history.epochs[run.history.best_epoch].validation
+    best = run.history.epochs[run.tuned_epoch].validation
     assert float(last[1]) == pytest.approx(run.history.untouched["validation"].metrics.mean_auprc, abs=1e-4)
     assert float(last[2]) == pytest.approx(best.metrics.mean_auprc, abs=1e-4)
     assert float(last[2]) < float(last[1]) / 2  # it was truly made worse
-    assert int(last[3]) == run.history.best_epoch
+    assert int(last[3]) == run.tuned_epoch
     assert any(line.startswith(f"model_{last[3]} is not clearly different from the untouched model") for line in lines)
     assert "Look into it" not in said
 
@@ -145,7 +151,7 @@ def test_the_comparison_is_that_of_the_tuned_model(ruined: tuple[Path, str]) -> 
     run = read_run(ruined[0])
     found = json.loads((ruined[0] / "comparison.json").read_text())
     assert found["untouched"] == Pretrained.load(GIVEN).fingerprint
-    assert found["tuned"] == run.history.epochs[run.history.best_epoch].model_sha256
+    assert found["tuned"] == run.history.epochs[run.tuned_epoch].model_sha256
     assert run.comparison is not None
     assert run.comparison.sets["test"].mean_auprc.change < -0.1
 
@@ -172,14 +178,14 @@ def test_the_card_and_the_temperature_are_those_of_the_untouched_model(
 @pytest.mark.slow
 def test_the_page_says_it_at_the_top(copied: Path) -> None:
     """The page that the run made, and one that is made later."""
-    best = read_run(copied).history.best_epoch
+    best = read_run(copied).tuned_epoch
     for _ in range(2):
         text = (copied / "report.html").read_text()
         top = text[: text.index('id="before-and-after"')]
         assert "<strong>Fine-tuning has not helped.</strong>" in top
         assert "So models/model_best.pt is the untouched model." in top
         assert f"The best tuned model: <code>models/model_{best}.pt</code>" in top
-        assert "Its model is not kept as the best" in text
+        assert "It is not kept as the best" in text
         assert "divide the untouched model's logits" in text
         assert text.count("called, tuned") == 2
         (copied / "report.html").unlink()
@@ -196,7 +202,7 @@ def test_resumed_it_says_the_same(copied: Path, ruined: tuple[Path, str], data: 
     assert "finished already" in again.stdout
     assert again.stdout.splitlines()[-10:] == said[-10:]  # the table, the best model, the comparison, the report
     assert results(copied) == before
-    (copied / "models" / f"model_{read_run(copied).history.best_epoch}.pt").unlink()
+    (copied / "models" / f"model_{read_run(copied).tuned_epoch}.pt").unlink()
     (copied / "models" / "model_best.pt").write_bytes(b"damaged")
     again = command_line(*flags(data, copied.parents[1]), timeout=900)
     assert again.returncode == 0
@@ -304,6 +310,28 @@ def expected(scripted, whole, small_data, small_model, tmp_path_factory):
         return whole[epochs]
 
     return made
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("error::spliceai_jax.errors.SpliceAIWarning")
+@pytest.mark.parametrize("resumed", [False, True])
+def test_best_keeps_the_last_epoch(resumed, scripted, small_data, small_model, tmp_path, monkeypatch) -> None:
+    """It has not the lowest loss; the untouched model is kept only while the last epoch is worse than it."""
+    monkeypatch.setitem(globals(), "SCRIPT", [*SCRIPT[:4], (0.75, 0.6)])
+    given = {"recipe": "best", "scheduler": None, "early_stopping": False}
+    result, display = small_run(small_data, small_model, tmp_path, **given)
+    assert display.seen == [0, None, 2, 3, 4]
+    if resumed:
+        (tmp_path / SMALL / "models" / "model_best.json").unlink()
+        with pytest.warns(SpliceAIWarning, match="model_best.json: missing or damaged; made again"):
+            result, _ = small_run(small_data, small_model, tmp_path, resume=True, **given)
+    assert result.best_epoch == result.tuned_epoch == 4
+    assert result.history.lowest_loss_epoch == 3
+    assert result.best_model.read_bytes() == (tmp_path / SMALL / "models" / "model_4.pt").read_bytes()
+    run = read_run(tmp_path / SMALL)
+    assert run.comparison is not None
+    assert run.comparison.tuned == sha256(result.best_model)
+    assert reach_verdict(run, *before_and_after(run, None), None).chosen == "epoch 4, the last one"
 
 
 @pytest.mark.slow

@@ -8,7 +8,6 @@ from spliceai_jax.commands.flags import (
     AddFlag,
     Arguments,
     Commands,
-    OneModel,
     add_bed,
     add_command,
     add_compilation_cache,
@@ -84,10 +83,11 @@ def _add_files(add_flag: AddFlag) -> None:
         "--pretrained-model",
         "-m",
         required=True,
-        action=OneModel,
+        action="extend",
         nargs="+",
         metavar="PT",
-        help="weights to start from: a .pt file, or an Orbax checkpoint that convert has made",
+        help="weights to start from: a .pt file, or an Orbax checkpoint that convert has made; of several, or a folder "
+        "of .pt files, each is fine-tuned by itself, and one model is made that learns from all of them",
     )
     add_flag("--output-dir", "-o", required=True, metavar="DIR", help="folder that the run's own folder is made in")
     add_flag("--project-name", "-p", required=True, metavar="NAME", help="part of that folder's name")
@@ -189,7 +189,8 @@ def _add_levers(add_flag: AddFlag) -> None:
         type=float,
         metavar="W",
         help="learn a teacher's scores of the windows of --rehearsal-dataset, or without it of the training set: W, 0 "
-        "to 1, is their share of the loss there, and the labels have the rest (default: 0)",
+        "to 1, is their share of the loss there, and the labels have the rest (default: 0; with several weights to "
+        "start from 0.5, in the last run)",
     )
     add_flag(
         "--distill-teacher",
@@ -246,6 +247,6 @@ def _recipes() -> str:
 def run(arguments: Arguments, wording: Callable[[str], str]) -> None:
     """Run the command."""
     from spliceai_jax.display import ConsoleDisplay
-    from spliceai_jax.fine_tuning.run import transfer
+    from spliceai_jax.fine_tuning.transfer import transfer
 
     transfer(TransferSettings(**arguments), ConsoleDisplay(wording))

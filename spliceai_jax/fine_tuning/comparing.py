@@ -16,7 +16,7 @@ from spliceai_jax.training.engine import Engine
 
 
 def known_comparison(plan: Plan, history: History) -> RunComparison | None:
-    """Return how the best epoch's model compares with the untouched one; None if that is not known yet."""
+    """Return how the tuned model compares with the untouched one; None if that is not known yet."""
     tuned = tuned_fingerprint(plan.folder, history, plan.recipe)
     return read_comparison(plan.folder, plan.pretrained.fingerprint, tuned)
 

@@ -34,7 +34,7 @@ def extend(folder: RunFolder, wanted: RunIdentity, batches: int) -> str | None:
     changes = wanted.differences(recorded)
     if not changes or not wanted.ends_otherwise_only(recorded):
         return None
-    if reason := _reason_against(read_history(folder), wanted.choices, batches):
+    if reason := _reason_against(read_history(folder), recorded.choices, wanted.choices, batches):
         raise RunFolderError(
             f"`extend`: {folder.root} cannot become such a run ({'; '.join(changes)}): {reason}; start another run "
             f"from its best model, with `pretrained_model={folder.best_model}` and another `exp_num`"
@@ -47,8 +47,10 @@ def extend(folder: RunFolder, wanted: RunIdentity, batches: int) -> str | None:
     return "; ".join(changes)
 
 
-def _reason_against(history: History, wanted: Recipe, batches: int) -> str | None:
-    """Return why a run of the recipe would not be where this one is; None if it would be."""
+def _reason_against(history: History, recorded: Recipe, wanted: Recipe, batches: int) -> str | None:
+    """Return why a run of the wanted recipe would not be where this one is; None if it would be."""
+    if wanted.keeps_last and wanted.early_stopping != recorded.early_stopping:
+        return "`early_stopping` decides whether the model of the last epoch is kept or that with the lowest loss"
     for epochs in range(1, len(history.epochs) + 1):
         over = History(epochs=history.epochs[:epochs]).finished(wanted)
         if over and len(history.update_rates) > epochs * batches:

@@ -30,7 +30,7 @@ hour.
 
 
 def evaluate_on_genome(plan: Plan, history: History, display: Display) -> None:
-    """Score the untouched model and that of the best epoch on whole test sequences, for the report.
+    """Score the untouched model and the tuned one on whole test sequences, for the report.
 
     Nothing is done where the test set's genes lie on sequences of training genes, or several processes work.
 

@@ -143,7 +143,7 @@ def read_teachers(settings: TransferSettings, pretrained: Pretrained) -> tuple[T
     if not settings.effective_recipe.distill_weight:
         return ()
     if settings.distill_teacher is None:
-        return (Teacher(pretrained, parent_of(settings.pretrained_model, pretrained)),)
+        return (Teacher(pretrained, parent_of(settings.one_model, pretrained)),)
     paths = models_to_average(settings.distill_teacher)
     models = read_models(paths, argument="distill_teacher")
     if (size := models[0].flanking_size) != pretrained.flanking_size:

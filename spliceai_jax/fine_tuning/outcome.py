@@ -29,22 +29,26 @@ class TransferResult:
 
     Attributes:
         best_model: The `.pt` file of the best model.
-        best_epoch: The epoch that it is the result of, counted from 0: the one with the lowest validation loss. None if
-            it is the untouched model, since fine-tuning did not help.
+        best_epoch: The epoch that it is the result of, counted from 0: `tuned_epoch`, or None if it is the untouched
+            model, since fine-tuning did not help.
+        tuned_epoch: The epoch whose model is the tuned one, kept as the best or not: see `History.tuned_epoch`.
         history: Everything measured, the untouched model included.
         folder: The run's folder.
-        comparison: "validation", "test" and, with `genomic_eval_dataset`, "old_species" -> how the model of the epoch
-            with the lowest validation loss, kept as the best or not, compares with the untouched one there. Empty if
-            they could not be compared, and in processes other than the first.
+        comparison: "validation", "test" and, with `genomic_eval_dataset`, "old_species" -> how the tuned model, kept
+            as the best or not, compares with the untouched one there. Empty if they could not be compared, and in
+            processes other than the first.
         predictions: The folder of the best model's scores of the whole genome; None where they were not asked for.
+        starts: With several models to start from: the name of each -> the result of the run from it.
     """
 
     best_model: Path
     best_epoch: int | None
+    tuned_epoch: int
     history: History
     folder: Path
     comparison: Mapping[Split, Differences] = field(default_factory=dict)
     predictions: Path | None = None
+    starts: Mapping[str, "TransferResult"] = field(default_factory=dict)
 
     @property
     def best_measured(self) -> Mapping[Split, SplitRecord]:
@@ -96,7 +100,7 @@ def conclude(history: History, recipe: Recipe, folder: RunFolder, display: Displ
     kept = history.kept_epoch(recipe)
     words = "the untouched model" if kept is None else f"model_{kept}, after epoch {kept + 1}"
     display.line(f"best model: {folder.best_model} ({words})")
-    return TransferResult(folder.best_model, kept, history, folder.root)
+    return TransferResult(folder.best_model, kept, history.tuned_epoch(recipe), history, folder.root)
 
 
 def show_finished(history: History, recipe: Recipe, display: Display) -> None:
@@ -105,7 +109,7 @@ def show_finished(history: History, recipe: Recipe, display: Display) -> None:
     if done != recipe.epochs:
         why = (
             f": it stopped early, after {counted(done, 'epoch')} of at most {recipe.epochs}, the last "
-            f"{history.epochs_since_best} without a better validation loss"
+            f"{history.epochs_since_lowest_loss} without a better validation loss"
         )
     display.line(f"this run is finished already{why}")
     show_table_so_far(history, display)
@@ -128,7 +132,7 @@ def show_comparison(
             display.line(forgetting_in_words(found))
             continue
         if result.best_epoch is None:
-            headline = f"model_{result.history.best_epoch} is {found.said}"
+            headline = f"model_{result.tuned_epoch} is {found.said}"
         else:
             headline = found.headline.replace("worse", "WORSE")
             headline = f"{headline[0].upper()}{headline[1:]}"
@@ -143,11 +147,11 @@ def show_untouched(result: TransferResult, recipe: str, display: Display) -> Non
         return
     history = result.history
     before = history.untouched["validation"].metrics.mean_auprc
-    after = history.epochs[history.best_epoch].validation.metrics.mean_auprc
+    after = history.epochs[result.tuned_epoch].validation.metrics.mean_auprc
     display.line(
         f"Fine-tuning did NOT help: on the validation set the mean AUPRC was {before:.4f} before it and {after:.4f} "
-        f"for model_{history.best_epoch}, which has the lowest loss. {result.best_model.name} is therefore the "
-        f"untouched model; {_to_try(recipe)}."
+        f"after it (model_{result.tuned_epoch}). {result.best_model.name} is therefore the untouched model; "
+        f"{_to_try(recipe)}."
     )
 
 

@@ -223,7 +223,7 @@ def make_plan(settings: TransferSettings, display: Display) -> Plan:
         SpliceAIError: One of its subclasses; the message says what was wrong and how to fix it.
     """
     settings, pretrained, folder = start(settings)
-    parent = parent_of(settings.pretrained_model, pretrained)
+    parent = parent_of(settings.one_model, pretrained)
     recipe = recipe_of(settings, folder)
     sets = read_sets(settings, pretrained.flanking_size, display)
     levers = read_levers(settings, pretrained, sets.windows, display)
@@ -280,7 +280,7 @@ def start(settings: TransferSettings) -> tuple[TransferSettings, Pretrained, Run
         SpliceAIError: One of its subclasses.
     """
     _check_environment(settings)
-    pretrained = Pretrained.load_weights(settings.pretrained_model, settings.flanking_size)
+    pretrained = Pretrained.load_weights(settings.one_model, settings.flanking_size)
     folder = (RunFolder if processes.leads() else FollowedFolder).named(
         settings.output_dir,
         settings.project_name,
@@ -297,13 +297,14 @@ def start(settings: TransferSettings) -> tuple[TransferSettings, Pretrained, Run
 def recipe_of(settings: TransferSettings, folder: RunFolder) -> Recipe:
     """Return the recipe with what the settings override.
 
-    No setting says whether the untouched model is kept where tuning does not help, and earlier versions never kept it:
-    a run goes on as it began.
+    No setting says which epoch's model is the tuned one, and whether the untouched model is kept where tuning does not
+    help. Both were otherwise in earlier versions: a run goes on as it began.
     """
     recipe = settings.effective_recipe
     if settings.resume and folder.holds_run:
         recorded = folder.read_identity().choices
-        recipe = replace(recipe, untouched_if_better=recorded.untouched_if_better)
+        as_begun = {name: getattr(recorded, name) for name in ("keeps_last", "untouched_if_better")}
+        recipe = replace(recipe, **as_begun)
     return recipe
 
 

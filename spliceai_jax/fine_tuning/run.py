@@ -1,4 +1,4 @@
-"""Fine-tuning from end to end: train, evaluate, keep the best, never lose work."""
+"""One run from end to end: train, evaluate, keep the best, never lose work."""
 
 import contextlib
 from collections.abc import Iterator
@@ -18,7 +18,6 @@ from spliceai_jax.fine_tuning.settings import TransferSettings
 from spliceai_jax.fine_tuning.stop import StopVote
 from spliceai_jax.fine_tuning.trainer import Trainer, initial_state
 from spliceai_jax.interrupts import stop_request
-from spliceai_jax.processes import Cluster
 from spliceai_jax.runs.checkpoints import Checkpoints
 from spliceai_jax.runs.history import LoopState
 from spliceai_jax.runs.kept import check_best, check_kept
@@ -28,27 +27,25 @@ from spliceai_jax.runs.writer import RunWriter
 from spliceai_jax.training.step import TrainState
 
 
-def transfer(settings: TransferSettings, display: Display | None = None) -> TransferResult:
-    """Fine-tune a model, as `spliceai-jax transfer` does.
+def fine_tune(settings: TransferSettings, display: Display) -> TransferResult:
+    """Fine-tune one model. The processes of the run have met already.
 
     Everything that can be wrong with the input is found before the first step, and before anything is written.
 
     Arguments:
-        settings: What to do.
-        display: Shows the progress, as `ConsoleDisplay()` does; None shows nothing.
+        settings: What to do; its `pretrained_model` is one model.
+        display: Shows the progress.
 
     Raises:
         SpliceAIError: One of its subclasses; the message says what was wrong and how to fix it.
         Interrupted: SIGTERM, SIGINT or SIGHUP came; everything needed to continue with `resume=True` was saved.
     """
-    cluster = Cluster(settings.coordinator, settings.num_processes, settings.process_id)
-    with processes.joined(cluster), contextlib.ExitStack() as stack:
-        shown = display if display and processes.leads() else Display()
-        processes.all_or_none(lambda: make_data_sets(settings, shown))
-        if (result := finished_run(settings, shown)) is not None:
+    with contextlib.ExitStack() as stack:
+        processes.all_or_none(lambda: make_data_sets(settings, display))
+        if (result := finished_run(settings, display)) is not None:
             return result
-        plan = processes.all_or_none(lambda: make_plan(settings, shown))
-        stack.enter_context(_folder_taken(plan, shown))
+        plan = processes.all_or_none(lambda: make_plan(settings, display))
+        stack.enter_context(_folder_taken(plan, display))
         stack.enter_context(files.unexpected_errors_logged(plan.folder.error_log))
         checkpoints = stack.enter_context(Checkpoints(plan.folder))
         stop = stack.enter_context(stop_request())
@@ -56,26 +53,26 @@ def transfer(settings: TransferSettings, display: Display | None = None) -> Tran
         trainer = Trainer(plan, state)
         if loop.history.finished(plan.recipe):
             _check_kept(plan, trainer, loop)
-            show_finished(loop.history, plan.recipe, shown)
+            show_finished(loop.history, plan.recipe, display)
         else:
             if loop.history.untouched:
-                shown.line(
+                display.line(
                     f"going on from epoch {loop.epoch + 1} of {plan.recipe.epochs}, of which {loop.batch} of "
                     f"{len(plan.batches(0))} batches are done"
                 )
-            record, untouched = _begin_session(plan, shown), plan.pretrained.pt_bytes()
+            record, untouched = _begin_session(plan, display), plan.pretrained.pt_bytes()
             writer = RunWriter(plan.folder, plan.identity(), record, checkpoints, untouched, _scalars(plan))
-            TrainingLoop(plan, trainer, writer, StopVote(stop), loop, shown).to_the_end()
+            TrainingLoop(plan, trainer, writer, StopVote(stop), loop, display).to_the_end()
             _check_kept(plan, trainer, loop)
-        result = conclude(loop.history, plan.recipe, plan.folder, shown)
+        result = conclude(loop.history, plan.recipe, plan.folder, display)
         if not processes.leads():  # the others take no part in what follows
             return result
-        finish(plan, trainer, result, stop, shown)
-        predictions = predict_genome(plan, shown)
+        finish(plan, trainer, result, stop, display)
+        predictions = predict_genome(plan, display)
         check_best(plan.folder, plan.identity(), loop)  # much time may have passed
         if compared := known_comparison(plan, loop.history):
             result = replace(result, comparison=compared.sets)
-        show_untouched(result, plan.settings.recipe_name, shown)
+        show_untouched(result, plan.settings.recipe_name, display)
         return replace(result, predictions=predictions)
 
 

@@ -25,7 +25,9 @@ class TransferSettings:
     The data are either a genome and its annotation, or data sets.
 
     Attributes:
-        pretrained_model: `.pt` file or Orbax checkpoint to start from.
+        pretrained_model: `.pt` file or Orbax checkpoint to start from. Of several, or a folder of `.pt` files, each is
+            fine-tuned in a run of its own, in `starts_{project_name}` in the output folder, and the run itself makes
+            one model that learns from all of them.
         genome_fasta: FASTA file of the genome. The data sets are made from it by `create_data` with its defaults, in
             `data_{project_name}` in the output folder, once.
         annotation_gff: Its annotation, GFF3 or GTF.
@@ -78,7 +80,7 @@ class TransferSettings:
         SettingsError: A value is out of range.
     """
 
-    pretrained_model: str | Path
+    pretrained_model: str | Path | Sequence[str | Path]
     genome_fasta: str | Path | None = None
     annotation_gff: str | Path | None = None
     test_sequences: Sequence[str] | None = None
@@ -219,6 +221,12 @@ class TransferSettings:
             raise SettingsError(f"`process_id` is {self.process_id}; expected 0 to {self.num_processes - 1}")
 
     @property
+    def one_model(self) -> str | Path:
+        """The model to start from, where there is one."""
+        assert isinstance(self.pretrained_model, str | Path)  # `transfer` makes settings of one of several
+        return self.pretrained_model
+
+    @property
     def recipe_name(self) -> str:
         """The name of the recipe where there is no run to go on with."""
         chosen = any(getattr(self, name) is not None for name in OPENSPLICEAI_CHOICES)
@@ -236,4 +244,5 @@ class TransferSettings:
 
     def command(self) -> str:
         """Return the equivalent command line."""
-        return equivalent_command("transfer", self, always=("output_dir", "project_name"), files=("distill_teacher",))
+        files = ("pretrained_model", "distill_teacher")
+        return equivalent_command("transfer", self, always=("output_dir", "project_name"), files=files)

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from functools import partial
 
 from spliceai_jax.architecture import SITE_KINDS, SiteKind
-from spliceai_jax.evaluation.calibrated import Calibration
 from spliceai_jax.evaluation.metrics import AUPRC, TOP_K
 from spliceai_jax.report import score_panels, training_panels
 from spliceai_jax.report.comparison import Comparison
@@ -12,28 +11,29 @@ from spliceai_jax.report.logos import draw_logos
 from spliceai_jax.report.plots import Plot, plot, plot_figure
 from spliceai_jax.report.reliability import reliability_plot
 from spliceai_jax.runs.history import History, Split
+from spliceai_jax.runs.read import Run
 
 
-def draw(
-    history: History, batches_per_epoch: int, comparison: Comparison | None, calibrated: Calibration | None = None
-) -> Iterator[Plot]:
+def draw(run: Run, batches_per_epoch: int, comparison: Comparison | None) -> Iterator[Plot]:
     """Draw every figure that there is something to show in.
 
     Arguments:
-        history: What the run measured.
+        run: The run.
         batches_per_epoch: The number of batches in an epoch.
         comparison: The models on the test set; None: they could not be scored.
-        calibrated: What the best model's temperature does; None: it has none yet.
     """
-    if calibrated:
+    history = run.history
+    if run.calibration:
         for kind in SITE_KINDS:
-            yield reliability_plot(kind, calibrated.measures["test"])
+            yield reliability_plot(kind, run.calibration.measures["test"])
     if history.update_losses:
-        loss = partial(training_panels.loss, history=history, batches_per_epoch=batches_per_epoch)
+        loss = partial(
+            training_panels.loss, history=history, batches_per_epoch=batches_per_epoch, tuned=run.tuned_epoch
+        )
         yield plot("loss", "Loss over steps", loss)
         yield plot("learning_rate", "Learning rate over steps", partial(training_panels.learning_rate, history=history))
-    if history.epochs:
-        yield from _over_epochs(history)
+    if run.tuned_epoch is not None:
+        yield from _over_epochs(history, run.tuned_epoch)
     if comparison is None:
         return
     for kind in SITE_KINDS:
@@ -47,18 +47,22 @@ def draw(
         yield _plot_logos(kind, comparison)
 
 
-def _over_epochs(history: History) -> Iterator[Plot]:
+def _over_epochs(history: History, tuned: int) -> Iterator[Plot]:
     """Draw measures over epochs: on the test and the validation set, and what the run forgets of the old species."""
     splits: dict[Split, str] = {"test": "test", "validation": "validation"}
     for measure, title, label in (
         (AUPRC, "AUPRC over epochs", "AUPRC"),
         (TOP_K, "Top-k accuracy over epochs", "top-k accuracy"),
     ):
-        panel = partial(training_panels.over_epochs, history=history, measure=measure, label=label, splits=splits)
+        panel = partial(
+            training_panels.over_epochs, history=history, tuned=tuned, measure=measure, label=label, splits=splits
+        )
         yield plot(measure.key, title, panel)
     if "old_species" in history.untouched:
         splits = {"test": "new species", "old_species": "old species"}
-        panel = partial(training_panels.over_epochs, history=history, measure=AUPRC, label="AUPRC", splits=splits)
+        panel = partial(
+            training_panels.over_epochs, history=history, tuned=tuned, measure=AUPRC, label="AUPRC", splits=splits
+        )
         yield plot("forgetting", "AUPRC on the new and the old species over epochs", panel)
 
 

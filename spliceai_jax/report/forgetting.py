@@ -31,15 +31,15 @@ def forgetting_section(run: Run, changes: Differences | None) -> ForgettingSecti
 
     Arguments:
         run: The run.
-        changes: How the best model compares with the untouched one on the test set, where that is known.
+        changes: How the tuned model compares with the untouched one on the test set, where that is known.
     """
     history = run.history
-    if "old_species" not in history.untouched or not history.epochs:
+    if "old_species" not in history.untouched or run.tuned_epoch is None:
         return None
     found = run.comparison.sets.get("old_species") if run.comparison else None
-    best, compared = history.epochs[history.best_epoch], {"test": changes, "old_species": found}
+    tuned, compared = history.epochs[run.tuned_epoch], {"test": changes, "old_species": found}
     rows = [
-        (species, kind, row(AUPRC, kind, history.untouched[name].metrics, best.split(name).metrics, compared[name]))
+        (species, kind, row(AUPRC, kind, history.untouched[name].metrics, tuned.split(name).metrics, compared[name]))
         for name, species in _SPECIES
         for kind in SITE_KINDS
     ]

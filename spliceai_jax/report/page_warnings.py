@@ -55,7 +55,7 @@ def _data_warnings(name: Split, dataset: DatasetRecord, tested: Metrics | None) 
         if name == "train":
             text += "More genes are the surest way to a better model."
         elif name == "validation":
-            text += "The choice of the best epoch rests on them and is partly chance; give a --validation-dataset."
+            text += "Which model is kept depends on them, and is partly chance; give a --validation-dataset."
         else:
             text += _uncertainty(tested if name == "test" else None)
         found.append(text)
@@ -111,9 +111,11 @@ def _difference_warnings(run: Run, changes: Differences | None) -> list[str]:
 
 def _unfinished_warnings(run: Run) -> list[str]:
     """Say whether more epochs may make the model better."""
-    history, losses = run.history, [epoch.validation.metrics.loss for epoch in run.history.epochs]
-    last_is_best = history.best_epoch == len(losses) - 1 and len(losses) == run.identity.choices.epochs
-    if run.finished and last_is_best:
+    history, choices = run.history, run.identity.choices
+    losses = [epoch.validation.metrics.loss for epoch in history.epochs]
+    last_is_best = history.lowest_loss_epoch == len(losses) - 1 and len(losses) == choices.epochs
+    # At the end of one cycle the rates are almost nothing: the loss falls then, however many epochs there are.
+    if run.finished and last_is_best and choices.scheduler != "OneCycleLR":
         earlier = min([history.untouched["validation"].metrics.loss, *losses[:-1]])
         if losses[-1] < earlier * (1 - STILL_IMPROVING):
             return [

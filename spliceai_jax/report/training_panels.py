@@ -17,8 +17,15 @@ MOST_POINTS = 400
 """The most points of a line: more cannot be seen and only swell the page."""
 
 
-def loss(ax: Axes, history: History, batches_per_epoch: int) -> None:
-    """Draw the training loss of every batch, and the validation loss after every epoch."""
+def loss(ax: Axes, history: History, batches_per_epoch: int, tuned: int | None) -> None:
+    """Draw the training loss of every batch, and the validation loss after every epoch.
+
+    Arguments:
+        ax: The panel.
+        history: What the run measured.
+        batches_per_epoch: The number of batches in an epoch.
+        tuned: The epoch to mark; None: no epoch is done.
+    """
     steps, losses, each = _thinned(history.update_losses)
     label = "training, each batch" if each == 1 else f"training, mean of {each} batches"
     ax.plot(steps, losses, color=COLOURS["untouched"], linewidth=1, label=label)
@@ -33,9 +40,8 @@ def loss(ax: Axes, history: History, batches_per_epoch: int) -> None:
     ax.yaxis.set_minor_locator(NullLocator())
     ax.set_xlabel("step (batch)")
     ax.set_ylabel("loss per position")
-    if history.epochs:
-        best = batches_per_epoch * (history.best_epoch + 1)
-        _mark_best(ax, best, history.epochs[history.best_epoch].validation.metrics.loss)
+    if tuned is not None:
+        _mark_tuned(ax, batches_per_epoch * (tuned + 1), history.epochs[tuned].validation.metrics.loss)
     ax.legend()
 
 
@@ -49,12 +55,15 @@ def learning_rate(ax: Axes, history: History) -> None:
     ax.set_ylabel("learning rate")
 
 
-def over_epochs(ax: Axes, history: History, measure: Measure, label: str, splits: Mapping[Split, str]) -> None:
+def over_epochs(
+    ax: Axes, history: History, tuned: int, measure: Measure, label: str, splits: Mapping[Split, str]
+) -> None:
     """Draw a measure of donors and of acceptors, before training and after every epoch.
 
     Arguments:
         ax: The panel.
         history: What the run measured.
+        tuned: The epoch to mark.
         measure: The measure.
         label: The label of its axis.
         splits: The two splits to draw it on, and their names in the legend; the second is drawn with a broken line.
@@ -74,8 +83,8 @@ def over_epochs(ax: Axes, history: History, measure: Measure, label: str, splits
                 markersize=3,
                 label=f"{kind}s, {name}",
             )
-    ax.axvline(history.best_epoch, color=COLOURS["ink"], linewidth=0.8, linestyle=DOTTED)
-    _name_best(ax, history.best_epoch, at=0)
+    ax.axvline(tuned, color=COLOURS["ink"], linewidth=0.8, linestyle=DOTTED)
+    _name_tuned(ax, tuned, at=0)
     every = math.ceil(len(epochs) / 10)
     ax.set_xticks([-1, *epochs[::every]], ["before", *map(str, epochs[::every])])
     ax.set_xlabel("epoch")
@@ -90,12 +99,12 @@ def _thinned(values: list[float]) -> tuple[Float[np.ndarray, " points"], Float[n
     return (np.arange(len(whole)) + 0.5) * each, whole.mean(1), each
 
 
-def _mark_best(ax: Axes, x: float, y: float) -> None:
+def _mark_tuned(ax: Axes, x: float, y: float) -> None:
     ax.axvline(x, color=COLOURS["ink"], linewidth=0.8, linestyle=DOTTED)
     ax.plot([x], [y], marker="o", markersize=8, markerfacecolor="none", markeredgecolor=COLOURS["ink"])
-    _name_best(ax, x, at=1)
+    _name_tuned(ax, x, at=1)
 
 
-def _name_best(ax: Axes, x: float, at: float) -> None:
+def _name_tuned(ax: Axes, x: float, at: float) -> None:
     place, beside = ax.get_xaxis_transform(), "offset points"
-    ax.annotate("best", (x, at), (4, 2), xycoords=place, textcoords=beside, va="top" if at else "bottom")
+    ax.annotate("tuned", (x, at), (4, 2), xycoords=place, textcoords=beside, va="top" if at else "bottom")

@@ -19,7 +19,7 @@ def before_and_after(run: Run, comparison: Comparison | None) -> tuple[Metrics |
     """
     history, compared = run.history, comparison.metrics if comparison else {}
     before = history.untouched["test"].metrics if history.untouched else compared.get("untouched")
-    after = history.epochs[history.best_epoch].test.metrics if history.epochs else None
+    after = None if run.tuned_epoch is None else history.epochs[run.tuned_epoch].test.metrics
     return before, after
 
 
@@ -56,21 +56,24 @@ def differences_on_test_set(run: Run, comparison: Comparison | None) -> Differen
 
 def reach_verdict(run: Run, before: Metrics | None, after: Metrics | None, changes: Differences | None) -> PageVerdict:
     """Compare the tuned model with the untouched one."""
-    history = run.history
+    history, choices = run.history, run.identity.choices
     if after is None or before is None:
         sentence = "No epoch is done yet, so this page shows the untouched model alone."
         return PageVerdict("open", "Nothing to compare yet.", sentence, None, "")
     by_kind = [
         f"from {AUPRC.of(before.site(kind)):.3f} to {AUPRC.of(after.site(kind)):.3f} for {kind}s" for kind in SITE_KINDS
     ]
-    chosen = f"epoch {history.best_epoch} of 0 to {len(history.epochs) - 1}, the one with the lowest validation loss"
+    epoch, last = history.tuned_epoch(choices), len(history.epochs) - 1
+    chosen = f"epoch {epoch} of 0 to {last}, the one with the lowest validation loss"
+    if choices.keeps_last and not choices.early_stopping:
+        chosen = f"epoch {epoch}, the last one"
     if not run.finished:
-        chosen += f"; {len(history.epochs)} of at most {run.identity.choices.epochs} epochs are done"
+        chosen += f"; {len(history.epochs)} of at most {choices.epochs} epochs are done"
     headline = f"{changes.headline} the untouched model" if changes else "no verdict"
     tone, model, kept = _TONES[changes.verdict] if changes else "open", run.folder.best_model, ""
     if run.keeps_untouched:
         headline, kept = "fine-tuning has not helped", _why_untouched(run)
-        tone, model = "bad" if tone == "bad" else "open", run.folder.epoch_model(history.best_epoch)
+        tone, model = "bad" if tone == "bad" else "open", run.folder.epoch_model(epoch)
     return PageVerdict(
         tone,
         f"{headline[0].upper()}{headline[1:]}{'' if run.finished else ' so far'}.",
@@ -83,7 +86,8 @@ def reach_verdict(run: Run, before: Metrics | None, after: Metrics | None, chang
 
 def _why_untouched(run: Run) -> str:
     history = run.history
-    before, after = history.untouched["validation"], history.epochs[history.best_epoch].validation
+    before = history.untouched["validation"]
+    after = history.epochs[history.tuned_epoch(run.identity.choices)].validation
     return (
         "On the validation set, the mean area under the precision-recall curve of donors and acceptors went from "
         f"{before.metrics.mean_auprc:.3f} to {after.metrics.mean_auprc:.3f}. So models/{run.folder.best_model.name} is "

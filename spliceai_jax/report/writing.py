@@ -81,7 +81,7 @@ def write_report(run: Run, scoring: Scoring | None = None) -> Path:
     from spliceai_jax.report.page import render
 
     comparison, left_out = _compare(run, scoring)
-    plots = {plot.name: plot for plot in draw(run.history, _batches_per_epoch(run), comparison, run.calibration)}
+    plots = {plot.name: plot for plot in draw(run, _batches_per_epoch(run), comparison)}
     page = render(run, _mark(run), comparison, plots, left_out)
     try:
         run.folder.figures.mkdir(exist_ok=True)

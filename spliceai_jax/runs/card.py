@@ -156,7 +156,7 @@ def model_card(content: bytes, identity: RunIdentity, record: Record, history: H
         content: The model's `.pt` file.
         identity: What decides the run's result.
         record: The run's record.
-        history: What was measured, up to the best epoch or beyond it.
+        history: What was measured, up to the tuned epoch or beyond it.
     """
     kept, session = history.kept_epoch(identity.choices), record.sessions[-1]
     before = {name: split.metrics for name, split in history.untouched.items()}

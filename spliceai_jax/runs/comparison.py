@@ -15,7 +15,7 @@ class RunComparison:
 
     Attributes:
         untouched: The untouched model's fingerprint: see `Pretrained.fingerprint`.
-        tuned: That of the model of the best epoch, which is compared even if it is not kept as the best model.
+        tuned: That of the tuned model, which is compared even if it is not kept as the best model.
         sets: "validation", "test" and, where the run has its data set, "old_species" -> the comparison there.
     """
 

@@ -93,34 +93,45 @@ class History:
         return tuple(dict.fromkeys((*SPLITS, *self.untouched)))
 
     @property
-    def best_epoch(self) -> int:
+    def lowest_loss_epoch(self) -> int:
         """The epoch with the lowest validation loss, the first of equals."""
         losses = [epoch.validation.metrics.loss for epoch in self.epochs]
         return losses.index(min(losses))
 
+    def tuned_epoch(self, recipe: Recipe) -> int:
+        """Return the epoch whose model is the tuned one.
+
+        It is the epoch with the lowest validation loss or, where the recipe says so, the last one that is done. A run
+        that stops early chose by the loss.
+        """
+        if recipe.keeps_last and not recipe.early_stopping:
+            return len(self.epochs) - 1
+        return self.lowest_loss_epoch
+
     def kept_epoch(self, recipe: Recipe) -> int | None:
         """Return the epoch whose model is the run's best one; None where that is the untouched model.
 
-        It is the epoch with the lowest validation loss. A recipe may keep the untouched model where that epoch's mean
-        AUPRC on the validation set is lower than the untouched model's. The loss does not decide this, since it also
-        depends on how well scores are calibrated, which says nothing about which sites are found.
+        It is `tuned_epoch`. A recipe may keep the untouched model where that epoch's mean AUPRC on the validation set
+        is lower than the untouched model's. The loss does not decide this, since it also depends on how well scores
+        are calibrated, which says nothing about which sites are found.
         """
-        tuned, untouched = self.epochs[self.best_epoch].validation, self.untouched["validation"]
+        epoch = self.tuned_epoch(recipe)
+        tuned, untouched = self.epochs[epoch].validation, self.untouched["validation"]
         if recipe.untouched_if_better and tuned.metrics.mean_auprc < untouched.metrics.mean_auprc:
             return None
-        return self.best_epoch
+        return epoch
 
     @property
-    def epochs_since_best(self) -> int:
-        """The number of epochs finished after the best one."""
-        return len(self.epochs) - 1 - self.best_epoch
+    def epochs_since_lowest_loss(self) -> int:
+        """The number of epochs finished after the one with the lowest validation loss."""
+        return len(self.epochs) - 1 - self.lowest_loss_epoch
 
     def finished(self, recipe: Recipe) -> bool:
         """Return whether a run of this recipe is over: all epochs are done, or it stopped early."""
         if not self.epochs:
             return False
         return len(self.epochs) >= recipe.epochs or (
-            recipe.early_stopping and self.epochs_since_best >= recipe.patience
+            recipe.early_stopping and self.epochs_since_lowest_loss >= recipe.patience
         )
 
 

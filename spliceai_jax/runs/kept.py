@@ -62,7 +62,7 @@ def check_kept(folder: RunFolder, identity: RunIdentity, loop: LoopState, last: 
             if path not in whole:
                 _put_back(folder, path, content)
                 made_again.append(path)
-    best = loop.history.best_epoch
+    best = loop.history.tuned_epoch(identity.choices)
     if folder.best_model in lost:
         raise RunFolderError(
             f"{folder.best_model}: missing or damaged, like {folder.epoch_model(best).name}, and no checkpoint holds "

@@ -49,8 +49,13 @@ class Run:
         return bool(self.history.epochs) and self.history.kept_epoch(self.identity.choices) is None
 
     @property
+    def tuned_epoch(self) -> int | None:
+        """The epoch whose model is the tuned one; None before the first is done."""
+        return self.history.tuned_epoch(self.identity.choices) if self.history.epochs else None
+
+    @property
     def tuned_model(self) -> Path | None:
-        """The model of the history's best epoch, kept as the best or not; None before the first epoch is done."""
+        """The model of that epoch, kept as the best or not; None before the first epoch is done."""
         return tuned_model(self.folder, self.history, self.identity.choices) if self.history.epochs else None
 
     @property

@@ -1,4 +1,4 @@
-"""The model of a run's best epoch, which is compared with the untouched one whether it is kept as the best or not."""
+"""The model of a run's tuned epoch, which is compared with the untouched one whether it is kept as the best or not."""
 
 import hashlib
 from pathlib import Path
@@ -9,21 +9,21 @@ from spliceai_jax.training.recipes import Recipe
 
 
 def tuned_model(folder: RunFolder, history: History, recipe: Recipe) -> Path:
-    """Return the file of the best epoch's model; where only its copy `model_best.pt` is left, that.
+    """Return the file of the tuned epoch's model; where only its copy `model_best.pt` is left, that.
 
     While a run is under way, `model_best.pt` may be ahead of the history.
     """
-    model = folder.epoch_model(history.best_epoch)
+    model = folder.epoch_model(history.tuned_epoch(recipe))
     copied = history.kept_epoch(recipe) is not None
     return folder.best_model if copied and not model.exists() else model
 
 
 def tuned_fingerprint(folder: RunFolder, history: History, recipe: Recipe) -> str | None:
-    """Return the fingerprint of the best epoch's model, which is the SHA-256 of a file that a run wrote.
+    """Return the fingerprint of the tuned epoch's model, which is the SHA-256 of a file that a run wrote.
 
     Where the file is gone it is the one that the run recorded, or None if an earlier version did not record it.
     """
     try:
         return hashlib.sha256(tuned_model(folder, history, recipe).read_bytes()).hexdigest()
     except OSError:
-        return history.epochs[history.best_epoch].model_sha256 or None
+        return history.epochs[history.tuned_epoch(recipe)].model_sha256 or None

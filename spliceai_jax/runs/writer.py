@@ -57,16 +57,16 @@ class RunWriter:
         self._checkpoints.save(state, loop)
 
     def models(self, content: bytes, loop: LoopState) -> None:
-        """Write the model of the epoch under way, and if its loss is the lowest so far, `model_best.pt` and its card.
+        """Write the model of the epoch under way, and if it is the tuned one so far, `model_best.pt` and its card.
 
         Arguments:
             content: The model's `.pt` file.
             loop: Where the run stands, the epoch's measures included.
         """
-        history = loop.history
+        history, recipe = loop.history, self._identity.choices
         self._folder.write(self._folder.epoch_model(loop.epoch), content)
-        if history.best_epoch == loop.epoch:
-            best = self._untouched if history.kept_epoch(self._identity.choices) is None else content
+        if history.tuned_epoch(recipe) == loop.epoch:
+            best = self._untouched if history.kept_epoch(recipe) is None else content
             self._folder.write(self._folder.best_model, best)
             # The card holds its model's SHA-256: between the two writes the old card does not pass for the new one's.
             card = model_card(best, self._identity, self._record, history)

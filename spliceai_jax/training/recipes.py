@@ -41,6 +41,8 @@ class Recipe:
             `mutated`.
         batch_size: Windows in a batch; None: see `batch_size_of`.
         fewest_steps: See `batch_size_of`.
+        keeps_last: The tuned model is that of the last epoch, and not of the one with the lowest validation loss: see
+            `History.tuned_epoch`.
         untouched_if_better: The run's best model is the untouched one where that has the higher mean AUPRC on the
             validation set: see `History.kept_epoch`.
     """
@@ -67,6 +69,7 @@ class Recipe:
     mutation_rate: float = 0.0
     batch_size: int | None = None
     fewest_steps: int | None = None
+    keeps_last: bool = False
     untouched_if_better: bool = False
 
     def batch_size_of(self, windows: int, documented: int) -> int:
@@ -117,6 +120,7 @@ RECIPES = {
         epochs=15,
         mutation_rate=0.05,
         fewest_steps=25,
+        keeps_last=True,
         untouched_if_better=True,
     ),
     # What `best` was in 0.1.0.

@@ -30,8 +30,8 @@ _forks.set_forkserver_preload(
     [
         f"spliceai_jax.{module}"
         for module in (
-            "commands.main", "fine_tuning.run", "scoring.calibrate", "scoring.genome_evaluation", "scoring.predict",
-            "data_sets.run", "report.writing", "runs.card", "network.orbax_files",
+            "commands.main", "fine_tuning.transfer", "scoring.calibrate", "scoring.genome_evaluation",
+            "scoring.predict", "data_sets.run", "report.writing", "runs.card", "network.orbax_files",
         )
     ]
 )  # fmt: skip

@@ -1,0 +1,174 @@
+"""`transfer`: one run, or with several models to start from a run from each, and one that learns from all of them.
+
+Models that were trained for different species find different sites, and the mean of their probabilities is better than
+each alone. The last run makes one model of them (distillation: Hinton et al. 2015). It starts where the best of them
+started: from the tuned model itself it would end worse (docs/recipes.md).
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from spliceai_jax import processes
+from spliceai_jax.display import Display
+from spliceai_jax.errors import SettingsError
+from spliceai_jax.evaluation.metrics import AUPRC
+from spliceai_jax.fine_tuning.data_sets import data_files
+from spliceai_jax.fine_tuning.outcome import TransferResult
+from spliceai_jax.fine_tuning.plan import make_data_sets, start
+from spliceai_jax.fine_tuning.run import fine_tune
+from spliceai_jax.fine_tuning.settings import TransferSettings
+from spliceai_jax.network.model_files import models_to_average
+from spliceai_jax.processes import Cluster
+from spliceai_jax.runs.history import SplitRecord
+
+TEACHERS_SHARE = 0.5
+"""The `distill_weight` of the run that learns from several."""
+
+
+def transfer(settings: TransferSettings, display: Display | None = None) -> TransferResult:
+    """Fine-tune a model, or several and make one of them, as `spliceai-jax transfer` does.
+
+    Everything that can be wrong with the input is found before the first step, and before anything is written.
+
+    Arguments:
+        settings: What to do.
+        display: Shows the progress, as `ConsoleDisplay()` does; None shows nothing.
+
+    Raises:
+        SpliceAIError: One of its subclasses; the message says what was wrong and how to fix it.
+        Interrupted: SIGTERM, SIGINT or SIGHUP came; everything needed to continue with `resume=True` was saved.
+    """
+    with processes.joined(Cluster(settings.coordinator, settings.num_processes, settings.process_id)):
+        shown = display if display and processes.leads() else Display()
+        models = processes.all_or_none(lambda: _models(settings))
+        if len(models) == 1:
+            return fine_tune(replace(settings, pretrained_model=models[0]), shown)
+        return _from_several(settings, models, shown)
+
+
+def _models(settings: TransferSettings) -> tuple[Path, ...]:
+    models = tuple(dict.fromkeys(models_to_average(settings.pretrained_model)))
+    if not models:
+        raise SettingsError("`pretrained_model`: none is given; expected one or more")
+    return models
+
+
+def _from_several(settings: TransferSettings, models: tuple[Path, ...], display: Display) -> TransferResult:
+    """Tune each model in a run of its own, and make one of them."""
+    _check(settings)
+    runs = _runs(settings, models, display)
+    if len(runs) == 1:
+        return fine_tune(replace(settings, pretrained_model=models[0]), display)
+    make_data_sets(replace(settings, pretrained_model=models[0]), display)
+    tuned: dict[str, TransferResult] = {}
+    for number, (name, run) in enumerate(runs.items(), 1):
+        display.line(f"model {number} of {len(runs)} to start from: {run.pretrained_model}")
+        tuned[name] = fine_tune(run, display)
+    best = max(tuned, key=lambda name: _validation_auprc(tuned[name]))
+    display.line(f"one model of all {len(tuned)}, from {runs[best].pretrained_model}, which led to the best of them")
+    one = replace(
+        settings,
+        pretrained_model=runs[best].pretrained_model,
+        distill_teacher=tuple(result.best_model for result in tuned.values()),
+        distill_weight=settings.distill_weight or TEACHERS_SHARE,
+    )
+    result = replace(fine_tune(one, display), starts=tuned)
+    _show(result, display)
+    alone, together = _validation_auprc(tuned[best]), _validation_auprc(result)
+    if together < alone:
+        display.line(
+            f"On the validation set {best}, tuned alone, has the higher mean AUPRC, {alone:.4f}; the model of all has "
+            f"{together:.4f}. That of {best} is {tuned[best].best_model}."
+        )
+    return result
+
+
+def _check(settings: TransferSettings) -> None:
+    """Refuse what does not go with several models.
+
+    Raises:
+        SettingsError: Something is given that does not.
+    """
+    given = {name: getattr(settings, name) for name in ("extend", "distill_teacher", "rehearsal_dataset")}
+    if wrong := [name for name, value in given.items() if value]:
+        raise SettingsError(f"`{wrong[0]}` does not go with several of `pretrained_model`; give one, or leave it out")
+    if settings.distill_weight == 0:
+        raise SettingsError(
+            "`distill_weight=0`, but of several of `pretrained_model` one model is made by distillation; give a share "
+            "of the loss above 0, or leave it out"
+        )
+    if not settings.effective_recipe.untouched_if_better:
+        raise SettingsError(
+            f"`recipe={settings.recipe_name!r}` does not go with several of `pretrained_model`, since it does not keep "
+            "the better model; give another recipe, or one model"
+        )
+    if processes.several():
+        raise SettingsError("several of `pretrained_model` are for one process; give one, or one process")
+
+
+def _runs(settings: TransferSettings, models: tuple[Path, ...], display: Display) -> dict[str, TransferSettings]:
+    """Return the settings of the run from each model, by the model's name, after a check of all models and folders.
+
+    Raises:
+        SpliceAIError: See `start`; or models have the same name, or different flanking sizes.
+    """
+    files, runs, seen = data_files(settings), dict[str, TransferSettings](), dict[str, Path]()
+    _, first, _ = start(replace(settings, pretrained_model=models[0]))  # checks the last run's folder
+    for path in models:
+        run = replace(
+            settings,
+            pretrained_model=path,
+            output_dir=Path(settings.output_dir) / f"starts_{settings.project_name}",
+            project_name=path.stem,
+            genome_fasta=None,
+            annotation_gff=None,
+            test_sequences=None,
+            validation_sequences=None,
+            predict=False,
+            bed="openspliceai",
+            train_dataset=files.train,
+            validation_dataset=files.validation,
+            test_dataset=files.test,
+            distill_weight=None,
+            distill_shards=None,
+        )
+        _, model, _ = start(run)
+        if model.flanking_size != first.flanking_size:
+            raise SettingsError(
+                f"`pretrained_model`: {path} has a flanking size of {model.flanking_size} nt and {models[0]} one of "
+                f"{first.flanking_size} nt; give models of one flanking size"
+            )
+        if (same := seen.setdefault(model.fingerprint, path)) != path:
+            display.line(f"{path} holds the same weights as {same}, and is left out")
+        elif path.stem in runs:
+            raise SettingsError(
+                f"`pretrained_model`: {runs[path.stem].pretrained_model} and {path} have the same name, which the "
+                "folders of their runs have too; rename one of the files"
+            )
+        else:
+            runs[path.stem] = run
+    return runs
+
+
+def _validation_auprc(result: TransferResult) -> float:
+    return result.best_measured["validation"].metrics.mean_auprc
+
+
+def _show(result: TransferResult, display: Display) -> None:
+    """Show what each model reaches before and after it was tuned, and what the one that learnt from all reaches."""
+    width = max(map(len, [*result.starts, "all of them"]))
+    display.line(f"{'':{width}}  {'untouched, test':>17}  {'tuned, validation':>17}  {'tuned, test':>17}")
+    display.line(f"{AUPRC.name:{width}}" + f"  {'donor':>8} {'acceptor':>8}" * 3)
+    for name, tuned in result.starts.items():
+        rows = tuned.history.untouched["test"], *_of_sets(tuned)
+        display.line(f"{name:{width}}" + "".join(map(_cells, rows)))
+    display.line(f"{'all of them':{width}}{'':19}" + "".join(map(_cells, _of_sets(result))))
+
+
+def _of_sets(result: TransferResult) -> tuple[SplitRecord, SplitRecord]:
+    measured = result.best_measured
+    return measured["validation"], measured["test"]
+
+
+def _cells(record: SplitRecord) -> str:
+    return f"  {AUPRC.of(record.metrics.donor):8.3f} {AUPRC.of(record.metrics.acceptor):8.3f}"
