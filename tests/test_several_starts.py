@@ -10,7 +10,7 @@ from conftest import ROOT, CommandLine, random_model
 
 from spliceai_jax import Display, Pretrained, TransferResult, TransferSettings, transfer
 from spliceai_jax.commands.main import main
-from spliceai_jax.errors import Interrupted, SettingsError, WeightsError
+from spliceai_jax.errors import Interrupted, RunFolderError, SettingsError, WeightsError
 from spliceai_jax.fine_tuning.transfer import TEACHERS_SHARE
 from spliceai_jax.runs.folder import RunFolder
 
@@ -200,6 +200,20 @@ def test_a_run_that_is_there_already_is_not_overwritten(whole: Path, models: Pat
     assert main([str(word) for word in line]) == 2
     assert "holds a run already; go on with it by --resume" in capsys.readouterr().err
     assert files(whole) == before
+
+
+def test_another_run_in_the_last_folder_is_found_first(
+    whole: Path, models: Path, small_data: Path, tmp_path: Path, no_report: None
+) -> None:
+    """A run from one model, or from fewer; nothing is trained before it is refused."""
+    mouse, more = models / "mouse.pt", tmp_path / "more.pt"
+    random_model(80, 7).to_pt(more)
+    transfer(settings(small_data, tmp_path / "one", pretrained_model=mouse, epochs=1))
+    for output, given in ((tmp_path / "one", [models]), (whole, [models, more])):
+        before = files(output)
+        with pytest.raises(RunFolderError, match="holds a run that was not made from these"):
+            transfer(settings(small_data, output, pretrained_model=given))
+        assert files(output) == before
 
 
 def test_where_the_best_of_them_is_better_alone(

@@ -5,12 +5,13 @@ each alone. The last run makes one model of them (distillation: Hinton et al. 20
 started: from the tuned model itself it would end worse (docs/recipes.md).
 """
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
 from spliceai_jax import processes
 from spliceai_jax.display import Display
-from spliceai_jax.errors import SettingsError
+from spliceai_jax.errors import RunFolderError, SettingsError
 from spliceai_jax.evaluation.metrics import AUPRC
 from spliceai_jax.fine_tuning.data_sets import data_files
 from spliceai_jax.fine_tuning.outcome import TransferResult
@@ -19,6 +20,7 @@ from spliceai_jax.fine_tuning.run import fine_tune
 from spliceai_jax.fine_tuning.settings import TransferSettings
 from spliceai_jax.network.model_files import models_to_average
 from spliceai_jax.processes import Cluster
+from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import SplitRecord
 
 TEACHERS_SHARE = 0.5
@@ -110,10 +112,10 @@ def _runs(settings: TransferSettings, models: tuple[Path, ...], display: Display
     """Return the settings of the run from each model, by the model's name, after a check of all models and folders.
 
     Raises:
-        SpliceAIError: See `start`; or models have the same name, or different flanking sizes.
+        SpliceAIError: See `start` and `_check_last`; or models have the same name, or different flanking sizes.
     """
     files, runs, seen = data_files(settings), dict[str, TransferSettings](), dict[str, Path]()
-    _, first, _ = start(replace(settings, pretrained_model=models[0]))  # checks the last run's folder
+    _, first, folder = start(replace(settings, pretrained_model=models[0]))
     for path in models:
         run = replace(
             settings,
@@ -147,7 +149,29 @@ def _runs(settings: TransferSettings, models: tuple[Path, ...], display: Display
             )
         else:
             runs[path.stem] = run
+    if len(runs) > 1:
+        _check_last(folder, seen)
     return runs
+
+
+def _check_last(folder: RunFolder, models: Collection[str]) -> None:
+    """Refuse a folder of the last run that holds another one, which would be found only after hours.
+
+    Arguments:
+        folder: The folder.
+        models: The fingerprints of the models to start from.
+
+    Raises:
+        RunFolderError: It does, or it cannot be read.
+    """
+    if not folder.holds_run:
+        return
+    recorded = folder.read_identity()
+    if recorded.pretrained_model not in models or len(recorded.distill_teacher) != len(models):
+        raise RunFolderError(
+            f"`resume`: {folder.root} holds a run that was not made from these {len(models)} models; give the models "
+            "that it was made from, or another `project_name` or `exp_num`"
+        )
 
 
 def _validation_auprc(result: TransferResult) -> float:
