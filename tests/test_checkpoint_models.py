@@ -212,7 +212,7 @@ def test_transfer(checkpoint, small_model, small_data, tmp_path) -> None:
     with pytest.raises(RunFolderError, match="pretrained_model was"):
         transfer(TransferSettings(**{**given, "pretrained_model": tmp_path / "other"}, resume=True))
     (tmp_path / "folder").mkdir()
-    with pytest.raises(SpliceAIError, match=r"folder: a folder, expected a \.pt file"):
+    with pytest.raises(SpliceAIError, match=r"folder: this folder holds no \.pt file"):
         transfer(TransferSettings(**{**given, "pretrained_model": tmp_path / "folder"}, resume=True))
 
 

@@ -19,7 +19,7 @@ import h5py
 import jax
 import nbformat
 import pytest
-from conftest import ROOT
+from conftest import ROOT, random_model
 from jax.experimental.compilation_cache import compilation_cache
 from markdown_it import MarkdownIt
 from nbclient import NotebookClient
@@ -137,6 +137,8 @@ def workplace(compiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             part["X0"], part["Y0"] = whole["X0"][rows], whole["Y0"][:, rows]
     for name in ("model_400nt_rs10.pt", "model_best.pt", "demo/worm_400nt.pt"):
         (tmp_path / name).symlink_to(ROOT / "demo" / "worm_400nt.pt")
+    for seed, name in enumerate(("zebrafish_400nt_rs10.pt", "mouse_400nt_rs10.pt")):
+        random_model(400, seed).to_pt(name)
     _write_genome()
     (tmp_path / "demo" / "fly_genome").mkdir()
     for name in ("genome.fa.gz", "annotation.gff3.gz"):

@@ -357,7 +357,7 @@ MEAN, COUNT = (f"residual_units.2.batchnorm1.{name}" for name in ("running_mean"
 NOT_READ = "was not loaded|cannot be read"
 WEIGHTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (Path.unlink, "no such weights file"),
-    "a folder": (folder_instead, "a folder, expected a .pt file"),
+    "a folder": (folder_instead, "this folder holds no .pt file and is no Orbax checkpoint"),
     "empty file": (lambda path: path.write_bytes(b""), "cannot be read as a .pt file"),
     "garbage": (lambda path: path.write_bytes(np.random.default_rng(0).bytes(400_000)), NOT_READ),
     "text": (lambda path: path.write_text("not weights\n" * 100), r"it is none \(its first bytes are b'no'\)"),
