@@ -49,7 +49,7 @@ def extend(folder: RunFolder, wanted: RunIdentity, batches: int) -> str | None:
 
 def _reason_against(history: History, recorded: Recipe, wanted: Recipe, batches: int) -> str | None:
     """Return why a run of the wanted recipe would not be where this one is; None if it would be."""
-    if wanted.keeps_last and wanted.early_stopping != recorded.early_stopping:
+    if wanted.tuned_is_last != recorded.tuned_is_last:
         return "`early_stopping` decides whether the model of the last epoch is kept or that with the lowest loss"
     for epochs in range(1, len(history.epochs) + 1):
         over = History(epochs=history.epochs[:epochs]).finished(wanted)

@@ -65,7 +65,7 @@ def reach_verdict(run: Run, before: Metrics | None, after: Metrics | None, chang
     ]
     epoch, last = history.tuned_epoch(choices), len(history.epochs) - 1
     chosen = f"epoch {epoch} of 0 to {last}, the one with the lowest validation loss"
-    if choices.keeps_last and not choices.early_stopping:
+    if choices.tuned_is_last:
         chosen = f"epoch {epoch}, the last one"
     if not run.finished:
         chosen += f"; {len(history.epochs)} of at most {choices.epochs} epochs are done"

@@ -101,12 +101,9 @@ class History:
     def tuned_epoch(self, recipe: Recipe) -> int:
         """Return the epoch whose model is the tuned one.
 
-        It is the epoch with the lowest validation loss or, where the recipe says so, the last one that is done. A run
-        that stops early chose by the loss.
+        It is the epoch with the lowest validation loss or, where the recipe says so, the last one that is done.
         """
-        if recipe.keeps_last and not recipe.early_stopping:
-            return len(self.epochs) - 1
-        return self.lowest_loss_epoch
+        return len(self.epochs) - 1 if recipe.tuned_is_last else self.lowest_loss_epoch
 
     def kept_epoch(self, recipe: Recipe) -> int | None:
         """Return the epoch whose model is the run's best one; None where that is the untouched model.

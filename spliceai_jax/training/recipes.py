@@ -42,7 +42,7 @@ class Recipe:
         batch_size: Windows in a batch; None: see `batch_size_of`.
         fewest_steps: See `batch_size_of`.
         keeps_last: The tuned model is that of the last epoch, and not of the one with the lowest validation loss: see
-            `History.tuned_epoch`.
+            `tuned_is_last`.
         untouched_if_better: The run's best model is the untouched one where that has the higher mean AUPRC on the
             validation set: see `History.kept_epoch`.
     """
@@ -90,6 +90,11 @@ class Recipe:
     def largest_batch(self, documented: int) -> int:
         """Return the number of windows in a batch of a large training set; for `documented` see `batch_size_of`."""
         return self.batch_size or (documented if self.fewest_steps is None else _LARGEST_BATCH)
+
+    @property
+    def tuned_is_last(self) -> bool:
+        """Whether the tuned model is that of the last epoch: a run that stops early chose by the validation loss."""
+        return self.keeps_last and not self.early_stopping
 
     @property
     def rates(self) -> str:
