@@ -19,6 +19,9 @@ from spliceai_jax.output import printable_lines
 _SECONDS_TO_LET_GO = 0.2
 """How long a folder's lock is asked for: a process that ends deletes the file of the lock while it still holds it."""
 
+_TRIES_TO_MAKE = 100
+"""How often a folder is made, and its lock opened, before an error counts: others may remove both meanwhile."""
+
 _WAYS_OUT = {
     errno.ENOSPC: "make room there, or give another folder",
     errno.EDQUOT: "make room in your quota, or give another folder",
@@ -224,15 +227,15 @@ def _let_go(lock: FileLock) -> None:
 
 def _locked(folder: Path) -> FileLock:
     lock = FileLock(folder / ".lock")
-    while True:
-        folder.mkdir(parents=True, exist_ok=True)
+    for tries_left in reversed(range(_TRIES_TO_MAKE)):
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=_SECONDS_TO_LET_GO)
-        except FileNotFoundError:  # a process that had made the folder has just removed it
-            if os.path.isdir(folder):
+            break
+        except (FileExistsError, FileNotFoundError):  # a process that had made a folder has just removed it
+            if not tries_left:
                 raise
-        else:
-            return lock
+    return lock
 
 
 def _missing(folder: Path) -> list[Path]:
