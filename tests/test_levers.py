@@ -187,17 +187,26 @@ def windows_of(shards: list[int], seed: int, source: str) -> Windows:
 
 def test_joined_sets_are_both() -> None:
     first, second = windows_of([2, 3], 1, "new"), windows_of([2, 2], 2, "old").subset(np.array([3, 0]))
-    both = joined(first.subset(np.array([4, 1])), second)
+    both = joined([first.subset(np.array([4, 1])), second])
     assert len(both) == 4
-    assert both.shards.tolist() == [1, 0, 3, 2]
-    np.testing.assert_array_equal(both.bases, np.concatenate([first.bases[[4, 1]], second.bases[[3, 0]]]))
-    np.testing.assert_array_equal(both.labels, np.concatenate([first.labels[[4, 1]], second.labels[[3, 0]]]))
+    assert both.shards[both.index].tolist() == [1, 0, 3, 2]
+    bases = np.concatenate([first.bases[[4, 1]], second.bases[[3, 0]]])
+    np.testing.assert_array_equal(both.bases[both.index], bases)
+    np.testing.assert_array_equal(both.bases[both.index, 7:30], bases[:, 7:30])
+    np.testing.assert_array_equal(both.bases[both.index[3]], bases[3])
+    np.testing.assert_array_equal(both.bases[both.index[3], :50], bases[3, :50])
+    np.testing.assert_array_equal(both.labels_at(np.arange(4)), [*first.labels[[4, 1]], *second.labels[[3, 0]]])
+    assert both.lengths.tolist() == [*first.lengths[[4, 1]], *second.lengths]
+    assert both.fingerprint == replace(both, bases=both.bases[np.arange(9)], parts=()).fingerprint
+    assert both.parts == (both.parts[0], second)
+    assert both.subset(np.arange(2)).parts == ()
+    assert joined([second]) is second
 
 
 @pytest.mark.parametrize("old", [3, 7, 20])
 def test_an_epoch_draws_as_many_old_windows_as_new_ones(old: int) -> None:
     new, nobody = windows_of([7], 1, "new"), np.zeros(0, np.int64)
-    levers = Levers(new, windows_of([old], 2, "old"), (), nobody, seed=5)
+    levers = Levers(new, (1,), windows_of([old], 2, "old"), (), nobody, seed=5)
     draws = [levers.drawn(epoch) for epoch in (0, 1)]
     for drawn in draws:
         assert drawn[:7].tolist() == list(range(7))
@@ -206,7 +215,7 @@ def test_an_epoch_draws_as_many_old_windows_as_new_ones(old: int) -> None:
         assert times.max() - times.min() <= 1
     assert draws[0].tolist() == levers.drawn(0).tolist()
     assert draws[0].tolist() != draws[1].tolist()
-    assert Levers(new, None, (), nobody, seed=5).drawn(3).tolist() == list(range(7))
+    assert Levers(new, (1,), None, (), nobody, seed=5).drawn(3).tolist() == list(range(7))
 
 
 def test_shards_are_drawn_by_the_seed() -> None:

@@ -26,6 +26,7 @@ from spliceai_jax.fine_tuning.outcome import TransferResult, show_comparison
 from spliceai_jax.fine_tuning.plan import make_plan
 from spliceai_jax.report.forgetting import forgetting_section
 from spliceai_jax.runs.card import inspect_weights
+from spliceai_jax.runs.comparison import RunComparison
 from spliceai_jax.runs.history import History
 from spliceai_jax.runs.logs import render_logs
 from spliceai_jax.runs.read import read_run
@@ -254,7 +255,7 @@ def test_what_was_forgotten_is_no_reason_against_the_model(measured, of_old, sai
 
     sets = {"validation": differences(0.1, 0.2), "test": differences(0.1, 0.2), "old_species": of_old}
     result = TransferResult(Path(), 0, History(), Path(), sets)
-    show_comparison(sets, result, "best", Lines())
+    show_comparison(RunComparison("", "", sets), result, "best", Lines())
     assert lines[2:] == [said]
     assert result.worse_than_untouched == ()
     run = read_run(measured[0])

@@ -58,14 +58,39 @@ def _add_genome(add_flag: AddFlag) -> None:
 
 
 def _add_datasets(add_flag: AddFlag) -> None:
-    add_flag("--train-dataset", "-train", metavar="H5", help="data set to train on")
+    add_flag(
+        "--train-dataset",
+        "-train",
+        action="extend",
+        nargs="+",
+        metavar="H5",
+        help="data set to train on, or several, such as those of related species",
+    )
+    add_flag(
+        "--train-weights",
+        action="extend",
+        nargs="+",
+        type=float,
+        metavar="W",
+        help="how often the windows of each of several training sets come in an epoch; 0.5: half of them, drawn anew "
+        "for each epoch (default: 1 for each)",
+    )
     add_flag(
         "--validation-dataset",
+        action="extend",
+        nargs="+",
         metavar="H5",
-        help="data set that picks the best model (default: the training file's sibling with 'validation' for "
-        "'train' in its name, else a tenth of the training file)",
+        help="data set that picks the best model; several are taken together (default: each training file's sibling "
+        "with 'validation' for 'train' in its name, else a tenth of the training file)",
     )
-    add_flag("--test-dataset", "-test", metavar="H5", help="data set to test on")
+    add_flag(
+        "--test-dataset",
+        "-test",
+        action="extend",
+        nargs="+",
+        metavar="H5",
+        help="data set to test on; several are taken together, and at the end the models are also compared on each",
+    )
 
 
 def _add_old_species(add_flag: AddFlag) -> None:

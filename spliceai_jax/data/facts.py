@@ -1,7 +1,7 @@
 """What is known of each window of a data set, found in one pass over its codes, a few windows at a time."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -61,6 +61,17 @@ class Facts:
             found.find_in_labels(rows, bases[rows], labels[rows])
             found.find_in_bases(rows, bases[rows], bases[rows - 1])
         return found
+
+    @classmethod
+    def joined(cls, parts: Sequence["Facts"]) -> "Facts":
+        """Return those of several files' windows, one file after the other."""
+        return cls(
+            class_counts=np.concatenate([part.class_counts for part in parts]),
+            canonical_sites=np.concatenate([part.canonical_sites for part in parts]),
+            lengths=np.concatenate([part.lengths for part in parts]),
+            known=np.concatenate([part.known for part in parts]),
+            repeats=np.concatenate([part.repeats for part in parts]),
+        )
 
     @classmethod
     def none(cls, windows: int) -> "Facts":

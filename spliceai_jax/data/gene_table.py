@@ -49,6 +49,10 @@ def genes_by_name(windows: Windows, genes: Int[np.ndarray, " windows"]) -> list[
         windows: The data set.
         genes: The gene of each window: see `evaluation.bootstrap.genes_of`.
     """
+    if windows.parts:
+        ends = np.cumsum([len(part) for part in windows.parts])
+        by_part = zip(windows.parts, np.split(genes, ends[:-1]), strict=True)
+        return [gene for part, of_part in by_part for gene in genes_by_name(part, of_part - of_part[0])]
     counts = np.bincount(genes)
     if (table := _table(windows.source)) and [lengths for _, lengths in table] == counts.tolist():
         return [gene for gene, _ in table]

@@ -22,7 +22,7 @@ class Windows:
     """Some or all windows of a data set.
 
     Attributes:
-        source: The file they came from.
+        source: The file they came from; of `parts` the first one.
         bases: The bases of every window in the file, as codes (see `encoding`).
         labels: The labels of every window in the file: an index in CLASSES, PADDING beyond the end of a gene, or
             UNLABELLED, which no file has.
@@ -30,6 +30,7 @@ class Windows:
         index: The rows of these arrays that belong to this set, in its order; subsets share the arrays.
         given: What is known of every window in the file; None: it is found when it is needed.
         targets: The teachers' probabilities, for training batches; None: there are none.
+        parts: The sets that were joined to this one, in their order; empty of one that was not made so.
     """
 
     source: Path
@@ -39,6 +40,7 @@ class Windows:
     index: Int[np.ndarray, " windows"]
     given: Facts | None = None
     targets: Targets | None = field(default=None, kw_only=True)
+    parts: tuple["Windows", ...] = field(default=(), kw_only=True)
 
     def __len__(self) -> int:
         """Return the number of windows."""
@@ -46,7 +48,17 @@ class Windows:
 
     def subset(self, positions: Int[np.ndarray, " some"]) -> "Windows":
         """Return the windows at these positions of the set, in this order."""
-        return replace(self, index=self.index[positions], given=self.facts)
+        return replace(self, index=self.index[positions], given=self.facts, parts=())
+
+    @property
+    def by_file(self) -> tuple["Windows", ...]:
+        """The sets that this one consists of, one a file."""
+        return self.parts or (self,)
+
+    @property
+    def files(self) -> str:
+        """The file that they came from; of several, all of them."""
+        return ", ".join(str(part.source) for part in self.by_file)
 
     # -- what is in them -----------------------------------------------------------------------------------------
 

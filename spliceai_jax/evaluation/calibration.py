@@ -143,7 +143,7 @@ def gather_positions(
     for packed, found in one_in_flight(dispatched):
         logits = packed.by_window(found)
         if not np.isfinite(logits).all():
-            raise DivergedError(f"{windows.source}: the model's output here is not finite; its weights are unusable")
+            raise DivergedError(f"{windows.files}: the model's output here is not finite; its weights are unusable")
         gathered.add(logits, packed.labels)
         after_batch(len(packed.positions))
     return gathered.result()

@@ -88,7 +88,7 @@ def evaluate_windows(
         losses[positions] = position_losses.sum(-1, dtype=np.float64)
         labelled[positions] = (packed.labels != PADDING).sum(-1)
         if not np.isfinite(total := losses[positions].sum()):
-            raise DivergedError(f"{windows.source}: the model's loss here is {total}; its weights are unusable")
+            raise DivergedError(f"{windows.files}: the model's loss here is {total}; its weights are unusable")
         gathered.add(probabilities, packed.labels, losses[positions])
         if by_gene:
             by_gene.add(positions, probabilities, packed.labels)

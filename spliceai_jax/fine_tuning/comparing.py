@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from spliceai_jax.data.windows import Windows
 from spliceai_jax.display import Advance
 from spliceai_jax.evaluation.bootstrap import Differences, GeneCounts, differences, genes_of
@@ -24,7 +26,7 @@ def known_comparison(plan: Plan, history: History) -> RunComparison | None:
 def compare_tuned(
     plan: Plan, history: History, engine: Engine, sets: Mapping[Split, Windows], after_batch: Advance
 ) -> RunComparison:
-    """Send each set through both models, compare them on it, and write `comparison.json`.
+    """Send each set, and each of several test files, through both models, compare them, and write `comparison.json`.
 
     Arguments:
         plan: The plan of a finished run.
@@ -40,9 +42,24 @@ def compare_tuned(
         plan.pretrained.fingerprint,
         tuned.sha256_at(path),
         {name: _compare(plan, engine, models, windows, after_batch) for name, windows in sets.items()},
+        {path: _compare(plan, engine, models, part, after_batch) for path, part in _files(sets["test"]).items()},
     )
     plan.folder.write(plan.folder.comparison, found.to_json())
     return found
+
+
+def windows_compared(sets: Mapping[Split, Windows]) -> int:
+    """Return the number of windows that `compare_tuned` sends through each of the models."""
+    return sum(map(len, (*sets.values(), *_files(sets["test"]).values())))
+
+
+def _files(test: Windows) -> dict[str, Windows]:
+    """Return the windows of each of several files, by its path; they may be windows of activations."""
+    ends = np.cumsum([len(part) for part in test.parts]).tolist()
+    return {
+        str(part.source.absolute()): test.subset(np.arange(end - len(part), end))
+        for part, end in zip(test.parts, ends, strict=True)
+    }
 
 
 def _compare(

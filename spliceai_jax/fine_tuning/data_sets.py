@@ -1,17 +1,18 @@
 """The data sets of a run: made from a genome, or read as they are given."""
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from spliceai_jax.data.hdf5 import check_form, read_windows
+from spliceai_jax.data.joined import joined
 from spliceai_jax.data.splits import split_validation, validation_sibling
 from spliceai_jax.data.windows import Windows
 from spliceai_jax.data_sets.folder import DataFolder
 from spliceai_jax.display import Display
 from spliceai_jax.errors import DatasetError, SpliceAIWarning
-from spliceai_jax.fine_tuning.settings import TransferSettings
+from spliceai_jax.fine_tuning.settings import TransferSettings, paths_of
 from spliceai_jax.runs.history import SET_NAMES, Split
 from spliceai_jax.runs.record import SeenFile
 
@@ -20,24 +21,33 @@ class Files(NamedTuple):
     """The files of a run's data sets.
 
     Attributes:
-        train: The windows to train on.
+        train: Those to train on.
         test: Those to test on.
-        validation: Those whose loss picks the best model; None: a part of `train`.
-        validation_from: How these were found, in words.
-        old_species: Those of the old species; None: there are none.
+        validation: Those whose windows decide which model is kept; of the files in `split` a tenth joins them.
+        split: Those of `train` that a tenth is taken from.
+        validation_from: How the validation windows were found, in words.
+        old_species: That of the old species; None: there is none.
     """
 
-    train: Path
-    test: Path
-    validation: Path | None
+    train: tuple[Path, ...]
+    test: tuple[Path, ...]
+    validation: tuple[Path, ...]
+    split: tuple[Path, ...]
     validation_from: str
     old_species: Path | None
 
     @property
-    def of_sets(self) -> dict[Split, Path]:
-        """The file of each set."""
-        found: dict[Split, Path] = {"train": self.train, "validation": self.validation or self.train, "test": self.test}
-        return found | ({"old_species": self.old_species} if self.old_species else {})
+    def of_sets(self) -> dict[str, Path]:
+        """The files of each set: its name, followed by a number from the second on, -> the file."""
+        validation = (*self.validation, *self.split)
+        sets = {"train": self.train, "validation": validation, "test": self.test}
+        if self.old_species:
+            sets["old_species"] = (self.old_species,)
+        return {
+            f"{name} {number}" if number > 1 else name: path
+            for name, paths in sets.items()
+            for number, path in enumerate(paths, 1)
+        }
 
 
 class Sets(NamedTuple):
@@ -46,16 +56,16 @@ class Sets(NamedTuple):
     Attributes:
         windows: The windows of each set.
         validation_from: How those of the validation set were found, in words.
-        files: The file of each set, as it was seen before it was read.
+        files: The files of each set (see `Files.of_sets`), as they were seen before they were read.
     """
 
     windows: dict[Split, Windows]
     validation_from: str
-    files: dict[Split, SeenFile]
+    files: dict[str, SeenFile]
 
 
 def read_sets(settings: TransferSettings, flanking_size: int, display: Display) -> Sets:
-    """Read the data sets.
+    """Read the data sets; those of several files are joined.
 
     Arguments:
         settings: What the caller asked for.
@@ -63,41 +73,58 @@ def read_sets(settings: TransferSettings, flanking_size: int, display: Display) 
         display: Shows the progress.
 
     Raises:
-        SpliceAIError: See `read_windows`; or two of the sets are the same.
+        SpliceAIError: See `read_windows`; or two files hold the same windows.
     """
     files = data_files(settings)
-    paths = files.of_sets
-    if files.validation is None:
-        del paths["validation"]
-    for path in paths.values():  # before the first one is read, which may take minutes
+    paths: dict[Split, tuple[Path, ...]] = {"train": files.train, "validation": files.validation, "test": files.test}
+    if files.old_species:
+        paths["old_species"] = (files.old_species,)
+    for path in sum(paths.values(), ()):  # before the first one is read, which may take minutes
         check_form(path)
     seen = {name: SeenFile.of(path) for name, path in files.of_sets.items()}
-    read: dict[Split, Windows] = {}
-    for name, path in paths.items():
-        read[name] = read_windows(path, flanking_size, display)
-        _check_apart(name, read)
-    if files.validation is None:
-        read["train"], read["validation"] = split_validation(read["train"], settings.random_seed)
-    elif read["validation"].fingerprint == read["test"].fingerprint:
-        warnings.warn(
-            f"{files.test}: the test set is the validation set too, which picks the best model; its scores are too "
-            "good",
-            SpliceAIWarning,
-            stacklevel=4,
-        )
-    return Sets({name: read[name] for name in files.of_sets}, files.validation_from, seen)
+    read: dict[Split, list[Windows]] = {}
+    for name, of_set in paths.items():
+        read[name] = []
+        for path in of_set:
+            windows = read_windows(path, flanking_size, display)
+            _check_apart(name, windows, read)
+            read[name].append(windows)
+    for number, windows in enumerate(read["train"]):
+        if files.train[number] in files.split:
+            read["train"][number], validation = split_validation(windows, settings.random_seed)
+            read["validation"].append(validation)
+    return Sets({name: joined(of_set) for name, of_set in read.items()}, files.validation_from, seen)
 
 
-def _check_apart(name: Split, read: Mapping[Split, Windows]) -> None:
-    """Refuse a set that is the training set, and for the old species' set any of the others."""
-    windows = read[name]
-    others: Iterable[Split] = read if name == "old_species" else ("train",)
-    for other in others:
-        if other != name and windows.fingerprint == read[other].fingerprint:
-            argument = "genomic_eval_dataset" if name == "old_species" else f"{name}_dataset"
+def _check_apart(name: Split, windows: Windows, read: Mapping[Split, Sequence[Windows]]) -> None:
+    """Refuse a file whose windows were read before, unless it is both a validation and a test set.
+
+    Arguments:
+        name: The set that it belongs to.
+        windows: Its windows.
+        read: What was read before.
+    """
+    argument = "genomic_eval_dataset" if name == "old_species" else f"{name}_dataset"
+    for other, of_set in read.items():
+        for known in of_set:
+            if windows.fingerprint != known.fingerprint:
+                continue
+            if other == name:
+                raise DatasetError(
+                    f"{windows.source}: holds the same windows as {known.source}, and both are given as `{argument}`; "
+                    "give it once"
+                )
+            if (other, name) == ("validation", "test"):
+                warnings.warn(
+                    f"{windows.source}: the test set is the validation set too, which picks the best model; its scores "
+                    "are too good",
+                    SpliceAIWarning,
+                    stacklevel=5,
+                )
+                continue
             raise DatasetError(
-                f"{windows.source}: the {SET_NAMES[name]} set is the {SET_NAMES[other]} set ({read[other].source}); "
-                f"its scores would mean nothing; give another `{argument}`"
+                f"{windows.source}: the {SET_NAMES[name]} set is the {SET_NAMES[other]} set ({known.source}); its "
+                f"scores would mean nothing; give another `{argument}`"
             )
 
 
@@ -106,12 +133,17 @@ def data_files(settings: TransferSettings) -> Files:
     old_species = None if settings.genomic_eval_dataset is None else Path(settings.genomic_eval_dataset)
     if data := settings.data_settings():
         made = DataFolder(data.output_dir).dataset
-        return Files(made("train"), made("test"), made("validation"), "made from the genome", old_species)
-    assert settings.train_dataset is not None  # checked by the settings
-    assert settings.test_dataset is not None
-    train, test = Path(settings.train_dataset), Path(settings.test_dataset)
+        sets = (made("train"),), (made("test"),), (made("validation"),)
+        return Files(*sets, (), "made from the genome", old_species)
+    train, test = paths_of(settings.train_dataset), paths_of(settings.test_dataset)
     if settings.validation_dataset is not None:
-        return Files(train, test, Path(settings.validation_dataset), "--validation-dataset", old_species)
-    if sibling := validation_sibling(train):
-        return Files(train, test, sibling, "found beside the training file, by its name", old_species)
-    return Files(train, test, None, "a tenth of the training file", old_species)
+        return Files(train, test, paths_of(settings.validation_dataset), (), "--validation-dataset", old_species)
+    siblings = {path: validation_sibling(path) for path in train}
+    validation = tuple(sibling for sibling in siblings.values() if sibling)
+    split = tuple(path for path, sibling in siblings.items() if not sibling)
+    if len(train) == 1:
+        way = "a tenth of the training file" if split else "found beside the training file, by its name"
+    else:
+        ways = [f"{path}, found beside a training file, by its name" for path in validation]
+        way = "; ".join([*ways, *(f"a tenth of {path}" for path in split)])
+    return Files(train, test, validation, split, way, old_species)

@@ -13,7 +13,7 @@ from spliceai_jax import processes
 from spliceai_jax.display import Advance, Display
 from spliceai_jax.errors import Interrupted, SpliceAIWarning
 from spliceai_jax.fine_tuning.calibrating import calibrate_best, known_calibration
-from spliceai_jax.fine_tuning.comparing import compare_tuned, known_comparison
+from spliceai_jax.fine_tuning.comparing import compare_tuned, known_comparison, windows_compared
 from spliceai_jax.fine_tuning.genome import evaluate_on_genome
 from spliceai_jax.fine_tuning.outcome import TransferResult, show_comparison, show_temperature
 from spliceai_jax.fine_tuning.plan import Plan
@@ -81,11 +81,11 @@ def _compare(
 ) -> None:
     history = result.history
     if not (found := known_comparison(plan, history)):
-        with display.progress("compare", 2 * sum(map(len, trainer.measured.values()))) as advance:
+        with display.progress("compare", 2 * windows_compared(trainer.measured)) as advance:
             found = compare_tuned(plan, history, engine, trainer.measured, watched(advance))
     if result.best_epoch is not None:
         add_comparison(plan.folder, found.sets)
-    show_comparison(found.sets, result, plan.settings.recipe_name, display)
+    show_comparison(found, result, plan.settings.recipe_name, display)
 
 
 def _calibrate(

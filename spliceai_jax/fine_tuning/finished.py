@@ -63,11 +63,11 @@ def finished_run(settings: TransferSettings, display: Display) -> TransferResult
             return None
     show_finished(loop.history, run.identity.choices, display)
     result = conclude(loop.history, run.identity.choices, folder, display)
-    show_comparison(run.comparison.sets, result, settings.recipe_name, display)
+    show_comparison(run.comparison, result, settings.recipe_name, display)
     show_temperature(calibration, display)
     display.line(f"report: {folder.report}")
     show_untouched(result, settings.recipe_name, display)
-    return replace(result, comparison=run.comparison.sets)
+    return replace(result, comparison=run.comparison.sets, test_files=run.comparison.test_files)
 
 
 def _known(settings: TransferSettings, pretrained: Pretrained, folder: RunFolder) -> tuple[RunIdentity, Record] | None:
@@ -77,8 +77,8 @@ def _known(settings: TransferSettings, pretrained: Pretrained, folder: RunFolder
         record = read_record(folder.record)
     except RunFolderError:
         return None
-    # Which shards of windows to rehearse were taken is not recorded.
-    if record is None or settings.rehearsal_dataset is not None:
+    # Not recorded is which shards of windows to rehearse were taken, and how many windows an epoch has.
+    if record is None or settings.rehearsal_dataset is not None or settings.train_weights is not None:
         return None
     recipe, architecture = recipe_of(settings, folder), ARCHITECTURES[pretrained.flanking_size]
     wanted = replace(  # the data sets, which are compared below, are left

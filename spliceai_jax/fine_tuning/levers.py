@@ -3,6 +3,7 @@
 The pull toward the weights that a run starts from, `l2sp`, is the optimizer's.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +25,7 @@ from spliceai_jax.runs.history import Split
 from spliceai_jax.runs.record import Parent
 from spliceai_jax.training.recipes import Recipe
 
-_DRAWN_SHARDS, _DRAWN_WINDOWS = 1, 2
+_DRAWN_SHARDS, _DRAWN_WINDOWS, _DRAWN_OF_FILE = 1, 2, 3
 """They keep the random numbers of these draws apart from each other, and from those of the batches."""
 
 
@@ -53,6 +54,7 @@ class Levers:
 
     Attributes:
         train: The windows of the new species.
+        weights: How often those of each of its files come in an epoch.
         rehearsal: Those of the old one; None: there are none.
         teachers: The models whose probabilities are learnt.
         taught: The positions in `trained_on` of the windows that they have a say on.
@@ -60,6 +62,7 @@ class Levers:
     """
 
     train: Windows
+    weights: tuple[float, ...]
     rehearsal: Windows | None
     teachers: tuple[Teacher, ...]
     taught: Int[np.ndarray, " some"]
@@ -68,27 +71,37 @@ class Levers:
     @cached_property
     def trained_on(self) -> Windows:
         """The windows that training batches are made of: `train`, followed by `rehearsal`."""
-        return self.train if self.rehearsal is None else joined(self.train, self.rehearsal)
+        return self.train if self.rehearsal is None else joined([self.train, self.rehearsal])
 
     def drawn(self, epoch: int) -> Int[np.ndarray, " some"]:
         """Return the positions in `trained_on` of the windows of an epoch, which is counted from 0.
 
-        They are all windows of the new species, and as many of the old one, drawn anew. Where there are not so many of
-        the old species, each comes equally often, or once more than others.
+        They are all windows of the new species, those of each of its files as often as its weight says, and as many of
+        the old one. What is not taken whole is drawn anew for each epoch. Where more windows are wanted than there are,
+        each comes equally often, or once more than others.
         """
-        new = np.arange(len(self.train))
+        new, first = [], 0
+        for number, (part, weight) in enumerate(zip(self.train.by_file, self.weights, strict=True)):
+            if weight == 1:
+                drawn = np.arange(len(part))
+            else:
+                random = np.random.default_rng([self.seed, epoch, _DRAWN_OF_FILE, number])
+                drawn = _draw(len(part), math.ceil(weight * len(part)), random)
+            new.append(first + drawn)
+            first += len(part)
         if self.rehearsal is None:
-            return new
-        random, times = np.random.default_rng([self.seed, epoch, _DRAWN_WINDOWS]), -(-len(new) // len(self.rehearsal))
-        old = np.concatenate([random.permutation(len(self.rehearsal)) for _ in range(times)])
-        return np.concatenate([new, len(new) + old[: len(new)]])
+            return np.concatenate(new)
+        random = np.random.default_rng([self.seed, epoch, _DRAWN_WINDOWS])
+        old = _draw(len(self.rehearsal), sum(map(len, new)), random)
+        return np.concatenate([*new, first + old])
 
     def facts(self, recipe: Recipe) -> dict[str, str]:
         """Return in words, as names and values, what keeps the model from forgetting; nothing where nothing does."""
         facts = {}
         if self.rehearsal is not None:
             facts["rehearsal"] = (
-                f"{self.rehearsal.source}: {len(self.rehearsal)} windows; each epoch draws {len(self.train)} from them"
+                f"{self.rehearsal.source}: {len(self.rehearsal)} windows; each epoch draws as many from them as it has "
+                "of the new species"
             )
         if self.teachers:
             names = ", ".join(teacher.file.path for teacher in self.teachers)
@@ -120,7 +133,8 @@ def read_levers(
         windows, first = (train, 0) if rehearsal is None else (rehearsal, len(train))
         number = settings.effective_recipe.distill_shards
         taught = first + drawn_shards(windows, number, seed, "distill_shards")
-    return Levers(train, rehearsal, teachers, taught, seed)
+    weights = tuple(settings.train_weights or [1.0] * len(train.by_file))
+    return Levers(train, weights, rehearsal, teachers, taught, seed)
 
 
 def check_levers(settings: TransferSettings, pretrained: Pretrained) -> None:
@@ -172,16 +186,22 @@ def _read_rehearsal(settings: TransferSettings, sets: Mapping[Split, Windows], d
     if settings.rehearsal_dataset is None:
         return None
     windows = read_windows(settings.rehearsal_dataset, sets["train"].flanking_size, display)
-    for name, other in sets.items():
-        if windows.fingerprint == other.fingerprint or windows.source.absolute() == other.source.absolute():
-            raise DatasetError(
-                f"{windows.source}: given as `rehearsal_dataset`, and as the run's own {name} set ({other.source}); "
-                "give the training set of the old species"
-            )
+    for name, of_set in sets.items():
+        for other in of_set.by_file:
+            if windows.fingerprint == other.fingerprint or windows.source.absolute() == other.source.absolute():
+                raise DatasetError(
+                    f"{windows.source}: given as `rehearsal_dataset`, and as the run's own {name} set "
+                    f"({other.source}); give the training set of the old species"
+                )
     wanted = -1 if settings.rehearsal_shards is None else settings.rehearsal_shards
     part = windows.subset(drawn_shards(windows, wanted, settings.random_seed, "rehearsal_shards"))
     check_sites(part, f"{windows.source}: the part that `rehearsal_shards` takes (give more, or leave it out)")
     return part
+
+
+def _draw(there: int, wanted: int, random: np.random.Generator) -> Int[np.ndarray, " wanted"]:
+    """Draw numbers below `there`, each equally often, or once more than others."""
+    return np.concatenate([random.permutation(there) for _ in range(-(-wanted // there))])[:wanted]
 
 
 def drawn_shards(windows: Windows, number: int, seed: int, argument: str) -> Int[np.ndarray, " some"]:
@@ -200,7 +220,7 @@ def drawn_shards(windows: Windows, number: int, seed: int, argument: str) -> Int
     there = np.unique(shards)
     if number > len(there):
         raise DatasetError(
-            f"{windows.source}: `{argument}` is {number}, and there are {counted(len(there), 'shard')} to draw from; "
+            f"{windows.files}: `{argument}` is {number}, and there are {counted(len(there), 'shard')} to draw from; "
             f"give at most {len(there)}, or leave it out to take all"
         )
     drawn = there if number < 0 else np.random.default_rng([seed, number, _DRAWN_SHARDS]).permutation(there)[:number]

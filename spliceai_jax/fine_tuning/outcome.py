@@ -9,6 +9,7 @@ from spliceai_jax.evaluation.bootstrap import Differences
 from spliceai_jax.evaluation.calibrated import Calibration
 from spliceai_jax.evaluation.forgetting import forgetting_in_words
 from spliceai_jax.evaluation.metrics import AUPRC, TOP_K
+from spliceai_jax.runs.comparison import RunComparison
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import History, Split, SplitRecord
 from spliceai_jax.training.recipes import Recipe
@@ -37,6 +38,7 @@ class TransferResult:
         comparison: "validation", "test" and, with `genomic_eval_dataset`, "old_species" -> how the tuned model, kept
             as the best or not, compares with the untouched one there. Empty if they could not be compared, and in
             processes other than the first.
+        test_files: With several test files: the path of each -> the same comparison there.
         predictions: The folder of the best model's scores of the whole genome; None where they were not asked for.
         starts: With several models to start from: the name of each -> the result of the run from it.
     """
@@ -47,6 +49,7 @@ class TransferResult:
     history: History
     folder: Path
     comparison: Mapping[Split, Differences] = field(default_factory=dict)
+    test_files: Mapping[str, Differences] = field(default_factory=dict)
     predictions: Path | None = None
     starts: Mapping[str, "TransferResult"] = field(default_factory=dict)
 
@@ -123,22 +126,25 @@ def show_temperature(calibration: Calibration, display: Display) -> None:
     )
 
 
-def show_comparison(
-    comparison: Mapping[Split, Differences], result: TransferResult, recipe: str, display: Display
-) -> None:
+def show_comparison(comparison: RunComparison, result: TransferResult, recipe: str, display: Display) -> None:
     """Show whether the tuned model is better than the untouched one, and what to try where a worse one is kept."""
-    for name, found in comparison.items():
+    for name, found in comparison.sets.items():
         if name == "old_species":
             display.line(forgetting_in_words(found))
             continue
-        if result.best_epoch is None:
-            headline = f"model_{result.tuned_epoch} is {found.said}"
-        else:
-            headline = found.headline.replace("worse", "WORSE")
-            headline = f"{headline[0].upper()}{headline[1:]}"
-        display.line(f"{headline} the untouched model on the {name} set: {found.words}")
-    if result.best_epoch is not None and _worse(comparison):
+        display.line(f"{_headline(found, result)} the untouched model on the {name} set: {found.words}")
+    for path, found in comparison.test_files.items():
+        display.line(f"{_headline(found, result)} the untouched model on {path}: {found.words}")
+    worse_on_a_file = any(found.verdict == "worse" for found in comparison.test_files.values())
+    if result.best_epoch is not None and (_worse(comparison.sets) or worse_on_a_file):
         display.line(f"Look into it before you use this model; {_to_try(recipe)}.")
+
+
+def _headline(found: Differences, result: TransferResult) -> str:
+    if result.best_epoch is None:
+        return f"model_{result.tuned_epoch} is {found.said}"
+    headline = found.headline.replace("worse", "WORSE")
+    return f"{headline[0].upper()}{headline[1:]}"
 
 
 def show_untouched(result: TransferResult, recipe: str, display: Display) -> None:

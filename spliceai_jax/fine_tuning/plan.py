@@ -46,7 +46,7 @@ class Plan:
         sets: The windows to train on ("train"), those whose loss picks the best model ("validation"), those to test on
             ("test"), and where they were given, those of the old species ("old_species").
         validation_from: How the validation windows were found, in words.
-        files: The files of all of them, as they were seen before they were read.
+        files: The files of all of them (see `Files.of_sets`), as they were seen before they were read.
         cache: Whether the frozen part's output is cached.
         parent: The file of the model to start from, as it was read.
         levers: What keeps the model from forgetting; the windows that training batches are made of.
@@ -58,7 +58,7 @@ class Plan:
     folder: RunFolder
     sets: dict[Split, Windows]
     validation_from: str
-    files: dict[Split, SeenFile]
+    files: dict[str, SeenFile]
     cache: CachePlan
     parent: Parent
     levers: Levers
@@ -124,6 +124,7 @@ class Plan:
             precision=self.settings.precision,
             pretrained_model=self.pretrained.fingerprint,
             train_dataset=self.train.fingerprint,
+            train_weights=self.levers.weights if len(self.levers.weights) > 1 else (),
             validation_dataset=self.sets["validation"].fingerprint,
             test_dataset=self.sets["test"].fingerprint,
             genomic_eval_dataset=self.sets["old_species"].fingerprint if "old_species" in self.sets else None,
@@ -246,7 +247,7 @@ def make_plan(settings: TransferSettings, display: Display) -> Plan:
     plan = Plan(settings, recipe, pretrained, folder, *sets, cache, parent, levers)
     if not plan.batches(epoch=0):
         raise DatasetError(
-            f"{plan.train.source}: no shard fills a batch of {plan.batch_size} windows, and the recipe "
+            f"{plan.train.files}: no shard fills a batch of {plan.batch_size} windows, and the recipe "
             f"{settings.recipe_name} drops remainders; give a smaller `batch_size` or another recipe"
         )
     # Windows are cut where their genes end, so that a row holds more than one on average.
@@ -345,7 +346,8 @@ def _begun_with(folder: RunFolder) -> bool | None:
 
 
 def _described(windows: Windows) -> str:
-    return (
-        f"{windows.source}: {len(windows)} windows, {windows.count('donor')} donors, {windows.count('acceptor')} "
-        f"acceptors, {windows.padding_share:.0%} padding"
+    return "; ".join(
+        f"{part.source}: {len(part)} windows, {part.count('donor')} donors, {part.count('acceptor')} acceptors, "
+        f"{part.padding_share:.0%} padding"
+        for part in windows.by_file
     )

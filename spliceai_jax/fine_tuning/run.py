@@ -71,7 +71,7 @@ def fine_tune(settings: TransferSettings, display: Display) -> TransferResult:
         predictions = predict_genome(plan, display)
         check_best(plan.folder, plan.identity(), loop)  # much time may have passed
         if compared := known_comparison(plan, loop.history):
-            result = replace(result, comparison=compared.sets)
+            result = replace(result, comparison=compared.sets, test_files=compared.test_files)
         show_untouched(result, plan.settings.recipe_name, display)
         return replace(result, predictions=predictions)
 

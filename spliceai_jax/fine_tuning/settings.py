@@ -8,11 +8,20 @@ from typing import Any, get_args
 
 from spliceai_jax.architecture import ARCHITECTURES, Precision
 from spliceai_jax.data_sets.settings import CreateDataSettings
+from spliceai_jax.display import counted
 from spliceai_jax.errors import SettingsError, check_choice, check_whole
 from spliceai_jax.runs.command import equivalent_command
 from spliceai_jax.scoring.settings import BedFormName
 from spliceai_jax.training.recipes import RECIPES, LossName, Parallel, Recipe
 from spliceai_jax.training.schedules import SCHEDULERS, Scheduler
+
+
+def paths_of(given: str | Path | Sequence[str | Path] | None) -> tuple[Path, ...]:
+    """Return the paths of a setting that holds one or several."""
+    if given is None:
+        return ()
+    return (Path(given),) if isinstance(given, str | Path) else tuple(map(Path, given))
+
 
 OPENSPLICEAI_CHOICES = ("unfreeze", "unfreeze_all", "loss", "scheduler", "early_stopping", "patience")
 """With one of these, which say how OpenSpliceAI trains a model, the other values are OpenSpliceAI's too."""
@@ -37,10 +46,13 @@ class TransferSettings:
         predict: Score the genome with the best model at the end, both strands, and write what scores 0.1 or more to
             `predictions` in the run's folder.
         bed: The form of the BED files that `predict` makes: see `PredictSettings`.
-        train_dataset: HDF5 file to train on.
-        test_dataset: HDF5 file to test on after each epoch.
-        validation_dataset: HDF5 file that picks the best model; None for the training file's sibling by
-            OpenSpliceAI's naming where it exists, else a tenth of the training file.
+        train_dataset: HDF5 file to train on, or several, of all of which every epoch has windows.
+        train_weights: How often the windows of each of several training files come in an epoch: 1 is once, 0.5 stands
+            for half of them and 1.5 for all and half of them again, drawn anew for each epoch. None: 1 for each.
+        test_dataset: HDF5 file to test on after each epoch, or several, which are taken together; at the end of the run
+            the models are also compared on each of several.
+        validation_dataset: HDF5 file that picks the best model, or several, which are taken together; None for each
+            training file's sibling by OpenSpliceAI's naming where it exists, else a tenth of the training file.
         genomic_eval_dataset: HDF5 file of the old species, the one that the pretrained model was trained for, to test
             on as on the test set: it shows what the model forgets, and changes nothing about the model. None: no such
             test.
@@ -87,9 +99,10 @@ class TransferSettings:
     validation_sequences: Sequence[str] | None = None
     predict: bool = False
     bed: BedFormName = "openspliceai"
-    train_dataset: str | Path | None = None
-    test_dataset: str | Path | None = None
-    validation_dataset: str | Path | None = None
+    train_dataset: str | Path | Sequence[str | Path] | None = None
+    train_weights: Sequence[float] | None = None
+    test_dataset: str | Path | Sequence[str | Path] | None = None
+    validation_dataset: str | Path | Sequence[str | Path] | None = None
     genomic_eval_dataset: str | Path | None = None
     rehearsal_dataset: str | Path | None = None
     rehearsal_shards: int | None = None
@@ -180,6 +193,19 @@ class TransferSettings:
         if self.bed != "openspliceai" and not self.predict:
             raise SettingsError(f"`bed={self.bed!r}` has no effect without `predict`; give it too, or leave `bed` out")
 
+        for name in ("train_dataset", "test_dataset", "validation_dataset"):
+            if getattr(self, name) is not None and not paths_of(getattr(self, name)):
+                raise SettingsError(f"`{name}`: none is given; expected one or more")
+        if self.train_weights is not None:
+            files_given = 0 if self.train_dataset is None else len(paths_of(self.train_dataset))
+            if files_given < 2 or len(self.train_weights) != files_given:
+                raise SettingsError(
+                    f"`train_weights` has {counted(len(self.train_weights), 'number')}, and `train_dataset` has "
+                    f"{counted(files_given, 'file')}; expected a number for each of several files"
+                )
+            if wrong := [weight for weight in self.train_weights if not (math.isfinite(weight) and weight > 0)]:
+                raise SettingsError(f"`train_weights` holds {wrong[0]}; expected numbers above 0")
+
     def _check_levers(self) -> None:
         for name in ("rehearsal_shards", "distill_shards"):
             if (number := getattr(self, name)) is not None and number != -1:
@@ -244,5 +270,12 @@ class TransferSettings:
 
     def command(self) -> str:
         """Return the equivalent command line."""
-        files = ("pretrained_model", "distill_teacher")
+        files = (
+            "pretrained_model",
+            "distill_teacher",
+            "train_dataset",
+            "train_weights",
+            "validation_dataset",
+            "test_dataset",
+        )
         return equivalent_command("transfer", self, always=("output_dir", "project_name"), files=files)

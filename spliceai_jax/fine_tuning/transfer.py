@@ -129,7 +129,7 @@ def _runs(settings: TransferSettings, models: tuple[Path, ...], display: Display
             predict=False,
             bed="openspliceai",
             train_dataset=files.train,
-            validation_dataset=files.validation,
+            validation_dataset=None if files.split else files.validation,
             test_dataset=files.test,
             distill_weight=None,
             distill_shards=None,

@@ -85,7 +85,7 @@ class WorstMistakes:
         self._genes = genes_by_name(windows, genes)
         self._gene_of = dict(zip(windows.index.tolist(), genes, strict=True))
         self._first_rows = windows.index[np.unique(genes, return_index=True)[1]]
-        self._others = other_sites(windows.source)
+        self._others = frozenset().union(*(other_sites(part.source) for part in windows.by_file))
         self._worst: dict[tuple[SiteKind, bool], list[tuple[float, int, Mistake]]] = {
             (kind, missed): [] for kind in SITE_KINDS for missed in (True, False)
         }

@@ -46,6 +46,7 @@ def render(run: Run, mark: str, comparison: Comparison | None, plots: dict[str, 
         changes=changes,
         kinds=[(kind, verdict.rows(kind, before, after, changes)) for kind in SITE_KINDS],
         plots=plots,
+        test_files=verdict.rows_of_test_files(run),
         forgetting=forgetting_section(run, changes),
         mistakes=[
             ("Misses", "sites that the model does not call", show_mistakes(comparison, missed=True)),

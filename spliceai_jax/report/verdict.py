@@ -146,6 +146,21 @@ def row(
 ) -> Row:
     """Return one measure of one kind of site, before and after."""
     was, now = (None if metrics is None else measure.of(metrics.site(kind)) for metrics in (before, after))
+    return _row(measure, kind, was, now, changes)
+
+
+def rows_of_test_files(run: Run) -> list[tuple[str, SiteKind, Row]]:
+    """Return the AUPRC on each of several test files, before and after: path, kind of site, row."""
+    found = run.comparison.test_files if run.comparison else {}
+    return [
+        (path, kind, _row(AUPRC, kind, auprc.before, auprc.after, changes))
+        for path, changes in found.items()
+        for kind in SITE_KINDS
+        for auprc in [changes.site(kind)[AUPRC.key]]
+    ]
+
+
+def _row(measure: Measure, kind: SiteKind, was: float | None, now: float | None, changes: Differences | None) -> Row:
     found = changes.site(kind)[measure.key] if changes else None
     tone: Literal["good", "bad", ""] = ""
     if changes and found and changes.decides and found.verdict != "unclear":

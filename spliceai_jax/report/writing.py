@@ -8,6 +8,7 @@ from pathlib import Path
 
 from spliceai_jax.architecture import ARCHITECTURES
 from spliceai_jax.data.hdf5 import read_windows
+from spliceai_jax.data.joined import joined
 from spliceai_jax.data.windows import Windows
 from spliceai_jax.display import Advance, ignore
 from spliceai_jax.errors import RunFolderError, SpliceAIError, WeightsError
@@ -152,9 +153,10 @@ def _read_untouched(run: Run) -> Variables:
 
 def _read_scoring(run: Run, untouched: Variables | None) -> Scoring:
     architecture = ARCHITECTURES[run.identity.flanking_size]
-    test = read_windows(_record(run).datasets["test"].path, architecture.flanking_size)
+    files = _record(run).datasets["test"].by_file
+    test = joined([read_windows(file.path, architecture.flanking_size) for file in files])
     if test.fingerprint != run.identity.test_dataset:
-        raise RunFolderError(f"{test.source}: no longer holds the test set of the run")
+        raise RunFolderError(f"{test.files}: no longer holds the test set of the run")
     engine = Engine(architecture, run.identity.choices, run.identity.precision)
     return Scoring(engine, untouched, test, architecture.batch_size)
 

@@ -18,7 +18,7 @@ def equivalent_command(
         name: The command.
         settings: The settings, whose fields have the flags' names.
         always: The fields that are given even at their defaults.
-        files: The fields that hold one path or several, which follow their flag; other lists have commas.
+        files: The fields that hold one value or several, which follow their flag; other lists have commas.
     """
     words = ["spliceai-jax", name]
     for field in fields(settings):

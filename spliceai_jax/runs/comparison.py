@@ -1,6 +1,6 @@
 """How a run's tuned model compares with the untouched one, as kept in the run's `comparison.json`."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from spliceai_jax.evaluation.bootstrap import Differences
 from spliceai_jax.json_files import check_keys
@@ -17,11 +17,13 @@ class RunComparison:
         untouched: The untouched model's fingerprint: see `Pretrained.fingerprint`.
         tuned: That of the tuned model, which is compared even if it is not kept as the best model.
         sets: "validation", "test" and, where the run has its data set, "old_species" -> the comparison there.
+        test_files: With several test files: the path of each -> the comparison there.
     """
 
     untouched: str
     tuned: str
     sets: dict[Split, Differences]
+    test_files: dict[str, Differences] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse, with a ValueError, one that lacks a set: it was read from a damaged file."""

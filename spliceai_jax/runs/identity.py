@@ -20,6 +20,7 @@ class RunIdentity:
         precision: The type that convolutions compute in.
         pretrained_model: The fingerprint of the weights that the run starts from: see `Pretrained.fingerprint`.
         train_dataset: The fingerprint of the training windows: see `Windows.fingerprint`.
+        train_weights: How often the windows of each of several training files come in an epoch; empty with one file.
         validation_dataset: The fingerprint of the validation windows.
         test_dataset: The fingerprint of the test windows.
         genomic_eval_dataset: The fingerprint of the windows of the old species, which decide what is logged and nothing
@@ -40,6 +41,7 @@ class RunIdentity:
     genomic_eval_dataset: str | None = None
     rehearsal_dataset: str | None = None
     distill_teacher: tuple[str, ...] = ()
+    train_weights: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse, with a ValueError, a network that there is not: it was read from a damaged file."""

@@ -25,7 +25,7 @@ class DatasetRecord:
     """A data set, or the part of a file that was used.
 
     Attributes:
-        path: The file, absolute.
+        path: The file, absolute; of several, all of them, with commas.
         windows: The number of windows of 5000 positions.
         donors: The number of donor sites.
         acceptors: The number of acceptor sites.
@@ -33,6 +33,7 @@ class DatasetRecord:
         ag_share: The share of the acceptors that follow AG.
         padding_share: The share of the positions that lie beyond the end of a gene.
         fingerprint: SHA-256 of the contents: see `Windows.fingerprint`.
+        parts: The data sets that were joined to this one; empty of one file.
     """
 
     path: str
@@ -43,12 +44,18 @@ class DatasetRecord:
     ag_share: float
     padding_share: float
     fingerprint: str
+    parts: tuple["DatasetRecord", ...] = ()
+
+    @property
+    def by_file(self) -> tuple["DatasetRecord", ...]:
+        """The data sets that this one consists of, one a file."""
+        return self.parts or (self,)
 
     @classmethod
     def of(cls, windows: Windows) -> "DatasetRecord":
         """Describe windows."""
         return cls(
-            path=str(windows.source.absolute()),
+            path=", ".join(str(part.source.absolute()) for part in windows.by_file),
             windows=len(windows),
             donors=windows.count("donor"),
             acceptors=windows.count("acceptor"),
@@ -56,6 +63,7 @@ class DatasetRecord:
             ag_share=windows.canonical_sites["acceptor"] / windows.count("acceptor"),
             padding_share=windows.padding_share,
             fingerprint=windows.fingerprint,
+            parts=tuple(map(cls.of, windows.parts)),
         )
 
 
@@ -108,7 +116,8 @@ class Session:
         versions: Package -> version.
         activation_cache: Whether the frozen part's output was computed once and cached: see `activation_cache`.
         rounding: What else decides how sums are rounded: see `what_rounds`.
-        files: The files of the data sets that it read; an earlier version did not record them.
+        files: The files of the data sets that it read: the name of the set, followed by a number from its second file
+            on, -> the file. An earlier version did not record them.
     """
 
     started: str
@@ -118,7 +127,7 @@ class Session:
     versions: dict[str, str]
     activation_cache: bool = False
     rounding: dict[str, str] = field(default_factory=dict)
-    files: dict[Split, SeenFile] = field(default_factory=dict)
+    files: dict[str, SeenFile] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
