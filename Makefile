@@ -102,7 +102,7 @@ bench-align: $(SET_UP) $(MINIMAP2)
 	$(BIN)/python benchmarks/align.py $(ARGS)
 
 # Learning curves, by many runs: hours to days. ARGS='--only PATTERN ...' chooses some, --list names them.
-bench-quality: $(SET_UP)
+bench-quality: $(SET_UP) $(STOCK)
 	$(BIN)/python benchmarks/quality.py $(ARGS)
 
 bench-human: $(SET_UP)

@@ -94,6 +94,37 @@ def test_a_run_from_each_and_one_that_learns_from_all(whole: Path, small_data: P
     assert together.starts == {}
 
 
+def test_several_seeds(models: Path, small_data: Path, tmp_path: Path, no_report: None) -> None:
+    """The runs are those of the seeds by hand, to the bit, and one more learns from them."""
+    mouse, shown = models / "mouse.pt", Printed()
+    result = transfer(settings(small_data, tmp_path, pretrained_model=mouse, random_seed=5, seeds=2), shown)
+    assert list(result.starts) == ["mouse, seed 5", "mouse, seed 6"]
+    for seed in (5, 6):
+        by_hand = transfer(
+            settings(small_data, tmp_path / "hand", pretrained_model=mouse, project_name="mouse", random_seed=seed)
+        )
+        assert files(result.starts[f"mouse, seed {seed}"].folder) == files(by_hand.folder)
+        assert any(line.startswith(f"mouse, seed {seed}  ") for line in shown.lines)
+    identity = RunFolder(result.folder).read_identity()
+    tuned = (Pretrained.from_pt(one.best_model).fingerprint for one in result.starts.values())
+    assert (identity.random_seed, identity.distill_teacher) == (5, tuple(tuned))
+    before = files(tmp_path)
+    again = transfer(settings(small_data, tmp_path, pretrained_model=mouse, random_seed=5, seeds=2))
+    assert again.history == result.history
+    with pytest.raises(RunFolderError, match="did not learn from 3 models"):
+        transfer(settings(small_data, tmp_path, pretrained_model=mouse, random_seed=5, seeds=3))
+    assert files(tmp_path) == before
+
+
+def test_seeds_need_the_same_validation_set(models: Path, small_data: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "alone.h5"
+    alone.write_bytes((small_data / "dataset_train.h5").read_bytes())
+    given = settings(small_data, tmp_path / "out", pretrained_model=models, seeds=2, train_dataset=alone)
+    with pytest.raises(SettingsError, match="each seed would draw another tenth"):
+        transfer(given)
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_table_shows_what_each_reaches(whole: Path) -> None:
     lines = (whole / "printed").read_text().splitlines()
     names = ["mouse", "zebrafish", "all of them"]
@@ -109,7 +140,7 @@ def test_the_table_shows_what_each_reaches(whole: Path) -> None:
     assert rows["all of them"][3:] == [f"{one[site]['auprc']:.3f}" for one in records for site in ("donor", "acceptor")]
 
 
-@pytest.mark.parametrize("at", ["model 2 of 2", "one model of all 2", "report: "])
+@pytest.mark.parametrize("at", ["run 2 of 2", "one model of all 2", "report: "])
 def test_it_goes_on_where_it_was(at: str, whole: Path, small_data: Path, models: Path, tmp_path: Path) -> None:
     """Stopped between the runs, and at the end of the first one."""
     given = settings(small_data, tmp_path, pretrained_model=models)
@@ -211,7 +242,7 @@ def test_another_run_in_the_last_folder_is_found_first(
     transfer(settings(small_data, tmp_path / "one", pretrained_model=mouse, epochs=1))
     for output, given in ((tmp_path / "one", [models]), (whole, [models, more])):
         before = files(output)
-        with pytest.raises(RunFolderError, match="holds a run that was not made from these"):
+        with pytest.raises(RunFolderError, match="holds a run that did not learn from"):
             transfer(settings(small_data, output, pretrained_model=given))
         assert files(output) == before
 

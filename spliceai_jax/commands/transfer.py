@@ -187,6 +187,13 @@ def _add_training(add_flag: AddFlag) -> None:
         help="epochs to wait for a better validation loss (default: the recipe's)",
     )
     add_flag("--random-seed", "-r", type=int, metavar="N", help="random seed (default: 42)")
+    add_flag(
+        "--seeds",
+        type=int,
+        metavar="N",
+        help="fine-tune with N random seeds, --random-seed and those after it, each in a run of its own, and make one "
+        "model that learns from all of them (default: 1)",
+    )
 
 
 def _add_levers(add_flag: AddFlag) -> None:

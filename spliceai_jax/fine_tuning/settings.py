@@ -65,6 +65,8 @@ class TransferSettings:
         project_name: Part of that folder's name.
         exp_num: A number that is also part of that folder's name.
         random_seed: Seed of the shuffling and of the split.
+        seeds: The number of seeds. With 2 or more, `random_seed` and the numbers after it, each model to start from is
+            fine-tuned with each of them in a run of its own, and one model is made of all, as with several models.
         flanking_size: The flanking size that the weights must have; None accepts any.
         recipe: A name in `RECIPES`; the settings below override its fields where they are not None. None: that of the
             run that `resume` goes on with; else "best", or "openspliceai" if one of `OPENSPLICEAI_CHOICES` is given.
@@ -111,6 +113,7 @@ class TransferSettings:
     project_name: str = "transfer"
     exp_num: int = 0
     random_seed: int = 42
+    seeds: int = 1
     flanking_size: int | None = None
     recipe: str | None = None
     epochs: int | None = None
@@ -140,7 +143,7 @@ class TransferSettings:
         """Check every value that can be checked without opening a file."""
         for name, least in {
             "exp_num": 0, "random_seed": 0, "epochs": 1, "patience": 1, "unfreeze": 0, "batch_size": 1,
-            "num_processes": 1, "process_id": 0,
+            "num_processes": 1, "process_id": 0, "seeds": 1,
         }.items():  # fmt: skip
             check_whole(name, getattr(self, name), least)
         if self.learning_rate is not None and not (math.isfinite(self.learning_rate) and self.learning_rate > 0):

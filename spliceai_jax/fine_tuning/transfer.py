@@ -1,8 +1,9 @@
-"""`transfer`: one run, or with several models to start from a run from each, and one that learns from all of them.
+"""`transfer`: one run; or, with several models or seeds, a run with each of them and one that learns from all.
 
-Models that were trained for different species find different sites, and the mean of their probabilities is better than
-each alone. The last run makes one model of them (distillation: Hinton et al. 2015). It starts where the best of them
-started: from the tuned model itself it would end worse (docs/recipes.md).
+Models that were trained for different species find different sites, and so do, less often, models that were trained
+with different seeds. The mean of their probabilities is better than each alone. The last run makes one model of them
+(distillation: Hinton et al. 2015). It starts where the best of them started: from the tuned model itself it would end
+worse (docs/recipes.md).
 """
 
 from collections.abc import Collection
@@ -43,7 +44,7 @@ def transfer(settings: TransferSettings, display: Display | None = None) -> Tran
     with processes.joined(Cluster(settings.coordinator, settings.num_processes, settings.process_id)):
         shown = display if display and processes.leads() else Display()
         models = processes.all_or_none(lambda: _models(settings))
-        if len(models) == 1:
+        if len(models) == settings.seeds == 1:
             return fine_tune(replace(settings, pretrained_model=models[0]), shown)
         return _from_several(settings, models, shown)
 
@@ -56,20 +57,21 @@ def _models(settings: TransferSettings) -> tuple[Path, ...]:
 
 
 def _from_several(settings: TransferSettings, models: tuple[Path, ...], display: Display) -> TransferResult:
-    """Tune each model in a run of its own, and make one of them."""
+    """Tune each model, with each seed, in a run of its own, and make one of them."""
     _check(settings)
     runs = _runs(settings, models, display)
     if len(runs) == 1:
         return fine_tune(replace(settings, pretrained_model=models[0]), display)
-    make_data_sets(replace(settings, pretrained_model=models[0]), display)
+    make_data_sets(replace(settings, pretrained_model=models[0], seeds=1), display)
     tuned: dict[str, TransferResult] = {}
     for number, (name, run) in enumerate(runs.items(), 1):
-        display.line(f"model {number} of {len(runs)} to start from: {run.pretrained_model}")
+        display.line(f"run {number} of {len(runs)}: from {run.pretrained_model}, seed {run.random_seed}")
         tuned[name] = fine_tune(run, display)
     best = max(tuned, key=lambda name: _validation_auprc(tuned[name]))
     display.line(f"one model of all {len(tuned)}, from {runs[best].pretrained_model}, which led to the best of them")
     one = replace(
         settings,
+        seeds=1,
         pretrained_model=runs[best].pretrained_model,
         distill_teacher=tuple(result.best_model for result in tuned.values()),
         distill_weight=settings.distill_weight or TEACHERS_SHARE,
@@ -86,30 +88,36 @@ def _from_several(settings: TransferSettings, models: tuple[Path, ...], display:
 
 
 def _check(settings: TransferSettings) -> None:
-    """Refuse what does not go with several models.
+    """Refuse what does not go with several models or seeds.
 
     Raises:
         SettingsError: Something is given that does not.
     """
+    several = "several of `pretrained_model`" if settings.seeds == 1 else "several `seeds`"
+    if settings.seeds > 1 and (split := data_files(settings).split):
+        raise SettingsError(
+            f"`seeds`: no validation set is beside {split[0]}, and each seed would draw another tenth of it; give "
+            "`validation_dataset`"
+        )
     given = {name: getattr(settings, name) for name in ("extend", "distill_teacher", "rehearsal_dataset")}
     if wrong := [name for name, value in given.items() if value]:
-        raise SettingsError(f"`{wrong[0]}` does not go with several of `pretrained_model`; give one, or leave it out")
+        raise SettingsError(f"`{wrong[0]}` does not go with {several}; give one, or leave it out")
     if settings.distill_weight == 0:
         raise SettingsError(
-            "`distill_weight=0`, but of several of `pretrained_model` one model is made by distillation; give a share "
-            "of the loss above 0, or leave it out"
+            f"`distill_weight=0`, but with {several} one model is made by distillation; give a share of the loss above "
+            "0, or leave it out"
         )
     if not settings.effective_recipe.untouched_if_better:
         raise SettingsError(
-            f"`recipe={settings.recipe_name!r}` does not go with several of `pretrained_model`, since it does not keep "
-            "the better model; give another recipe, or one model"
+            f"`recipe={settings.recipe_name!r}` does not go with {several}, since it does not keep the better model; "
+            "give another recipe, or one"
         )
     if processes.several():
-        raise SettingsError("several of `pretrained_model` are for one process; give one, or one process")
+        raise SettingsError(f"{several} are for one process; give one, or one process")
 
 
 def _runs(settings: TransferSettings, models: tuple[Path, ...], display: Display) -> dict[str, TransferSettings]:
-    """Return the settings of the run from each model, by the model's name, after a check of all models and folders.
+    """Return the settings of the run from each model with each seed, by name, after a check of all models and folders.
 
     Raises:
         SpliceAIError: See `start` and `_check_last`; or models have the same name, or different flanking sizes.
@@ -133,6 +141,7 @@ def _runs(settings: TransferSettings, models: tuple[Path, ...], display: Display
             test_dataset=files.test,
             distill_weight=None,
             distill_shards=None,
+            seeds=1,
         )
         _, model, _ = start(run)
         if model.flanking_size != first.flanking_size:
@@ -149,17 +158,23 @@ def _runs(settings: TransferSettings, models: tuple[Path, ...], display: Display
             )
         else:
             runs[path.stem] = run
+    if settings.seeds > 1:
+        seeds = range(settings.random_seed, settings.random_seed + settings.seeds)
+        runs = {f"{name}, seed {seed}": replace(run, random_seed=seed) for name, run in runs.items() for seed in seeds}
+        for run in runs.values():
+            start(run)
     if len(runs) > 1:
-        _check_last(folder, seen)
+        _check_last(folder, seen, len(runs))
     return runs
 
 
-def _check_last(folder: RunFolder, models: Collection[str]) -> None:
+def _check_last(folder: RunFolder, models: Collection[str], teachers: int) -> None:
     """Refuse a folder of the last run that holds another one, which would be found only after hours.
 
     Arguments:
         folder: The folder.
         models: The fingerprints of the models to start from.
+        teachers: The number of tuned models that it learns from.
 
     Raises:
         RunFolderError: It does, or it cannot be read.
@@ -167,10 +182,10 @@ def _check_last(folder: RunFolder, models: Collection[str]) -> None:
     if not folder.holds_run:
         return
     recorded = folder.read_identity()
-    if recorded.pretrained_model not in models or len(recorded.distill_teacher) != len(models):
+    if recorded.pretrained_model not in models or len(recorded.distill_teacher) != teachers:
         raise RunFolderError(
-            f"`resume`: {folder.root} holds a run that was not made from these {len(models)} models; give the models "
-            "that it was made from, or another `project_name` or `exp_num`"
+            f"`resume`: {folder.root} holds a run that did not learn from {teachers} models made from these; give what "
+            "it was made from, or another `project_name` or `exp_num`"
         )
 
 
