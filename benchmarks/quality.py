@@ -172,9 +172,9 @@ def measure(place: Place, run: Run) -> dict[str, Any]:
     )
     seconds = time.monotonic() - begun
     found = {"seconds": round(seconds, 1), "epoch": result.best_epoch, **scores(run.species, [result.best_model])}
-    if result.starts:
-        found["starts"] = {name: scores(run.species, [one.best_model]) for name, one in result.starts.items()}
-        found["mean"] = scores(run.species, [one.best_model for one in result.starts.values()])
+    if several := result.starts or result.seeds:
+        found["each"] = {name: scores(run.species, [one.best_model]) for name, one in several.items()}
+        found["mean"] = scores(run.species, [one.best_model for one in several.values()])
     return found
 
 

@@ -95,25 +95,40 @@ def test_a_run_from_each_and_one_that_learns_from_all(whole: Path, small_data: P
 
 
 def test_several_seeds(models: Path, small_data: Path, tmp_path: Path, no_report: None) -> None:
-    """The runs are those of the seeds by hand, to the bit, and one more learns from them."""
+    """They are the runs of the seeds by hand, to the bit."""
     mouse, shown = models / "mouse.pt", Printed()
     result = transfer(settings(small_data, tmp_path, pretrained_model=mouse, random_seed=5, seeds=2), shown)
-    assert list(result.starts) == ["mouse, seed 5", "mouse, seed 6"]
+    assert list(result.seeds) == ["seed 5", "seed 6"]
+    by_hand = transfer(settings(small_data, tmp_path / "hand", pretrained_model=mouse, random_seed=6))
+    assert files(result.seeds["seed 6"].folder) == files(by_hand.folder)
     for seed in (5, 6):
-        by_hand = transfer(
-            settings(small_data, tmp_path / "hand", pretrained_model=mouse, project_name="mouse", random_seed=seed)
-        )
-        assert files(result.starts[f"mouse, seed {seed}"].folder) == files(by_hand.folder)
-        assert any(line.startswith(f"mouse, seed {seed}  ") for line in shown.lines)
-    identity = RunFolder(result.folder).read_identity()
-    tuned = (Pretrained.from_pt(one.best_model).fingerprint for one in result.starts.values())
-    assert (identity.random_seed, identity.distill_teacher) == (5, tuple(tuned))
-    before = files(tmp_path)
-    again = transfer(settings(small_data, tmp_path, pretrained_model=mouse, random_seed=5, seeds=2))
-    assert again.history == result.history
-    with pytest.raises(RunFolderError, match="did not learn from 3 models"):
-        transfer(settings(small_data, tmp_path, pretrained_model=mouse, random_seed=5, seeds=3))
-    assert files(tmp_path) == before
+        assert result.seeds[f"seed {seed}"].folder == tmp_path / f"SpliceAI_all_80_0_rs{seed}" / "0"
+        assert any(line.startswith(f"seed {seed}  ") for line in shown.lines)
+    best = max(result.seeds.values(), key=lambda one: one.best_measured["validation"].metrics.mean_auprc)
+    assert result.best_model == best.best_model
+    assert f"its model is {best.best_model}." in shown.lines[-1]
+    again = Printed()
+    transfer(settings(small_data, tmp_path, pretrained_model=mouse, random_seed=5, seeds=2), again)
+    assert again.lines.count("this run is finished already") == 2
+    assert again.lines[-1] == shown.lines[-1]
+
+
+def test_several_seeds_of_several_models(
+    whole: Path, models: Path, small_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With each seed one model is made of several; `whole` has that of the first seed."""
+    made = transfer(settings(small_data, whole, pretrained_model=models))
+    given: list[TransferSettings] = []
+
+    def from_several(settings: TransferSettings, paths: tuple[Path, ...], display: Display) -> TransferResult:
+        assert paths == tuple(sorted(models.glob("*.pt")))
+        given.append(settings)
+        return made
+
+    monkeypatch.setattr("spliceai_jax.fine_tuning.transfer._from_several", from_several)
+    result = transfer(settings(small_data, whole, pretrained_model=models, seeds=2))
+    assert [(one.random_seed, one.seeds) for one in given] == [(42, 1), (43, 1)]
+    assert result.best_model == made.best_model
 
 
 def test_seeds_need_the_same_validation_set(models: Path, small_data: Path, tmp_path: Path) -> None:
@@ -137,10 +152,10 @@ def test_the_table_shows_what_each_reaches(whole: Path) -> None:
         assert rows[name][1:] == [f"{one[site]['auprc']:.3f}" for one in records for site in ("donor", "acceptor")]
     card = json.loads((whole / FOLDER / "models" / "model_best.json").read_text())
     records = card["after"]["validation"], card["after"]["test"]
-    assert rows["all of them"][3:] == [f"{one[site]['auprc']:.3f}" for one in records for site in ("donor", "acceptor")]
+    assert rows["all of them"][5:] == [f"{one[site]['auprc']:.3f}" for one in records for site in ("donor", "acceptor")]
 
 
-@pytest.mark.parametrize("at", ["run 2 of 2", "one model of all 2", "report: "])
+@pytest.mark.parametrize("at", ["model 2 of 2", "one model of all 2", "report: "])
 def test_it_goes_on_where_it_was(at: str, whole: Path, small_data: Path, models: Path, tmp_path: Path) -> None:
     """Stopped between the runs, and at the end of the first one."""
     given = settings(small_data, tmp_path, pretrained_model=models)
@@ -242,7 +257,7 @@ def test_another_run_in_the_last_folder_is_found_first(
     transfer(settings(small_data, tmp_path / "one", pretrained_model=mouse, epochs=1))
     for output, given in ((tmp_path / "one", [models]), (whole, [models, more])):
         before = files(output)
-        with pytest.raises(RunFolderError, match="holds a run that did not learn from"):
+        with pytest.raises(RunFolderError, match="holds a run that was not made from these"):
             transfer(settings(small_data, output, pretrained_model=given))
         assert files(output) == before
 

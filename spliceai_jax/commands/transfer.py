@@ -191,8 +191,8 @@ def _add_training(add_flag: AddFlag) -> None:
         "--seeds",
         type=int,
         metavar="N",
-        help="fine-tune with N random seeds, --random-seed and those after it, each in a run of its own, and make one "
-        "model that learns from all of them (default: 1)",
+        help="train with N random seeds, --random-seed and those after it, each in a run of its own, and show what "
+        "each reaches (default: 1)",
     )
 
 

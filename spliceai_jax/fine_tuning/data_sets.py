@@ -144,6 +144,5 @@ def data_files(settings: TransferSettings) -> Files:
     if len(train) == 1:
         way = "a tenth of the training file" if split else "found beside the training file, by its name"
     else:
-        ways = [f"{path}, found beside a training file, by its name" for path in validation]
-        way = "; ".join([*ways, *(f"a tenth of {path}" for path in split)])
+        way = "found beside each training file, by its name, or else a tenth of it"
     return Files(train, test, validation, split, way, old_species)

@@ -41,6 +41,8 @@ class TransferResult:
         test_files: With several test files: the path of each -> the same comparison there.
         predictions: The folder of the best model's scores of the whole genome; None where they were not asked for.
         starts: With several models to start from: the name of each -> the result of the run from it.
+        seeds: With several seeds: "seed N" -> its result. The other fields are those of the result that has the highest
+            mean AUPRC on the validation set.
     """
 
     best_model: Path
@@ -52,6 +54,7 @@ class TransferResult:
     test_files: Mapping[str, Differences] = field(default_factory=dict)
     predictions: Path | None = None
     starts: Mapping[str, "TransferResult"] = field(default_factory=dict)
+    seeds: Mapping[str, "TransferResult"] = field(default_factory=dict)
 
     @property
     def best_measured(self) -> Mapping[Split, SplitRecord]:

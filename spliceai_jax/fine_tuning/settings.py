@@ -65,8 +65,8 @@ class TransferSettings:
         project_name: Part of that folder's name.
         exp_num: A number that is also part of that folder's name.
         random_seed: Seed of the shuffling and of the split.
-        seeds: The number of seeds. With 2 or more, `random_seed` and the numbers after it, each model to start from is
-            fine-tuned with each of them in a run of its own, and one model is made of all, as with several models.
+        seeds: The number of seeds: `random_seed` and the numbers after it. Everything is done with each of them, as if
+            it were given by itself.
         flanking_size: The flanking size that the weights must have; None accepts any.
         recipe: A name in `RECIPES`; the settings below override its fields where they are not None. None: that of the
             run that `resume` goes on with; else "best", or "openspliceai" if one of `OPENSPLICEAI_CHOICES` is given.

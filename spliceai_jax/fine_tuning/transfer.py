@@ -1,12 +1,13 @@
-"""`transfer`: one run; or, with several models or seeds, a run with each of them and one that learns from all.
+"""`transfer`: one run, or with several models to start from a run from each, and one that learns from all of them.
 
-Models that were trained for different species find different sites, and so do, less often, models that were trained
-with different seeds. The mean of their probabilities is better than each alone. The last run makes one model of them
-(distillation: Hinton et al. 2015). It starts where the best of them started: from the tuned model itself it would end
-worse (docs/recipes.md).
+With several seeds it does that with each of them.
+
+Models that were trained for different species find different sites, and the mean of their probabilities is better than
+each alone. The last run makes one model of them (distillation: Hinton et al. 2015). It starts where the best of them
+started: from the tuned model itself it would end worse (docs/recipes.md).
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +30,7 @@ TEACHERS_SHARE = 0.5
 
 
 def transfer(settings: TransferSettings, display: Display | None = None) -> TransferResult:
-    """Fine-tune a model, or several and make one of them, as `spliceai-jax transfer` does.
+    """Fine-tune a model, or several and make one of them, with one seed or several, as `spliceai-jax transfer` does.
 
     Everything that can be wrong with the input is found before the first step, and before anything is written.
 
@@ -44,9 +45,9 @@ def transfer(settings: TransferSettings, display: Display | None = None) -> Tran
     with processes.joined(Cluster(settings.coordinator, settings.num_processes, settings.process_id)):
         shown = display if display and processes.leads() else Display()
         models = processes.all_or_none(lambda: _models(settings))
-        if len(models) == settings.seeds == 1:
-            return fine_tune(replace(settings, pretrained_model=models[0]), shown)
-        return _from_several(settings, models, shown)
+        if settings.seeds > 1:
+            return _with_seeds(settings, models, shown)
+        return _with_one_seed(settings, models, shown)
 
 
 def _models(settings: TransferSettings) -> tuple[Path, ...]:
@@ -56,28 +57,56 @@ def _models(settings: TransferSettings) -> tuple[Path, ...]:
     return models
 
 
+def _with_seeds(settings: TransferSettings, models: tuple[Path, ...], display: Display) -> TransferResult:
+    """Do what the settings say with each seed; return the result that is best by validation."""
+    if split := data_files(settings).split:
+        raise SettingsError(
+            f"`seeds`: no validation set is beside {split[0]}, and each seed would draw another tenth of it; give "
+            "`validation_dataset`"
+        )
+    seeds = range(settings.random_seed, settings.random_seed + settings.seeds)
+    for seed in seeds:
+        start(replace(settings, pretrained_model=models[0], random_seed=seed))
+    results: dict[str, TransferResult] = {}
+    for number, seed in enumerate(seeds, 1):
+        display.line(f"seed {seed}, {number} of {settings.seeds}")
+        results[f"seed {seed}"] = _with_one_seed(replace(settings, random_seed=seed, seeds=1), models, display)
+    best = max(results, key=lambda name: _validation_auprc(results[name]))
+    _show(results, display)
+    display.line(
+        f"On the validation set {best} has the highest mean AUPRC; its model is {results[best].best_model}. `predict` "
+        "and `evaluate` also take the models of all seeds, whose mean is usually closer to the truth."
+    )
+    return replace(results[best], seeds=results)
+
+
+def _with_one_seed(settings: TransferSettings, models: tuple[Path, ...], display: Display) -> TransferResult:
+    if len(models) == 1:
+        return fine_tune(replace(settings, pretrained_model=models[0]), display)
+    return _from_several(settings, models, display)
+
+
 def _from_several(settings: TransferSettings, models: tuple[Path, ...], display: Display) -> TransferResult:
-    """Tune each model, with each seed, in a run of its own, and make one of them."""
+    """Tune each model in a run of its own, and make one of them."""
     _check(settings)
     runs = _runs(settings, models, display)
     if len(runs) == 1:
         return fine_tune(replace(settings, pretrained_model=models[0]), display)
-    make_data_sets(replace(settings, pretrained_model=models[0], seeds=1), display)
+    make_data_sets(replace(settings, pretrained_model=models[0]), display)
     tuned: dict[str, TransferResult] = {}
     for number, (name, run) in enumerate(runs.items(), 1):
-        display.line(f"run {number} of {len(runs)}: from {run.pretrained_model}, seed {run.random_seed}")
+        display.line(f"model {number} of {len(runs)} to start from: {run.pretrained_model}")
         tuned[name] = fine_tune(run, display)
     best = max(tuned, key=lambda name: _validation_auprc(tuned[name]))
     display.line(f"one model of all {len(tuned)}, from {runs[best].pretrained_model}, which led to the best of them")
     one = replace(
         settings,
-        seeds=1,
         pretrained_model=runs[best].pretrained_model,
         distill_teacher=tuple(result.best_model for result in tuned.values()),
         distill_weight=settings.distill_weight or TEACHERS_SHARE,
     )
     result = replace(fine_tune(one, display), starts=tuned)
-    _show(result, display)
+    _show({**tuned, "all of them": result}, display)
     alone, together = _validation_auprc(tuned[best]), _validation_auprc(result)
     if together < alone:
         display.line(
@@ -88,36 +117,30 @@ def _from_several(settings: TransferSettings, models: tuple[Path, ...], display:
 
 
 def _check(settings: TransferSettings) -> None:
-    """Refuse what does not go with several models or seeds.
+    """Refuse what does not go with several models.
 
     Raises:
         SettingsError: Something is given that does not.
     """
-    several = "several of `pretrained_model`" if settings.seeds == 1 else "several `seeds`"
-    if settings.seeds > 1 and (split := data_files(settings).split):
-        raise SettingsError(
-            f"`seeds`: no validation set is beside {split[0]}, and each seed would draw another tenth of it; give "
-            "`validation_dataset`"
-        )
     given = {name: getattr(settings, name) for name in ("extend", "distill_teacher", "rehearsal_dataset")}
     if wrong := [name for name, value in given.items() if value]:
-        raise SettingsError(f"`{wrong[0]}` does not go with {several}; give one, or leave it out")
+        raise SettingsError(f"`{wrong[0]}` does not go with several of `pretrained_model`; give one, or leave it out")
     if settings.distill_weight == 0:
         raise SettingsError(
-            f"`distill_weight=0`, but with {several} one model is made by distillation; give a share of the loss above "
-            "0, or leave it out"
+            "`distill_weight=0`, but of several of `pretrained_model` one model is made by distillation; give a share "
+            "of the loss above 0, or leave it out"
         )
     if not settings.effective_recipe.untouched_if_better:
         raise SettingsError(
-            f"`recipe={settings.recipe_name!r}` does not go with {several}, since it does not keep the better model; "
-            "give another recipe, or one"
+            f"`recipe={settings.recipe_name!r}` does not go with several of `pretrained_model`, since it does not keep "
+            "the better model; give another recipe, or one model"
         )
     if processes.several():
-        raise SettingsError(f"{several} are for one process; give one, or one process")
+        raise SettingsError("several of `pretrained_model` are for one process; give one, or one process")
 
 
 def _runs(settings: TransferSettings, models: tuple[Path, ...], display: Display) -> dict[str, TransferSettings]:
-    """Return the settings of the run from each model with each seed, by name, after a check of all models and folders.
+    """Return the settings of the run from each model, by the model's name, after a check of all models and folders.
 
     Raises:
         SpliceAIError: See `start` and `_check_last`; or models have the same name, or different flanking sizes.
@@ -141,7 +164,6 @@ def _runs(settings: TransferSettings, models: tuple[Path, ...], display: Display
             test_dataset=files.test,
             distill_weight=None,
             distill_shards=None,
-            seeds=1,
         )
         _, model, _ = start(run)
         if model.flanking_size != first.flanking_size:
@@ -158,23 +180,17 @@ def _runs(settings: TransferSettings, models: tuple[Path, ...], display: Display
             )
         else:
             runs[path.stem] = run
-    if settings.seeds > 1:
-        seeds = range(settings.random_seed, settings.random_seed + settings.seeds)
-        runs = {f"{name}, seed {seed}": replace(run, random_seed=seed) for name, run in runs.items() for seed in seeds}
-        for run in runs.values():
-            start(run)
     if len(runs) > 1:
-        _check_last(folder, seen, len(runs))
+        _check_last(folder, seen)
     return runs
 
 
-def _check_last(folder: RunFolder, models: Collection[str], teachers: int) -> None:
+def _check_last(folder: RunFolder, models: Collection[str]) -> None:
     """Refuse a folder of the last run that holds another one, which would be found only after hours.
 
     Arguments:
         folder: The folder.
         models: The fingerprints of the models to start from.
-        teachers: The number of tuned models that it learns from.
 
     Raises:
         RunFolderError: It does, or it cannot be read.
@@ -182,10 +198,10 @@ def _check_last(folder: RunFolder, models: Collection[str], teachers: int) -> No
     if not folder.holds_run:
         return
     recorded = folder.read_identity()
-    if recorded.pretrained_model not in models or len(recorded.distill_teacher) != teachers:
+    if recorded.pretrained_model not in models or len(recorded.distill_teacher) != len(models):
         raise RunFolderError(
-            f"`resume`: {folder.root} holds a run that did not learn from {teachers} models made from these; give what "
-            "it was made from, or another `project_name` or `exp_num`"
+            f"`resume`: {folder.root} holds a run that was not made from these {len(models)} models; give the models "
+            "that it was made from, or another `project_name` or `exp_num`"
         )
 
 
@@ -193,20 +209,15 @@ def _validation_auprc(result: TransferResult) -> float:
     return result.best_measured["validation"].metrics.mean_auprc
 
 
-def _show(result: TransferResult, display: Display) -> None:
-    """Show what each model reaches before and after it was tuned, and what the one that learnt from all reaches."""
-    width = max(map(len, [*result.starts, "all of them"]))
+def _show(results: Mapping[str, TransferResult], display: Display) -> None:
+    """Show what models reach before and after they were tuned."""
+    width = max(map(len, results))
     display.line(f"{'':{width}}  {'untouched, test':>17}  {'tuned, validation':>17}  {'tuned, test':>17}")
     display.line(f"{AUPRC.name:{width}}" + f"  {'donor':>8} {'acceptor':>8}" * 3)
-    for name, tuned in result.starts.items():
-        rows = tuned.history.untouched["test"], *_of_sets(tuned)
+    for name, tuned in results.items():
+        measured = tuned.best_measured
+        rows = tuned.history.untouched["test"], measured["validation"], measured["test"]
         display.line(f"{name:{width}}" + "".join(map(_cells, rows)))
-    display.line(f"{'all of them':{width}}{'':19}" + "".join(map(_cells, _of_sets(result))))
-
-
-def _of_sets(result: TransferResult) -> tuple[SplitRecord, SplitRecord]:
-    measured = result.best_measured
-    return measured["validation"], measured["test"]
 
 
 def _cells(record: SplitRecord) -> str:
