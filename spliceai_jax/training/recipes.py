@@ -93,7 +93,7 @@ class Recipe:
 
     @property
     def tuned_is_last(self) -> bool:
-        """Whether the tuned model is that of the last epoch: a run that stops early chose by the validation loss."""
+        """Whether the tuned model is that of the last epoch; a run that stops early chooses by the validation loss."""
         return self.keeps_last and not self.early_stopping
 
     @property
