@@ -65,8 +65,16 @@ def test_the_card_says_where_the_model_comes_from(finished, small_data, small_mo
 def test_the_command_asks_for_the_same(small_data, small_model, tmp_path, more) -> None:
     asked = TransferSettings(**{**run_arguments(small_data, small_model, tmp_path / "o u t"), **more})
     again = parsed(asked.command())
-    again = replace(again, pretrained_model=again.pretrained_model[0])  # the command line takes several
+    several = ("pretrained_model", "train_dataset", "validation_dataset", "test_dataset")  # on the command line a list
+    given = {name: files[0] for name in several if (files := getattr(again, name))}
+    again = replace(again, **given)
     assert {k: str(v) for k, v in asdict(again).items()} == {k: str(v) for k, v in asdict(asked).items()}
+
+
+def test_the_command_of_several_files(tmp_path) -> None:
+    given = {"train_dataset": ["a.h5", "b c.h5"], "train_weights": [1.0, 0.5], "test_dataset": ["d.h5", "e.h5"]}
+    asked = TransferSettings(pretrained_model=["m.pt", "n.pt"], validation_dataset=["v.h5"], seeds=3, **given)
+    assert parsed(asked.command()) == asked
 
 
 def test_inspect_a_tuned_model(finished, small_model, capsys) -> None:
