@@ -60,6 +60,11 @@ class Windows:
         """The file that they came from; of several, all of them."""
         return ", ".join(str(part.source) for part in self.by_file)
 
+    @property
+    def absolute_files(self) -> str:
+        """The same with absolute paths."""
+        return ", ".join(str(part.source.absolute()) for part in self.by_file)
+
     # -- what is in them -----------------------------------------------------------------------------------------
 
     @property

@@ -122,7 +122,7 @@ def calibrate_windows(
         form=form,
         sha256=sha256,
         fitted_on=FittedOn(
-            path=", ".join(str(part.source.absolute()) for part in validation.by_file),
+            path=validation.absolute_files,
             fingerprint=validation.fingerprint,
             windows=len(validation),
             donors=validation.count("donor"),

@@ -57,7 +57,7 @@ def _files(test: Windows) -> dict[str, Windows]:
     """Return the windows of each of several files, by its path; they may be windows of activations."""
     ends = np.cumsum([len(part) for part in test.parts]).tolist()
     return {
-        str(part.source.absolute()): test.subset(np.arange(end - len(part), end))
+        part.absolute_files: test.subset(np.arange(end - len(part), end))
         for part, end in zip(test.parts, ends, strict=True)
     }
 

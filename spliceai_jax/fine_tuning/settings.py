@@ -200,7 +200,7 @@ class TransferSettings:
             if getattr(self, name) is not None and not paths_of(getattr(self, name)):
                 raise SettingsError(f"`{name}`: none is given; expected one or more")
         if self.train_weights is not None:
-            files_given = 0 if self.train_dataset is None else len(paths_of(self.train_dataset))
+            files_given = len(paths_of(self.train_dataset))
             if files_given < 2 or len(self.train_weights) != files_given:
                 raise SettingsError(
                     f"`train_weights` has {counted(len(self.train_weights), 'number')}, and `train_dataset` has "

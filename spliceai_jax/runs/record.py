@@ -55,7 +55,7 @@ class DatasetRecord:
     def of(cls, windows: Windows) -> "DatasetRecord":
         """Describe windows."""
         return cls(
-            path=", ".join(str(part.source.absolute()) for part in windows.by_file),
+            path=windows.absolute_files,
             windows=len(windows),
             donors=windows.count("donor"),
             acceptors=windows.count("acceptor"),
