@@ -395,7 +395,7 @@ def test_openspliceai_0_0_7_keeps_what_it_trained(scripted, small_data, small_mo
 def test_a_run_of_an_earlier_version_goes_on_as_it_began(
     scripted, small_data, small_model, tmp_path, monkeypatch
 ) -> None:
-    """Its run.json lacks the field: the model with the lowest loss is kept, also where the run is finished."""
+    """Its run.json lacks fields: the model with the lowest loss is kept, also where the run is finished."""
     write, path = RunFolder.write, tmp_path / SMALL / "run.json"
 
     def dying(self: RunFolder, written: Path, content: bytes | str) -> None:

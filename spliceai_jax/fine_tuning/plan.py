@@ -169,8 +169,7 @@ class Plan:
             "validation": f"{sets['validation']} ({self.validation_from})",
             **self.levers.facts(recipe),
             "recipe": f"{self.settings.recipe_name}: {recipe.loss}, {recipe.rates}, "
-            f"weight decay {recipe.weight_decay:g}"
-            + (f", {recipe.mutation_rate:.0%} of the bases mutated in each batch" if recipe.mutation_rate else ""),
+            f"weight decay {recipe.weight_decay:g}{recipe.at_random}",
             "trains": self._trains(),
             "activation cache": self.cache.words,
             "epochs": epochs,
@@ -298,13 +297,13 @@ def start(settings: TransferSettings) -> tuple[TransferSettings, Pretrained, Run
 def recipe_of(settings: TransferSettings, folder: RunFolder) -> Recipe:
     """Return the recipe with what the settings override.
 
-    No setting says which epoch's model is the tuned one, and whether the untouched model is kept where tuning does not
-    help. Both were otherwise in earlier versions: a run goes on as it began.
+    No setting says how much is dropped out, which epoch's model is the tuned one, and whether the untouched model is
+    kept where tuning does not help. All three were otherwise in earlier versions: a run goes on as it began.
     """
     recipe = settings.effective_recipe
     if settings.resume and folder.holds_run:
         recorded = folder.read_identity().choices
-        as_begun = {name: getattr(recorded, name) for name in ("keeps_last", "untouched_if_better")}
+        as_begun = {name: getattr(recorded, name) for name in ("dropout", "keeps_last", "untouched_if_better")}
         recipe = replace(recipe, **as_begun)
     return recipe
 

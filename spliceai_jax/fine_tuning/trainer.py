@@ -58,7 +58,11 @@ class Trainer:
         """Put a state of numpy arrays on the devices, to continue from; nothing is computed yet."""
         self._plan = plan
         self.engine = ENGINES[plan.settings.parallel](
-            plan.architecture, plan.recipe, plan.settings.precision, start=plan.pretrained.variables["params"]
+            plan.architecture,
+            plan.recipe,
+            plan.settings.precision,
+            start=plan.pretrained.variables["params"],
+            seed=plan.settings.random_seed,
         )
         self.sets: dict[Split, Windows] = {**plan.sets, "train": plan.levers.trained_on}
         self._state = self.engine.place(state)

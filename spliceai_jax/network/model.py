@@ -1,5 +1,6 @@
 """The network: a Flax Linen port whose submodules are named as in OpenSpliceAI's `.pt` keys."""
 
+from collections.abc import Mapping
 from math import lcm
 from typing import Any
 
@@ -16,7 +17,14 @@ from jaxtyping import Bool, Float, Integer
 from spliceai_jax.architecture import CHANNELS, CLASSES, Architecture, Precision
 from spliceai_jax.encoding import BASES
 from spliceai_jax.network.layout import PLAIN, Layout, Layouts, layouts_on
-from spliceai_jax.network.operations import EPSILON, batchnorm_leaky_relu, dilated_convolution, leaky_relu, masked
+from spliceai_jax.network.operations import (
+    EPSILON,
+    batchnorm_leaky_relu,
+    dilated_convolution,
+    dropped,
+    leaky_relu,
+    masked,
+)
 from spliceai_jax.network.temperature import COLLECTION
 
 MOMENTUM = 0.1
@@ -108,10 +116,12 @@ class ResidualUnit(nn.Module):
         training: bool,
         inside: Bool[Array, "rows columns lanes_or_1"] | None,
         layout: Layout,
+        dropout: float,
     ) -> Float[Array, "rows columns lanes"]:
         """Compute the unit in a layout.
 
-        `training` is BatchNorm's mode. `multiplicity` and `inside` are those of `SpliceAI`, in the same layout.
+        `training` is BatchNorm's mode. `multiplicity` and `inside` are those of `SpliceAI`, in the same layout;
+        `dropout` is the share of what the unit adds that is dropped.
         """
         y = x
         for i in ("1", "2"):
@@ -119,6 +129,8 @@ class ResidualUnit(nn.Module):
             y = normalisation(y, multiplicity, training, inside, layout.neighbours)
             convolution = Convolution(self.width, self.dilation, CHANNELS, self.dtype, self.precision, name=f"conv{i}")
             y = convolution(y, layout)
+        if dropout:
+            y = dropped(y, dropout, self.make_rng("dropout"), layout, self.axis_name)
         return x + y
 
 
@@ -195,6 +207,7 @@ class SpliceAI(nn.Module):
         multiplicity: Float[Array, "rows columns_or_1"] | None = None,
         training_units: frozenset[int] = frozenset(),
         inside: Bool[Array, "rows columns"] | None = None,
+        dropout: Mapping[int, float] | None = None,
     ) -> Float[Array, "rows positions 3"]:
         """Score every position.
 
@@ -206,12 +219,14 @@ class SpliceAI(nn.Module):
                 statistics, PyTorch's training mode; all others use the running ones.
             inside: False between windows that share a row: each is computed as if it had a row of its own. None: no
                 row is shared, or every scored position sees its own window only.
+            dropout: Entry number of a residual unit -> the share of what it adds that is dropped at random, by the
+                random numbers named "dropout"; None: nothing is.
 
         Returns:
             Probabilities of neither, acceptor and donor, float32 or wider; calibrated ones where the variables hold a
             temperature.
         """
-        logits = self.logits(inputs, multiplicity, training_units, inside)
+        logits = self.logits(inputs, multiplicity, training_units, inside, dropout)
         if self.has_variable(COLLECTION, "temperature"):
             logits = logits / self.get_variable(COLLECTION, "temperature")
         return jax.nn.softmax(logits)
@@ -222,10 +237,13 @@ class SpliceAI(nn.Module):
         multiplicity: Float[Array, "rows columns_or_1"] | None = None,
         training_units: frozenset[int] = frozenset(),
         inside: Bool[Array, "rows columns"] | None = None,
+        dropout: Mapping[int, float] | None = None,
     ) -> Float[Array, "rows positions 3"]:
         """Return what the softmax takes, before any temperature, float32 or wider; for the arguments see `__call__`."""
         first, columns = self._entered(inputs)
-        _, skip_sum = self._through(first, len(self.residual_units), columns, multiplicity, training_units, inside)
+        _, skip_sum = self._through(
+            first, len(self.residual_units), columns, multiplicity, training_units, inside, dropout or {}
+        )
         unphased = self.layouts.unphased
         logits = unphased.unpack(self.final_conv(skip_sum, unphased))
         logits = logits[:, : columns - self.architecture.flanking_size]
@@ -240,7 +258,7 @@ class SpliceAI(nn.Module):
         """Return the output of the entries before number `end`, on running statistics; for `inside` see `__call__`."""
         first, columns = self._entered(bases)
         unphased = self.layouts.unphased
-        x, skip_sum = map(unphased.unpack, self._through(first, end, columns, None, frozenset(), inside))
+        x, skip_sum = map(unphased.unpack, self._through(first, end, columns, None, frozenset(), inside, {}))
         return Activations(x[:, :columns], skip_sum[:, : columns - self.architecture.flanking_size], end)
 
     def _entered(self, inputs: Integer[Array | np.ndarray, "rows columns"] | Activations) -> tuple[Activations, int]:
@@ -271,6 +289,7 @@ class SpliceAI(nn.Module):
         multiplicity: Float[Array, "rows columns_or_1"] | None,
         training_units: frozenset[int],
         inside: Bool[Array, "rows columns"] | None,
+        dropout: Mapping[int, float],
     ) -> tuple[Float[Array, "rows filled_columns lanes"], Float[Array, "rows scored_columns lanes"]]:
         """Take what `_entered` returns through the entries before number `end`; the result is in the same layout."""
         x, skip_sum = jnp.asarray(first.x), jnp.asarray(first.skip_sum)
@@ -292,7 +311,7 @@ class SpliceAI(nn.Module):
                 x, layout = layout.moved(x, wanted), wanted
                 times = layout.spread(multiplicity, CHANNELS)
                 within = None if inside is None else layout.spread(inside, CHANNELS)
-            x = entry(x, times, number in training_units, within, layout)
+            x = entry(x, times, number in training_units, within, layout, dropout.get(number, 0.0))
         return layout.moved(x, unphased), skip_sum
 
 

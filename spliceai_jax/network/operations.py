@@ -12,7 +12,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Key
 from scipy.fft import next_fast_len
 
 from spliceai_jax.network.layout import PLAIN, Layout
@@ -58,6 +58,33 @@ def _combined(count: Array, mean: Array, squares: Array, axis_name: str | None) 
 def masked(x: Array, inside: Array | None) -> Array:
     """Return zeros between windows, as beyond the end of a row."""
     return x if inside is None else jnp.where(inside, x, 0)
+
+
+def dropped(
+    x: Float[Array, "rows columns lanes"], rate: float, key: Key[Array, ""], layout: Layout, axis_name: str | None
+) -> Float[Array, "rows columns lanes"]:
+    """Set numbers to zero at random, and make the others larger, so that the mean stays what it is.
+
+    The rows of all devices are counted together, and each has its own random numbers: the result does not depend on the
+    number of devices. Nor does it depend on the layout.
+
+    Arguments:
+        x: The activations.
+        rate: The probability that a number is dropped, in steps of 1/256: a random byte decides on each number. With
+            more bits a training step takes noticeably longer on a CPU.
+        key: The random numbers.
+        layout: The layout of `x`.
+        axis_name: The mapped axis whose devices the rows are distributed over, or None.
+    """
+    packed_rows, columns, lanes = x.shape
+    positions, channels, least = columns * layout.unit, lanes // layout.neighbours, round(rate * 256)
+    rows = jnp.arange(packed_rows // layout.phases)
+    if axis_name is not None:
+        rows += jax.lax.axis_index(axis_name) * len(rows)
+    keys = jax.vmap(partial(jax.random.fold_in, key))(rows)
+    words = jax.vmap(lambda of_row: jax.random.bits(of_row, (positions, channels // 4), jnp.uint32))(keys)
+    drawn = jax.lax.bitcast_convert_type(words, jnp.uint8).reshape(-1, positions, channels)
+    return jnp.where(layout.pack(drawn) >= least, x * (256 / (256 - least)), 0)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(5,))

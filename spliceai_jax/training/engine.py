@@ -49,6 +49,7 @@ class Engine:
         precision: Precision = "float32",
         devices: Sequence[jax.Device] | None = None,
         start: Tree | None = None,
+        seed: int = 0,
     ) -> None:
         """Compile nothing yet.
 
@@ -59,12 +60,13 @@ class Engine:
             devices: The devices to run on, grouped by process; None: all.
             start: The parameters of the network that the run starts from; an engine that trains by a recipe with `l2sp`
                 needs them.
+            seed: The run's random seed; an engine that trains by a recipe with `dropout` needs it.
         """
         self._row = DeviceRow(processes.devices() if devices is None else devices)
         # XLA would not drop a sum over a single device.
         axis_name = AXIS if len(self._row) > 1 else None
         model = network_on(self._row.devices[0].platform, architecture, precision, axis_name)
-        self._model, self._recipe, self._start = model, recipe, start
+        self._model, self._recipe, self._start, self._seed = model, recipe, start, seed
         evaluate = make_eval_step(model, named_loss(recipe.loss, recipe.focal_alpha))
         # Every process computes the metrics of the whole batch, so the output is gathered on all devices.
         self._evaluate = self._compiled(evaluate, gathered=True)
@@ -73,7 +75,7 @@ class Engine:
 
     @cached_property
     def _train(self) -> TrainStep:
-        return self._compiled_train(make_train_step(self._model, self._recipe, start=self._start))
+        return self._compiled_train(make_train_step(self._model, self._recipe, start=self._start, seed=self._seed))
 
     def place(self, tree: T) -> T:
         """Copy host arrays to every device."""

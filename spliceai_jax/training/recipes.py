@@ -39,6 +39,8 @@ class Recipe:
         batching: See `epoch_batches`.
         mutation_rate: The share of the bases that are replaced at random in each training batch, away from sites: see
             `mutated`.
+        dropout: The share of what each residual unit that trains adds to its input that is dropped at random in
+            training: see `operations.dropped`.
         batch_size: Windows in a batch; None: see `batch_size_of`.
         fewest_steps: See `batch_size_of`.
         keeps_last: The tuned model is that of the last epoch, and not of the one with the lowest validation loss: see
@@ -67,6 +69,7 @@ class Recipe:
     timing: Timing = "exact"
     batching: Literal["pooled", "per_shard"] = "pooled"
     mutation_rate: float = 0.0
+    dropout: float = 0.0
     batch_size: int | None = None
     fewest_steps: int | None = None
     keeps_last: bool = False
@@ -101,6 +104,12 @@ class Recipe:
         """The learning rate over the run, in words."""
         return f"{self.scheduler}{', peak' if self.scheduler == 'OneCycleLR' else ' from'} {self.learning_rate:g}"
 
+    @property
+    def at_random(self) -> str:
+        """What is changed at random in each training step, as the end of a list in words; empty if nothing is."""
+        mutated = f", {self.mutation_rate:.0%} of the bases mutated" if self.mutation_rate else ""
+        return mutated + (f", dropout of {self.dropout:.0%}" if self.dropout else "")
+
 
 _SMALLEST_BATCH, _LARGEST_BATCH = 2, 12
 
@@ -124,6 +133,7 @@ RECIPES = {
         scheduler="OneCycleLR",
         epochs=15,
         mutation_rate=0.05,
+        dropout=0.2,
         fewest_steps=25,
         keeps_last=True,
         untouched_if_better=True,

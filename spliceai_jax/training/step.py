@@ -60,21 +60,23 @@ def init_state(variables: Variables, trainable: Trainable, recipe: Recipe) -> Tr
 
 
 def make_train_step(
-    model: SpliceAI, recipe: Recipe, trainable: Trainable | None = None, start: Tree | None = None
+    model: SpliceAI, recipe: Recipe, trainable: Trainable | None = None, start: Tree | None = None, seed: int = 0
 ) -> TrainStep:
     """Return a pure training step; with `model.axis_name` set each device computes its share of the batch.
 
     Arguments:
         model: The network.
-        recipe: The loss, the weight decay and the pull toward the start are taken from it.
+        recipe: The loss, dropout, the weight decay and the pull toward the start are taken from it.
         trainable: What trains; None: what the recipe says.
         start: The parameters of the network that the run starts from; needed where the recipe has `l2sp`.
+        seed: With the number of the step, it decides what is dropped out.
 
     Raises:
         ValueError: They are needed and not given.
     """
     trainable = trainable or Trainable.of(model.architecture, recipe)
     optimizer = make_optimizer(trainable, recipe.weight_decay, recipe.l2sp, start)
+    dropout = dict.fromkeys(trainable.trained_units, recipe.dropout) if recipe.dropout else None
     position_loss = taught(named_loss(recipe.loss, recipe.focal_alpha), recipe.distill_weight)
 
     def over_devices(tree: T) -> T:
@@ -91,6 +93,8 @@ def make_train_step(
                 batch.multiplicity,
                 trainable.training_units,
                 batch.inside,
+                dropout,
+                rngs={"dropout": jax.random.fold_in(jax.random.key(seed), state.step)} if dropout else None,
                 mutable=["batch_stats"],
             )
             targets = None if batch.targets is None else jnp.asarray(batch.targets)

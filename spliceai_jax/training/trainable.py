@@ -127,6 +127,11 @@ class Trainable:
         return frozenset(number for number in units if any(self._within(f"{entry_name(number)}/batchnorm")))
 
     @cached_property
+    def trained_units(self) -> frozenset[int]:
+        """The residual units with parameters that train, as entry numbers."""
+        return frozenset(number for number in self.architecture.units if any(self._within(f"{entry_name(number)}/")))
+
+    @cached_property
     def first_entry(self) -> int:
         """The first entry of the network whose output changes while it trains.
 
