@@ -60,9 +60,14 @@ RECIPES: dict[str, dict[str, Any]] = {
     "best-0.1.0": {"recipe": "best-0.1.0"},
     "openspliceai": {"recipe": "openspliceai", "unfreeze": 2},
     "best-3-seeds": {"seeds": 3},
+    "best-unlabelled": {},
     "stock": {},
 }
-"""The recipe's name in the results -> its settings; "stock" is OpenSpliceAI itself: see `measure_stock`."""
+"""The recipe's name in the results -> its settings.
+
+With "best-unlabelled" ten times as many genes of the training set, as far as there are, are given without their
+labels. "stock" is OpenSpliceAI itself: see `measure_stock`.
+"""
 
 EPOCHS = {1000: 5, 3000: 2}
 """Number of genes -> epochs, where they are fewer than the recipe's: with many genes each epoch has many steps."""
@@ -147,6 +152,7 @@ def all_runs() -> list[Run]:
         for start in STARTS
         for recipe in RECIPES
         if start != species and not ("+" in start and recipe in ("stock", "best-3-seeds"))
+        if recipe != "best-unlabelled" or genes != numbers[-1]  # of the whole set no genes are left
     ]
     return sorted(runs, key=lambda run: run.genes)
 
@@ -167,6 +173,7 @@ def measure(place: Place, run: Run) -> dict[str, Any]:
             random_seed=run.draw,
             resume=True,
             epochs=None if run.recipe == "openspliceai" else EPOCHS.get(run.genes),
+            unlabelled_dataset=unlabelled(place, run) if run.recipe == "best-unlabelled" else None,
             **RECIPES[run.recipe],
         )
     )
@@ -246,11 +253,27 @@ def subsets(place: Place, run: Run) -> tuple[Path, Path | None]:
     return made
 
 
-def write_subset(source: Path, target: Path, genes: int, draw: int) -> None:
-    """Write the windows of some genes, drawn so that fewer genes of the same draw are among them."""
+def unlabelled(place: Place, run: Run) -> Path:
+    """Return a file of training genes that are not in the run's training file; made where it is not there yet."""
+    path = subsets(place, run)[0].with_name("unlabelled.h5")
+    if not path.exists():
+        write_subset(SPECIES[run.species] / "dataset_train.h5", path, 10 * run.genes, run.draw, skipped=run.genes)
+    return path
+
+
+def write_subset(source: Path, target: Path, genes: int, draw: int, skipped: int = 0) -> None:
+    """Write the windows of some genes, drawn so that fewer genes of the same draw are among them.
+
+    Arguments:
+        source: The data set to draw from.
+        target: The file to write.
+        genes: The number of genes.
+        draw: Decides their order.
+        skipped: The number of genes, the first in that order, that are left out.
+    """
     windows = read_windows(source, 400, Display())
     gene = genes_of(windows)
-    drawn = np.random.default_rng([draw % 2**32, 12]).permutation(gene[-1] + 1)[:genes]
+    drawn = np.random.default_rng([draw % 2**32, 12]).permutation(gene[-1] + 1)[skipped : skipped + genes]
     rows = np.flatnonzero(np.isin(gene, drawn))
     first = np.concatenate([[0], np.cumsum(np.bincount(windows.shards))])
     with h5py.File(source) as given, h5py.File(target.with_suffix(".part"), "w") as file:

@@ -131,6 +131,7 @@ def workplace(compiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         "dataset_validation.h5": slice(8, 16),
         "old_species_test.h5": slice(16, 24),
         "human_train.h5": slice(24, 32),
+        "draft_genes.h5": slice(24, 32),
         "moth_train.h5": slice(32, 40),
         "moth_validation.h5": slice(40, 48),
         "moth_test.h5": slice(48, 56),

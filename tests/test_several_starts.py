@@ -125,7 +125,7 @@ def test_several_seeds_of_several_models(
         given.append(settings)
         return made
 
-    monkeypatch.setattr("spliceai_jax.fine_tuning.transfer._from_several", from_several)
+    monkeypatch.setattr("spliceai_jax.fine_tuning.transfer._in_two_stages", from_several)
     result = transfer(settings(small_data, whole, pretrained_model=models, seeds=2))
     assert [(one.random_seed, one.seeds) for one in given] == [(42, 1), (43, 1)]
     assert result.best_model == made.best_model
@@ -274,7 +274,7 @@ def test_where_the_best_of_them_is_better_alone(
     shown = Printed()
     result = transfer(settings(small_data, tmp_path, pretrained_model=models), shown)
     assert shown.lines[-1] == (
-        "On the validation set zebrafish, tuned alone, has the higher mean AUPRC, 0.9000; the model of all has 0.5000. "
+        "On the validation set zebrafish, tuned alone, has the higher mean AUPRC, 0.9000; the last model has 0.5000. "
         f"That of zebrafish is {result.starts['zebrafish'].best_model}."
     )
     given = Pretrained.from_pt(models / "zebrafish.pt").fingerprint

@@ -136,6 +136,12 @@ def _add_files(add_flag: AddFlag) -> None:
 
 
 def _add_training(add_flag: AddFlag) -> None:
+    add_flag(
+        "--unlabelled-dataset",
+        metavar="H5",
+        help="data set of the new species whose labels are not used, such as genes of a draft annotation: once the "
+        "model is tuned, another run also learns its scores of these windows (default: none)",
+    )
     others = ", ".join(f"--{name.replace('_', '-')}" for name in OPENSPLICEAI_CHOICES)
     add_flag(
         "--recipe",
@@ -222,7 +228,7 @@ def _add_levers(add_flag: AddFlag) -> None:
         metavar="W",
         help="learn a teacher's scores of the windows of --rehearsal-dataset, or without it of the training set: W, 0 "
         "to 1, is their share of the loss there, and the labels have the rest (default: 0; with several weights to "
-        "start from 0.5, in the last run)",
+        "start from 0.5, in the last run, unless there is --unlabelled-dataset)",
     )
     add_flag(
         "--distill-teacher",

@@ -78,7 +78,9 @@ def _known(settings: TransferSettings, pretrained: Pretrained, folder: RunFolder
     except RunFolderError:
         return None
     # Not recorded is which shards of windows to rehearse were taken, and how many windows an epoch has.
-    if record is None or settings.rehearsal_dataset is not None or settings.train_weights is not None:
+    if record is None or settings.train_weights is not None:
+        return None
+    if settings.rehearsal_dataset is not None or settings.unlabelled_dataset is not None:
         return None
     recipe, architecture = recipe_of(settings, folder), ARCHITECTURES[pretrained.flanking_size]
     wanted = replace(  # the data sets, which are compared below, are left
@@ -92,6 +94,7 @@ def _known(settings: TransferSettings, pretrained: Pretrained, folder: RunFolder
         precision=settings.precision,
         pretrained_model=pretrained.fingerprint,
         rehearsal_dataset=None,
+        unlabelled_dataset=None,
         distill_teacher=tuple(teacher.fingerprint for teacher in read_teachers(settings, pretrained)),
     )
     if wanted != identity:

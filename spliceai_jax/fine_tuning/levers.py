@@ -1,6 +1,8 @@
-"""What keeps a model from forgetting the old species, which it was trained on before: rehearsal and distillation.
+"""What a run trains on beside the labels of the new species: windows of the old one, and what teachers say.
 
-The pull toward the weights that a run starts from, `l2sp`, is the optimizer's.
+Both keep a model from forgetting the old species, which it was trained on before. The third lever, the pull toward the
+weights that a run starts from, `l2sp`, is the optimizer's. Of windows of the new species that have no labels, teachers
+say what there is to learn.
 """
 
 import math
@@ -14,6 +16,7 @@ from jaxtyping import Int
 
 from spliceai_jax.data.hdf5 import check_form, read_windows
 from spliceai_jax.data.joined import joined
+from spliceai_jax.data.unlabelled import without_labels
 from spliceai_jax.data.windows import Windows, check_sites
 from spliceai_jax.display import Display, counted
 from spliceai_jax.errors import DatasetError, SettingsError, WeightsError
@@ -50,7 +53,7 @@ class Teacher:
 
 @dataclass(frozen=True, eq=False)
 class Levers:
-    """What a run trains on, and with whom, lest the model forget.
+    """What a run trains on, and whom it learns from.
 
     Attributes:
         train: The windows of the new species.
@@ -59,6 +62,8 @@ class Levers:
         teachers: The models whose probabilities are learnt.
         taught: The positions in `trained_on` of the windows that they have a say on.
         seed: The run's random seed.
+        unlabelled: Windows of the new species that have no labels; None: there are none. It is never given together
+            with `rehearsal`.
     """
 
     train: Windows
@@ -67,18 +72,24 @@ class Levers:
     teachers: tuple[Teacher, ...]
     taught: Int[np.ndarray, " some"]
     seed: int
+    unlabelled: Windows | None = None
+
+    @property
+    def beside(self) -> Windows | None:
+        """The windows that are trained on beside those of the training set; None: there are none."""
+        return self.unlabelled if self.rehearsal is None else self.rehearsal
 
     @cached_property
     def trained_on(self) -> Windows:
-        """The windows that training batches are made of: `train`, followed by `rehearsal`."""
-        return self.train if self.rehearsal is None else joined([self.train, self.rehearsal])
+        """The windows that training batches are made of: `train`, followed by those `beside` it."""
+        return self.train if self.beside is None else joined([self.train, self.beside])
 
     def drawn(self, epoch: int) -> Int[np.ndarray, " some"]:
         """Return the positions in `trained_on` of the windows of an epoch, which is counted from 0.
 
-        They are all windows of the new species, those of each of its files as often as its weight says, and as many of
-        the old one. What is not taken whole is drawn anew for each epoch. Where more windows are wanted than there are,
-        each comes equally often, or once more than others.
+        They are all windows of the training set, those of each of its files as often as its weight says, and as many of
+        those beside it. What is not taken whole is drawn anew for each epoch. Where more windows are wanted than there
+        are, each comes equally often, or once more than others.
         """
         new, first = [], 0
         for number, (part, weight) in enumerate(zip(self.train.by_file, self.weights, strict=True)):
@@ -89,15 +100,20 @@ class Levers:
                 drawn = _draw(len(part), math.ceil(weight * len(part)), random)
             new.append(first + drawn)
             first += len(part)
-        if self.rehearsal is None:
+        if self.beside is None:
             return np.concatenate(new)
         random = np.random.default_rng([self.seed, epoch, _DRAWN_WINDOWS])
-        old = _draw(len(self.rehearsal), sum(map(len, new)), random)
-        return np.concatenate([*new, first + old])
+        beside = _draw(len(self.beside), sum(map(len, new)), random)
+        return np.concatenate([*new, first + beside])
 
     def facts(self, recipe: Recipe) -> dict[str, str]:
-        """Return in words, as names and values, what keeps the model from forgetting; nothing where nothing does."""
+        """Return in words, as names and values, what is learnt beside the labels; nothing where nothing is."""
         facts = {}
+        if self.unlabelled is not None:
+            facts["without labels"] = (
+                f"{self.unlabelled.source}: {len(self.unlabelled)} windows, of which the teachers' scores are learnt; "
+                "each epoch draws as many from them as it has of the training set"
+            )
         if self.rehearsal is not None:
             facts["rehearsal"] = (
                 f"{self.rehearsal.source}: {len(self.rehearsal)} windows; each epoch draws as many from them as it has "
@@ -105,7 +121,10 @@ class Levers:
             )
         if self.teachers:
             names = ", ".join(teacher.file.path for teacher in self.teachers)
-            facts["teachers"] = f"{names}: {recipe.distill_weight:g} of the loss on {len(self.taught)} windows"
+            shared = len(self.taught) - (0 if self.unlabelled is None else len(self.unlabelled))
+            facts["teachers"] = names + (
+                f": {recipe.distill_weight:g} of the loss on {shared} windows" if shared else ""
+            )
         if recipe.l2sp:
             facts["l2sp"] = f"{recipe.l2sp:g}, the pull toward the weights that the run starts from"
         return facts
@@ -114,7 +133,7 @@ class Levers:
 def read_levers(
     settings: TransferSettings, pretrained: Pretrained, sets: Mapping[Split, Windows], display: Display
 ) -> Levers:
-    """Read the teachers and the windows to rehearse.
+    """Read the teachers, and the windows to rehearse or those without labels.
 
     Arguments:
         settings: What the caller asked for.
@@ -123,18 +142,36 @@ def read_levers(
         display: Shows the progress.
 
     Raises:
-        SpliceAIError: See `read_teachers`, `read_windows` and `drawn_shards`; or the windows to rehearse are one of the
-            other sets.
+        SpliceAIError: See `read_teachers`, `read_windows` and `drawn_shards`; or one of these files is one of the run's
+            sets.
     """
     train, seed = sets["train"], settings.random_seed
     teachers, rehearsal = read_teachers(settings, pretrained), _read_rehearsal(settings, sets, display)
+    unlabelled = read_unlabelled(settings, sets, display)
     taught = np.zeros(0, np.int64)
-    if teachers:
+    if settings.effective_recipe.distill_weight:
         windows, first = (train, 0) if rehearsal is None else (rehearsal, len(train))
         number = settings.effective_recipe.distill_shards
         taught = first + drawn_shards(windows, number, seed, "distill_shards")
+    if unlabelled is not None:
+        taught = np.concatenate([taught, len(train) + np.arange(len(unlabelled))])
     weights = tuple(settings.train_weights or [1.0] * len(train.by_file))
-    return Levers(train, weights, rehearsal, teachers, taught, seed)
+    return Levers(train, weights, rehearsal, teachers, taught, seed, unlabelled)
+
+
+def read_unlabelled(settings: TransferSettings, sets: Mapping[Split, Windows], display: Display) -> Windows | None:
+    """Read the windows whose labels are not used; None where there are none.
+
+    Arguments:
+        settings: What the caller asked for.
+        sets: The run's sets.
+        display: Shows the progress.
+
+    Raises:
+        SpliceAIError: See `read_windows`; or the file is one of the run's sets.
+    """
+    windows = _read_beside(settings.unlabelled_dataset, "unlabelled_dataset", sets, display)
+    return None if windows is None else without_labels(windows)
 
 
 def check_levers(settings: TransferSettings, pretrained: Pretrained) -> None:
@@ -144,8 +181,9 @@ def check_levers(settings: TransferSettings, pretrained: Pretrained) -> None:
         SpliceAIError: See `read_teachers` and `check_form`.
     """
     read_teachers(settings, pretrained)
-    if settings.rehearsal_dataset is not None:
-        check_form(settings.rehearsal_dataset)
+    for path in (settings.rehearsal_dataset, settings.unlabelled_dataset):
+        if path is not None:
+            check_form(path)
 
 
 def read_teachers(settings: TransferSettings, pretrained: Pretrained) -> tuple[Teacher, ...]:
@@ -154,7 +192,7 @@ def read_teachers(settings: TransferSettings, pretrained: Pretrained) -> tuple[T
     Raises:
         WeightsError: A file cannot be read, or its model has another flanking size than the run's.
     """
-    if not settings.effective_recipe.distill_weight:
+    if not settings.effective_recipe.distill_weight and settings.unlabelled_dataset is None:
         return ()
     if settings.distill_teacher is None:
         return (Teacher(pretrained, parent_of(settings.one_model, pretrained)),)
@@ -183,20 +221,30 @@ def parent_of(path: str | Path, model: Pretrained) -> Parent:
 
 
 def _read_rehearsal(settings: TransferSettings, sets: Mapping[Split, Windows], display: Display) -> Windows | None:
-    if settings.rehearsal_dataset is None:
+    windows = _read_beside(settings.rehearsal_dataset, "rehearsal_dataset", sets, display)
+    if windows is None:
         return None
-    windows = read_windows(settings.rehearsal_dataset, sets["train"].flanking_size, display)
-    for name, of_set in sets.items():
-        for other in of_set.by_file:
-            if windows.fingerprint == other.fingerprint or windows.source.absolute() == other.source.absolute():
-                raise DatasetError(
-                    f"{windows.source}: given as `rehearsal_dataset`, and as the run's own {name} set "
-                    f"({other.source}); give the training set of the old species"
-                )
     wanted = -1 if settings.rehearsal_shards is None else settings.rehearsal_shards
     part = windows.subset(drawn_shards(windows, wanted, settings.random_seed, "rehearsal_shards"))
     check_sites(part, f"{windows.source}: the part that `rehearsal_shards` takes (give more, or leave it out)")
     return part
+
+
+def _read_beside(
+    path: str | Path | None, argument: str, sets: Mapping[Split, Windows], display: Display
+) -> Windows | None:
+    """Read a file of windows to train on beside the training set; None where there is none."""
+    if path is None:
+        return None
+    windows = read_windows(path, sets["train"].flanking_size, display)
+    for name, of_set in sets.items():
+        for other in of_set.by_file:
+            if windows.fingerprint == other.fingerprint or windows.source.absolute() == other.source.absolute():
+                raise DatasetError(
+                    f"{windows.source}: given as `{argument}`, and as the run's own {name} set ({other.source}); give "
+                    "other windows, or leave it out"
+                )
+    return windows
 
 
 def _draw(there: int, wanted: int, random: np.random.Generator) -> Int[np.ndarray, " wanted"]:

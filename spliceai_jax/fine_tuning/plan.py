@@ -28,7 +28,17 @@ from spliceai_jax.network.pretrained import Pretrained
 from spliceai_jax.runs.folder import FollowedFolder, RunFolder
 from spliceai_jax.runs.history import SPLITS, Split
 from spliceai_jax.runs.identity import RunIdentity
-from spliceai_jax.runs.record import DatasetRecord, Parent, Record, SeenFile, Session, now, read_record, what_rounds
+from spliceai_jax.runs.record import (
+    DatasetRecord,
+    Parent,
+    Record,
+    SeenFile,
+    Session,
+    UnlabelledRecord,
+    now,
+    read_record,
+    what_rounds,
+)
 from spliceai_jax.runs.versions import versions
 from spliceai_jax.training.recipes import Recipe
 from spliceai_jax.training.trainable import Trainable, padding_counts
@@ -129,6 +139,7 @@ class Plan:
             test_dataset=self.sets["test"].fingerprint,
             genomic_eval_dataset=self.sets["old_species"].fingerprint if "old_species" in self.sets else None,
             rehearsal_dataset=None if self.levers.rehearsal is None else self.levers.rehearsal.fingerprint,
+            unlabelled_dataset=None if self.levers.unlabelled is None else self.levers.unlabelled.fingerprint,
             distill_teacher=tuple(teacher.fingerprint for teacher in self.levers.teachers),
         )
 
@@ -153,6 +164,7 @@ class Plan:
             datasets={name: DatasetRecord.of(windows) for name, windows in self.sets.items()},
             sessions=(session,),
             rehearsal=None if self.levers.rehearsal is None else DatasetRecord.of(self.levers.rehearsal),
+            unlabelled=None if self.levers.unlabelled is None else UnlabelledRecord.of(self.levers.unlabelled),
             teachers=tuple(teacher.file for teacher in self.levers.teachers),
         )
 

@@ -59,8 +59,12 @@ class TransferSettings:
         rehearsal_dataset: HDF5 file of the old species to train on too: each epoch trains on all windows of the
             training set, and on as many of this file, drawn anew for each epoch. None: on the training set alone.
         rehearsal_shards: The number of shards of `rehearsal_dataset` to take, drawn by the seed; None or -1: all.
-        distill_teacher: The models whose probabilities are learnt with `distill_weight`, the mean of several: `.pt`
-            files, folders of them, or Orbax checkpoints. None: the pretrained model.
+        unlabelled_dataset: HDF5 file of the new species whose labels are not used, such as genes of a draft annotation.
+            The model is first tuned without it, in a run of its own in `starts_{project_name}`; the run itself then
+            also learns that model's probabilities of as many of these windows, drawn anew for each epoch, as an epoch
+            has of the training set. With `distill_teacher` it learns from those models, and there is no first run.
+        distill_teacher: The models whose probabilities are learnt with `distill_weight` or `unlabelled_dataset`, the
+            mean of several: `.pt` files, folders of them, or Orbax checkpoints. None: the pretrained model.
         output_dir: Folder that the run's own folder is made in.
         project_name: Part of that folder's name.
         exp_num: A number that is also part of that folder's name.
@@ -108,6 +112,7 @@ class TransferSettings:
     genomic_eval_dataset: str | Path | None = None
     rehearsal_dataset: str | Path | None = None
     rehearsal_shards: int | None = None
+    unlabelled_dataset: str | Path | None = None
     distill_teacher: str | Path | Sequence[str | Path] | None = None
     output_dir: str | Path = "."
     project_name: str = "transfer"
@@ -219,9 +224,13 @@ class TransferSettings:
             raise SettingsError(f"`distill_weight` is {self.distill_weight}; expected a share of the loss, 0 to 1")
         if self.rehearsal_shards is not None and self.rehearsal_dataset is None:
             raise SettingsError("`rehearsal_shards` has no effect without `rehearsal_dataset`; give it too")
-        for name in ("distill_teacher", "distill_shards"):
-            if getattr(self, name) is not None and not self.effective_recipe.distill_weight:
-                raise SettingsError(f"`{name}` has no effect without `distill_weight`; give it too, such as 0.5")
+        if self.unlabelled_dataset is not None and self.rehearsal_dataset is not None:
+            raise SettingsError("`unlabelled_dataset` does not go with `rehearsal_dataset`; leave out one of them")
+        distils = self.effective_recipe.distill_weight
+        if self.distill_teacher is not None and not distils and self.unlabelled_dataset is None:
+            raise SettingsError("`distill_teacher` has no effect without `distill_weight`; give it too, such as 0.5")
+        if self.distill_shards is not None and not distils:
+            raise SettingsError("`distill_shards` has no effect without `distill_weight`; give it too, such as 0.5")
 
     def data_settings(self) -> CreateDataSettings | None:
         """Return how the data sets are made; None if they are given."""

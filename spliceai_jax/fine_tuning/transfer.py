@@ -1,10 +1,14 @@
-"""`transfer`: one run, or with several models to start from a run from each, and one that learns from all of them.
+"""`transfer`: one run; or a run from each of several models, and one that learns from what these have become.
 
 With several seeds it does that with each of them.
 
 Models that were trained for different species find different sites, and the mean of their probabilities is better than
 each alone. The last run makes one model of them (distillation: Hinton et al. 2015). It starts where the best of them
 started: from the tuned model itself it would end worse (docs/recipes.md).
+
+Where there are windows without labels, the last run also learns what the tuned models say of these. That helps even if
+there is one model only: the teacher sees the windows as they are, and its student with mutated bases and dropout (the
+noisy student of Xie et al. 2020).
 """
 
 from collections.abc import Collection, Mapping
@@ -15,18 +19,20 @@ from spliceai_jax import processes
 from spliceai_jax.display import Display
 from spliceai_jax.errors import RunFolderError, SettingsError
 from spliceai_jax.evaluation.metrics import AUPRC
-from spliceai_jax.fine_tuning.data_sets import data_files
+from spliceai_jax.fine_tuning.data_sets import data_files, read_sets
+from spliceai_jax.fine_tuning.levers import read_unlabelled
 from spliceai_jax.fine_tuning.outcome import TransferResult
 from spliceai_jax.fine_tuning.plan import make_data_sets, start
 from spliceai_jax.fine_tuning.run import fine_tune
 from spliceai_jax.fine_tuning.settings import TransferSettings
 from spliceai_jax.network.model_files import models_to_average
+from spliceai_jax.network.pretrained import Pretrained
 from spliceai_jax.processes import Cluster
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import SplitRecord
 
 TEACHERS_SHARE = 0.5
-"""The `distill_weight` of the run that learns from several."""
+"""The `distill_weight` of the run that learns from several, where there are no windows without labels."""
 
 
 def transfer(settings: TransferSettings, display: Display | None = None) -> TransferResult:
@@ -81,62 +87,82 @@ def _with_seeds(settings: TransferSettings, models: tuple[Path, ...], display: D
 
 
 def _with_one_seed(settings: TransferSettings, models: tuple[Path, ...], display: Display) -> TransferResult:
-    if len(models) == 1:
-        return fine_tune(replace(settings, pretrained_model=models[0]), display)
-    return _from_several(settings, models, display)
+    if len(models) > 1 or _teaches_itself(settings):
+        return _in_two_stages(settings, models, display)
+    return fine_tune(replace(settings, pretrained_model=models[0]), display)
 
 
-def _from_several(settings: TransferSettings, models: tuple[Path, ...], display: Display) -> TransferResult:
+def _teaches_itself(settings: TransferSettings) -> bool:
+    """Return whether there are windows without labels, and no teacher for them but the model once it is tuned."""
+    return settings.unlabelled_dataset is not None and settings.distill_teacher is None
+
+
+def _in_two_stages(settings: TransferSettings, models: tuple[Path, ...], display: Display) -> TransferResult:
     """Tune each model in a run of its own, and make one of them."""
-    _check(settings)
+    _check(settings, several=len(models) > 1)
     runs = _runs(settings, models, display)
-    if len(runs) == 1:
+    if len(runs) == 1 and not _teaches_itself(settings):
         return fine_tune(replace(settings, pretrained_model=models[0]), display)
     make_data_sets(replace(settings, pretrained_model=models[0]), display)
+    if settings.unlabelled_dataset is not None:
+        _check_unlabelled(settings, models[0], display)
     tuned: dict[str, TransferResult] = {}
     for number, (name, run) in enumerate(runs.items(), 1):
         display.line(f"model {number} of {len(runs)} to start from: {run.pretrained_model}")
         tuned[name] = fine_tune(run, display)
     best = max(tuned, key=lambda name: _validation_auprc(tuned[name]))
-    display.line(f"one model of all {len(tuned)}, from {runs[best].pretrained_model}, which led to the best of them")
+    if len(tuned) > 1:
+        display.line(
+            f"one model of all {len(tuned)}, from {runs[best].pretrained_model}, which led to the best of them"
+        )
+    if settings.unlabelled_dataset is not None:
+        says = "models say" if len(tuned) > 1 else "model says"
+        display.line(f"it also learns what the tuned {says} of {settings.unlabelled_dataset}, without labels")
     one = replace(
         settings,
         pretrained_model=runs[best].pretrained_model,
         distill_teacher=tuple(result.best_model for result in tuned.values()),
-        distill_weight=settings.distill_weight or TEACHERS_SHARE,
+        distill_weight=settings.distill_weight or (None if settings.unlabelled_dataset else TEACHERS_SHARE),
     )
     result = replace(fine_tune(one, display), starts=tuned)
-    _show({**tuned, "all of them": result}, display)
+    made = "all of them" if len(tuned) > 1 else "with unlabelled"
+    _show({**tuned, made: result}, display)
     alone, together = _validation_auprc(tuned[best]), _validation_auprc(result)
     if together < alone:
         display.line(
-            f"On the validation set {best}, tuned alone, has the higher mean AUPRC, {alone:.4f}; the model of all has "
+            f"On the validation set {best}, tuned alone, has the higher mean AUPRC, {alone:.4f}; the last model has "
             f"{together:.4f}. That of {best} is {tuned[best].best_model}."
         )
     return result
 
 
-def _check(settings: TransferSettings) -> None:
-    """Refuse what does not go with several models.
+def _check(settings: TransferSettings, several: bool) -> None:
+    """Refuse what does not go with a last run that learns from the others.
+
+    Arguments:
+        settings: What the caller asked for.
+        several: Whether several models are the reason for it, and not windows without labels.
 
     Raises:
         SettingsError: Something is given that does not.
     """
+    reason = "several of `pretrained_model`" if several else "`unlabelled_dataset`"
+    way_out = "give one" if several else "leave out `unlabelled_dataset`"
     given = {name: getattr(settings, name) for name in ("extend", "distill_teacher", "rehearsal_dataset")}
     if wrong := [name for name, value in given.items() if value]:
-        raise SettingsError(f"`{wrong[0]}` does not go with several of `pretrained_model`; give one, or leave it out")
-    if settings.distill_weight == 0:
+        raise SettingsError(f"`{wrong[0]}` does not go with {reason}; {way_out}, or leave out `{wrong[0]}`")
+    if settings.distill_weight == 0 and settings.unlabelled_dataset is None:
         raise SettingsError(
             "`distill_weight=0`, but of several of `pretrained_model` one model is made by distillation; give a share "
             "of the loss above 0, or leave it out"
         )
     if not settings.effective_recipe.untouched_if_better:
         raise SettingsError(
-            f"`recipe={settings.recipe_name!r}` does not go with several of `pretrained_model`, since it does not keep "
-            "the better model; give another recipe, or one model"
+            f"`recipe={settings.recipe_name!r}` does not go with {reason}, since it does not keep the better model; "
+            f"give another recipe, or {way_out}"
         )
     if processes.several():
-        raise SettingsError("several of `pretrained_model` are for one process; give one, or one process")
+        raise SettingsError(f"{reason} and several processes do not go together; {way_out}, or start one process")
 
 
 def _runs(settings: TransferSettings, models: tuple[Path, ...], display: Display) -> dict[str, TransferSettings]:
@@ -162,6 +188,7 @@ def _runs(settings: TransferSettings, models: tuple[Path, ...], display: Display
             train_dataset=files.train,
             validation_dataset=None if files.split else files.validation,
             test_dataset=files.test,
+            unlabelled_dataset=None,
             distill_weight=None,
             distill_shards=None,
         )
@@ -180,9 +207,19 @@ def _runs(settings: TransferSettings, models: tuple[Path, ...], display: Display
             )
         else:
             runs[path.stem] = run
-    if len(runs) > 1:
+    if len(runs) > 1 or _teaches_itself(settings):
         _check_last(folder, seen)
     return runs
+
+
+def _check_unlabelled(settings: TransferSettings, model: Path, display: Display) -> None:
+    """Refuse windows that the last run cannot use, which it would find only after hours.
+
+    Raises:
+        SpliceAIError: See `read_unlabelled`.
+    """
+    flanking_size = Pretrained.load_weights(model, settings.flanking_size).flanking_size
+    read_unlabelled(settings, read_sets(settings, flanking_size, display).windows, display)
 
 
 def _check_last(folder: RunFolder, models: Collection[str]) -> None:
@@ -198,10 +235,11 @@ def _check_last(folder: RunFolder, models: Collection[str]) -> None:
     if not folder.holds_run:
         return
     recorded = folder.read_identity()
+    these = f"these {len(models)} models" if len(models) > 1 else "this model once it is tuned"
     if recorded.pretrained_model not in models or len(recorded.distill_teacher) != len(models):
         raise RunFolderError(
-            f"`resume`: {folder.root} holds a run that was not made from these {len(models)} models; give the models "
-            "that it was made from, or another `project_name` or `exp_num`"
+            f"`resume`: {folder.root} holds a run that was not made from {these}; give what it was made from, or "
+            "another `project_name` or `exp_num`"
         )
 
 

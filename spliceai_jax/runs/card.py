@@ -24,7 +24,7 @@ from spliceai_jax.runs import stored
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import SPLITS, History, Split
 from spliceai_jax.runs.identity import RunIdentity
-from spliceai_jax.runs.record import DatasetRecord, Parent, Record, Session, rename_of_0_1
+from spliceai_jax.runs.record import DatasetRecord, Parent, Record, Session, UnlabelledRecord, rename_of_0_1
 from spliceai_jax.training.recipes import Recipe
 
 _SPECIES = {"mane": "human (MANE)"}
@@ -80,6 +80,7 @@ class ModelCard(Session):
         comparison: How it compares with the untouched model on the same splits; empty until the run is finished, and
             where it is the untouched model.
         rehearsal: The windows of the old species that it was trained on too; None: there were none.
+        unlabelled: The windows that it was trained on without labels; None: there were none.
         teachers: The models whose probabilities it learnt.
     """
 
@@ -96,6 +97,7 @@ class ModelCard(Session):
     comparison: dict[Split, Differences] = field(default_factory=dict)
     rehearsal: DatasetRecord | None = None
     teachers: tuple[Parent, ...] = ()
+    unlabelled: UnlabelledRecord | None = None
 
     def __post_init__(self) -> None:
         """Refuse, with a ValueError, a card without all sets: it was read from a damaged file."""
@@ -119,7 +121,7 @@ class ModelCard(Session):
             facts[f"{kind} AUPRC"] = f"{was.auprc:.4f}{change}"
         if tested := self.comparison.get("test"):
             facts["verdict"] = f"{tested.headline} the untouched model: {tested.words}"
-        return {**facts, **self._old_species(), **self._against_forgetting(), "command": self.command}
+        return {**facts, **self._old_species(), **self._beside_labels(), "command": self.command}
 
     def _old_species(self) -> dict[str, str]:
         """Return the facts about the old species; empty where the run had no data set of it."""
@@ -130,13 +132,16 @@ class ModelCard(Session):
             facts["forgetting"] = forgetting_in_words(found)
         return facts
 
-    def _against_forgetting(self) -> dict[str, str]:
+    def _beside_labels(self) -> dict[str, str]:
         facts = {}
+        if self.unlabelled:
+            facts["without labels"] = f"{self.unlabelled.path}: {self.unlabelled.windows} windows"
         if self.rehearsal:
             facts["rehearsed"] = f"{self.rehearsal.path}: {self.rehearsal.windows} windows"
         if self.teachers:
             names = ", ".join(teacher.path for teacher in self.teachers)
-            facts["teachers"] = f"{names}; distill_weight {self.recipe.distill_weight:g}"
+            weight = self.recipe.distill_weight
+            facts["teachers"] = names + (f"; distill_weight {weight:g}" if weight else "")
         if self.recipe.l2sp:
             facts["l2sp"] = f"{self.recipe.l2sp:g}"
         return facts
@@ -175,6 +180,7 @@ def model_card(content: bytes, identity: RunIdentity, record: Record, history: H
         after=after,
         rehearsal=record.rehearsal,
         teachers=record.teachers,
+        unlabelled=record.unlabelled,
     )
 
 

@@ -26,6 +26,7 @@ class RunIdentity:
         genomic_eval_dataset: The fingerprint of the windows of the old species, which decide what is logged and nothing
             else; None where the run has none.
         rehearsal_dataset: The fingerprint of the windows of the old species that are trained on; None: there are none.
+        unlabelled_dataset: The fingerprint of the windows that are trained on without labels; None: there are none.
         distill_teacher: The fingerprint of each model whose probabilities are learnt.
     """
 
@@ -42,6 +43,7 @@ class RunIdentity:
     rehearsal_dataset: str | None = None
     distill_teacher: tuple[str, ...] = ()
     train_weights: tuple[float, ...] = ()
+    unlabelled_dataset: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse, with a ValueError, a network that there is not: it was read from a damaged file."""

@@ -68,6 +68,26 @@ class DatasetRecord:
 
 
 @dataclass(frozen=True)
+class UnlabelledRecord:
+    """Windows whose labels are not used.
+
+    Attributes:
+        path: The file, absolute.
+        windows: The number of windows of 5000 positions.
+        fingerprint: SHA-256 of their bases, and of where padding begins.
+    """
+
+    path: str
+    windows: Count
+    fingerprint: str
+
+    @classmethod
+    def of(cls, windows: Windows) -> "UnlabelledRecord":
+        """Describe windows."""
+        return cls(windows.absolute_files, len(windows), windows.fingerprint)
+
+
+@dataclass(frozen=True)
 class Parent:
     """The weights that a run started from.
 
@@ -143,6 +163,7 @@ class Record:
         datasets: Its data sets.
         sessions: The processes that worked on it, in order.
         rehearsal: The windows of the old species that are trained on; None: there are none.
+        unlabelled: The windows that are trained on without labels; None: there are none.
         teachers: The models whose probabilities are learnt.
     """
 
@@ -155,6 +176,7 @@ class Record:
     sessions: tuple[Session, ...]
     rehearsal: DatasetRecord | None = None
     teachers: tuple[Parent, ...] = ()
+    unlabelled: UnlabelledRecord | None = None
 
     def __post_init__(self) -> None:
         """Refuse, with a ValueError, a record without all data sets: it was read from a damaged file."""
