@@ -345,7 +345,9 @@ def draw(axes: Axes, known: dict[str, dict[str, Any]]) -> None:
             axes.axhline(
                 statistics.mean(untouched["test"]), color=colour, lw=0.8, ls="--", label=f"{species}, untouched"
             )
-    axes.set(xscale="log", xlabel="genes to train on", ylabel="test AUPRC, mean of donors and acceptors", ylim=(0.4, 1))
+    axes.set(
+        xscale="log", xlabel="genes to train on", ylabel="test AUPRC, mean of donors and acceptors", ylim=(0.35, 1)
+    )
     axes.set_xticks(GENES["worm"], list(map(str, GENES["worm"])), minor=False)
     axes.set_xticks([], minor=True)
     axes.legend(fontsize=7, loc="lower right")
