@@ -32,19 +32,31 @@ def test_numbers_are_dropped_at_the_rate_and_their_mean_stays(rate) -> None:
     assert 1 - kept.mean() == pytest.approx(rate, abs=0.003)
     np.testing.assert_allclose(after[kept], np.asarray(x)[kept] / (1 - round(rate * 256) / 256), rtol=1e-6)
     # Bytes of one random word, neighbours and rows have nothing to do with each other.
-    for axis, shift in ((2, 1), (2, 2), (1, 1), (0, 1)):
+    for axis, shift in ((1, 1250), (1, 2500), (1, 1), (2, 1), (0, 1)):
         both = (kept & np.roll(kept, shift, axis)).mean()
         assert both == pytest.approx((1 - rate) ** 2, abs=0.004)
 
 
 @pytest.mark.parametrize("layout", [Layout(4), Layout(1, 10), Layout(4, 10)])
-def test_every_layout_drops_the_same_numbers(layout) -> None:
-    x = jnp.asarray(np.random.default_rng(1).random((3, 120, 32)), jnp.float32)
-    key = jax.random.key(5)
-    packed = layout.unpack(dropped(layout.pack(x), 0.3, key, layout, None))
-    np.testing.assert_array_equal(packed, dropped(x, 0.3, key, PLAIN, None))
-    longer = dropped(jnp.concatenate([x, x], 1), 0.3, key, PLAIN, None)
-    np.testing.assert_array_equal(longer[:, :120], packed, err_msg="columns that fill a row up change nothing")
+def test_every_layout_drops_at_the_rate_and_from_every_row(layout) -> None:
+    x = jnp.ones((3, 4000, 32), jnp.float32)
+    after = np.asarray(layout.unpack(dropped(layout.pack(x), 0.25, jax.random.key(5), layout, None)))
+    assert after.shape == x.shape
+    zero = after == 0
+    np.testing.assert_allclose(after[~zero], 4 / 3)
+    np.testing.assert_allclose(zero.mean((1, 2)), 0.25, atol=0.01)
+    assert zero.mean((0, 1)) == pytest.approx(0.25, abs=0.05)
+    assert (zero[0] != zero[1]).any()
+
+
+def test_what_is_dropped_from_a_row_does_not_depend_on_the_others() -> None:
+    x, key = jnp.ones((4, 50, 32), jnp.float32), jax.random.key(5)
+    whole = dropped(x, 0.3, key, PLAIN, None)
+    np.testing.assert_array_equal(whole[:2], dropped(x[:2], 0.3, key, PLAIN, None))
+    halves = jax.vmap(lambda half: dropped(half, 0.3, key, PLAIN, "devices"), axis_name="devices")(
+        x.reshape(2, 2, 50, 32)
+    )
+    np.testing.assert_array_equal(whole, halves.reshape(4, 50, 32))
 
 
 def stepped(recipe: Recipe, seed: int = 0, step: int = 0) -> tuple[TrainState, float]:

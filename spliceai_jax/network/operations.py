@@ -66,7 +66,8 @@ def dropped(
     """Set numbers to zero at random, and make the others larger, so that the mean stays what it is.
 
     The rows of all devices are counted together, and each has its own random numbers: the result does not depend on the
-    number of devices. Nor does it depend on the layout.
+    number of devices. In another layout other numbers are dropped: to bring random numbers from one layout into another
+    takes a TPU, by its compiler's estimate, three quarters of the time that the rest of a training step takes.
 
     Arguments:
         x: The activations.
@@ -77,14 +78,16 @@ def dropped(
         axis_name: The mapped axis whose devices the rows are distributed over, or None.
     """
     packed_rows, columns, lanes = x.shape
-    positions, channels, least = columns * layout.unit, lanes // layout.neighbours, round(rate * 256)
+    least = round(rate * 256)
     rows = jnp.arange(packed_rows // layout.phases)
     if axis_name is not None:
         rows += jax.lax.axis_index(axis_name) * len(rows)
-    keys = jax.vmap(partial(jax.random.fold_in, key))(rows)
-    words = jax.vmap(lambda of_row: jax.random.bits(of_row, (positions, channels // 4), jnp.uint32))(keys)
-    drawn = jax.lax.bitcast_convert_type(words, jnp.uint8).reshape(-1, positions, channels)
-    return jnp.where(layout.pack(drawn) >= least, x * (256 / (256 - least)), 0)
+    # The four bytes of a word decide on numbers a quarter of the columns apart, so that no lane has to move.
+    shape = layout.phases, -(-columns // 4), lanes
+    words = jax.vmap(lambda row: jax.random.bits(jax.random.fold_in(key, row), shape, jnp.uint32))(rows)
+    words = words.reshape(packed_rows, *shape[1:])
+    kept = jnp.concatenate([(words >> shift & 255) >= least for shift in (0, 8, 16, 24)], 1)[:, :columns]
+    return jnp.where(kept, x * (256 / (256 - least)), 0)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(5,))
