@@ -117,7 +117,7 @@ def _in_two_stages(settings: TransferSettings, models: tuple[Path, ...], display
         )
     if settings.unlabelled_dataset is not None:
         says = "models say" if len(tuned) > 1 else "model says"
-        display.line(f"it also learns what the tuned {says} of {settings.unlabelled_dataset}, without labels")
+        display.line(f"the last run also learns what the tuned {says} of {settings.unlabelled_dataset}, without labels")
     one = replace(
         settings,
         pretrained_model=runs[best].pretrained_model,
