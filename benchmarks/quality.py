@@ -9,6 +9,7 @@ Every run and every score is kept as soon as it is there: a stopped benchmark go
 """
 
 import argparse
+import gzip
 import json
 import shutil
 import statistics
@@ -44,6 +45,12 @@ SPECIES = {
     # Kept back: no choice was made by it.
     "fly": SHARED / "demo" / "fly",
 }
+GENOMES = {
+    "arabidopsis": (SHARED / "data" / "arabidopsis" / "genome.fa.gz", ("Chr1", "Chr2", "Chr3", "Chr4")),
+    "fly": (SHARED / "demo" / "fly_genome" / "genome.fa.gz", ("2L",)),
+}
+"""The genome of a species, and the sequences of the test genes, from which nothing is taken."""
+
 GENES = {"worm": (30, 100, 300, 1000, 3000), "arabidopsis": (30, 100, 265), "fly": (47,)}
 DRAWS = 3
 STARTS = {
@@ -61,12 +68,13 @@ RECIPES: dict[str, dict[str, Any]] = {
     "openspliceai": {"recipe": "openspliceai", "unfreeze": 2},
     "best-3-seeds": {"seeds": 3},
     "best-unlabelled": {},
+    "best-genome": {},
     "stock": {},
 }
 """The recipe's name in the results -> its settings.
 
 With "best-unlabelled" ten times as many genes of the training set, as far as there are, are given without their
-labels. "stock" is OpenSpliceAI itself: see `measure_stock`.
+labels; with "best-genome" the genome is. "stock" is OpenSpliceAI itself: see `measure_stock`.
 """
 
 EPOCHS = {1000: 5, 3000: 2}
@@ -152,6 +160,7 @@ def all_runs() -> list[Run]:
         for start in STARTS
         for recipe in RECIPES
         if start != species and not ("+" in start and recipe in ("stock", "best-3-seeds"))
+        if recipe != "best-genome" or species in GENOMES
         if recipe != "best-unlabelled" or genes != numbers[-1]  # of the whole set no genes are left
     ]
     return sorted(runs, key=lambda run: run.genes)
@@ -173,7 +182,7 @@ def measure(place: Place, run: Run) -> dict[str, Any]:
             random_seed=run.draw,
             resume=True,
             epochs=None if run.recipe == "openspliceai" else EPOCHS.get(run.genes),
-            unlabelled_dataset=unlabelled(place, run) if run.recipe == "best-unlabelled" else None,
+            unlabelled_dataset=unlabelled(place, run),
             **RECIPES[run.recipe],
         )
     )
@@ -253,11 +262,28 @@ def subsets(place: Place, run: Run) -> tuple[Path, Path | None]:
     return made
 
 
-def unlabelled(place: Place, run: Run) -> Path:
-    """Return a file of training genes that are not in the run's training file; made where it is not there yet."""
+def unlabelled(place: Place, run: Run) -> Path | None:
+    """Return what the run trains on without labels, made where it is not there yet; None: it does not.
+
+    It is training genes that are not in the run's training file, or the genome without the sequences of test genes.
+    """
+    if run.recipe == "best-genome":
+        return genome(place, run.species)
+    if run.recipe != "best-unlabelled":
+        return None
     path = subsets(place, run)[0].with_name("unlabelled.h5")
     if not path.exists():
         write_subset(SPECIES[run.species] / "dataset_train.h5", path, 10 * run.genes, run.draw, skipped=run.genes)
+    return path
+
+
+def genome(place: Place, species: str) -> Path:
+    path = place.root / "data" / f"{species}.fa"
+    if not path.exists():
+        source, test = GENOMES[species]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        records = gzip.decompress(source.read_bytes()).decode().split(">")[1:]
+        write_whole(path, "".join(f">{record}" for record in records if record.split()[0] not in test))
     return path
 
 

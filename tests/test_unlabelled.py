@@ -2,12 +2,17 @@
 
 import itertools
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import CommandLine, make_windows, random_model, write_dataset
+from hypothesis import given
+from hypothesis import settings as settings_of_hypothesis
+from hypothesis import strategies as st
+from synthetic_genome import Layout, as_fasta
 
 from spliceai_jax import TransferSettings, transfer
 from spliceai_jax.architecture import PADDING, UNLABELLED
@@ -15,9 +20,13 @@ from spliceai_jax.commands.main import main
 from spliceai_jax.data.facts import Facts
 from spliceai_jax.data.hdf5 import read_windows
 from spliceai_jax.data.joined import joined
+from spliceai_jax.data.stretches import read_stretches
 from spliceai_jax.data.unlabelled import without_labels
-from spliceai_jax.errors import SettingsError, SpliceAIError
+from spliceai_jax.encoding import COMPLEMENT, encode
+from spliceai_jax.errors import SequenceError, SettingsError, SpliceAIError, SpliceAIWarning
 from spliceai_jax.fine_tuning import stop
+from spliceai_jax.fine_tuning.data_sets import kept_back
+from spliceai_jax.fine_tuning.transfer import EPOCHS_WITHOUT_LABELS
 from spliceai_jax.runs.card import inspect_weights
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.read import read_run
@@ -36,7 +45,7 @@ def more(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings(data: Path, model: Path, output: Path, **given: Any) -> TransferSettings:
     sets = {f"{name}_dataset": data / f"dataset_{name}.h5" for name in ("train", "test")}
     places = {"pretrained_model": model, "output_dir": output, "project_name": "more"}
-    return TransferSettings(**{"epochs": 2, "batch_size": 4, "resume": True, **places, **sets, **given})
+    return TransferSettings(**{"epochs": 1, "batch_size": 4, "resume": True, **places, **sets, **given})
 
 
 def files(output: Path) -> dict[str, bytes]:
@@ -86,6 +95,7 @@ def test_they_are_two_runs_as_by_hand(whole, small_data, small_model, more, tmp_
             tmp_path,
             unlabelled_dataset=more,
             distill_teacher=first.best_model,
+            epochs=EPOCHS_WITHOUT_LABELS,
         )
     )
     assert files(tmp_path) == files(whole)
@@ -126,12 +136,96 @@ def test_the_labels_of_the_file_change_nothing(whole, small_data, small_model, m
     assert files(tmp_path) == files(whole)
 
 
+# -- from a genome -------------------------------------------------------------------------------------------------
+
+
+@given(
+    lengths=st.lists(st.integers(1, 17000), min_size=1, max_size=4),
+    most=st.integers(1, 30),
+    flanking_size=st.sampled_from([80, 400]),
+    seed=st.integers(0, 5),
+)
+@settings_of_hypothesis(max_examples=25, deadline=None)
+def test_stretches_are_those_of_the_genome(lengths, most, flanking_size, seed) -> None:
+    """Each is a piece of a strand with its neighbourhood; together and without a limit they are the genome, once."""
+    random, half = np.random.default_rng(len(lengths)), flanking_size // 2
+    letters = {f"s{number}": "".join(random.choice(list("ACGT"), length)) for number, length in enumerate(lengths)}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "genome.fa"
+        path.write_text(as_fasta(letters))
+        if len(lengths) == 1:
+            with pytest.raises(SequenceError, match=r"nothing is left to learn from .* \(s0\)"):
+                read_stretches(path, flanking_size, most, seed, frozenset({"s0"}))
+        everything, some, left = (
+            read_stretches(path, flanking_size, number, seed, left_out)
+            for number, left_out in ((100, frozenset()), (most, frozenset()), (100, frozenset({"s1"})))
+        )
+        again = read_stretches(path, flanking_size, most, seed)
+    assert some.fingerprint == again.fingerprint
+    stretches = [
+        (name, start, min(start + 5000, len(whole)), strand)
+        for name, whole in letters.items()
+        for start in range(0, len(whole), 5000)
+        for strand in "+-"
+    ]
+    wanted = {}
+    for name, start, end, strand in stretches:
+        around = encode("N" * half + letters[name] + "N" * half)[start : end + 2 * half]
+        wanted[name, start, strand] = around if strand == "+" else COMPLEMENT[around[::-1]]
+    assert len(everything) == len(wanted)
+    for row, codes in enumerate(wanted.values()):
+        np.testing.assert_array_equal(everything.bases[row], np.pad(codes, (0, everything.bases.shape[1] - len(codes))))
+        expected = np.where(np.arange(5000) < len(codes) - 2 * half, UNLABELLED, PADDING)
+        np.testing.assert_array_equal(everything.labels[row], expected)
+    assert len(some) == min(most, len(wanted))
+    rows = {row.tobytes() for row in everything.bases}
+    assert {row.tobytes() for row in some.bases} <= rows
+    assert len(left) == sum(name != "s1" for name, *_ in wanted)
+
+
+def test_stretches_of_n_are_left_out(tmp_path: Path) -> None:
+    half_known = "A" * 2500 + "N" * 2500
+    (tmp_path / "genome.fa").write_text(as_fasta({"s": half_known + "N" * 2501 + "C" * 2499}))
+    assert len(read_stretches(tmp_path / "genome.fa", 80, 10, 0)) == 2
+    (tmp_path / "n.fa").write_text(as_fasta({"s": "N" * 9000 + "C"}))
+    with pytest.raises(SequenceError, match=r"beside N and the sequences of test and validation genes \(none\)"):
+        read_stretches(tmp_path / "n.fa", 80, 10, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:the .* set has only")
+def test_a_run_takes_them_from_the_sequences_of_training_genes(small_model, tmp_path, no_report, monkeypatch) -> None:
+    """From a genome, and then from the data sets that were made of it; what is kept back is known from these."""
+    monkeypatch.setattr("spliceai_jax.data_sets.run._draw_page", lambda *_: None)
+    fasta, annotation = Layout({"one": 8, "two": 3, "three": 3}).make().write(tmp_path, "gff3")
+    common = {"pretrained_model": small_model, "epochs": 1, "batch_size": 4, "unlabelled_dataset": fasta}
+    genome = {"genome_fasta": fasta, "annotation_gff": annotation, "validation_sequences": ["two"]}
+    given = TransferSettings(**common, **genome, test_sequences=["three"], output_dir=tmp_path / "out")
+    result = transfer(given)
+    record = read_run(result.folder).record
+    data = tmp_path / "out" / "data_transfer"
+    train = read_windows(data / "dataset_train.h5", 80)
+    drawn = read_stretches(fasta, 80, 10 * len(train), 42, frozenset({"two", "three"}))
+    assert (record.unlabelled.path, record.unlabelled.windows) == (str(fasta), len(drawn))
+    assert record.unlabelled.fingerprint == drawn.fingerprint
+    sets = {f"{name}_dataset": data / f"dataset_{name}.h5" for name in ("train", "validation", "test")}
+    again = transfer(TransferSettings(**common, **sets, output_dir=tmp_path / "again"))
+    assert again.best_model.read_bytes() == result.best_model.read_bytes()
+
+
+def test_where_test_genes_lie_may_not_be_known(small_data: Path, small_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "genome.fa").write_text(as_fasta({"s": "ACGT" * 3000}))
+    given = settings(small_data, small_model, tmp_path, unlabelled_dataset=tmp_path / "genome.fa")
+    with pytest.warns(SpliceAIWarning, match=r"dataset_test.h5: on which sequences .* no dataset.json"):
+        assert kept_back(given) == frozenset()
+
+
 class Killed(BaseException):
     """Stands for the end of the process: nothing in the package catches it."""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", [4, 9, 15], ids=["first run", "last run", "its second epoch"])
+@pytest.mark.parametrize("step", [2, 6, 12], ids=["first run", "last run", "its second epoch"])
 def test_killed_it_goes_on_bit_for_bit(
     step, whole, small_data, small_model, more, tmp_path, monkeypatch, no_report
 ) -> None:
@@ -157,7 +251,7 @@ def test_several_models_teach_together(small_data, small_model, more, tmp_path, 
     other = tmp_path / "other.pt"
     random_model(80, 3).to_pt(other)
     output = tmp_path / "out"
-    result = transfer(settings(small_data, [small_model, other], output, unlabelled_dataset=more, epochs=1))
+    result = transfer(settings(small_data, [small_model, other], output, unlabelled_dataset=more))
     assert list(result.starts) == ["model_80nt", "other"]
     identity = RunFolder(output / FOLDER).read_identity()
     assert len(identity.distill_teacher) == 2
@@ -185,7 +279,13 @@ def test_what_does_not_go_with_them(given, said, small_data, small_model, more, 
 
 def test_a_wrong_file_is_one_error_and_nothing_is_written(small_data, small_model, tmp_path, capsys) -> None:
     (tmp_path / "bad.h5").write_bytes(b"nonsense")
-    for path, said in ((tmp_path / "gone.h5", "gone.h5"), (tmp_path / "bad.h5", "bad.h5")):
+    (tmp_path / "bad.fa").write_bytes(b"nonsense")
+    for path, said in (
+        (tmp_path / "gone.h5", "gone.h5: no such data set"),
+        (tmp_path / "bad.h5", "bad.h5"),
+        (tmp_path / "gone.fa", "gone.fa: no such file; give a data set or a FASTA file"),
+        (tmp_path / "bad.fa", "bad.fa: line 1: expected FASTA"),
+    ):
         with pytest.raises(SpliceAIError, match=said):
             transfer(settings(small_data, small_model, tmp_path / "out", unlabelled_dataset=path))
     sets = ["-train", small_data / "dataset_train.h5", "-test", small_data / "dataset_test.h5"]
@@ -199,7 +299,7 @@ def test_a_wrong_file_is_one_error_and_nothing_is_written(small_data, small_mode
 @pytest.mark.slow
 def test_another_run_in_the_last_folder_is_found_first(small_data, small_model, more, tmp_path, no_report) -> None:
     """A run without them; nothing is trained before it is refused."""
-    transfer(settings(small_data, small_model, tmp_path, epochs=1))
+    transfer(settings(small_data, small_model, tmp_path))
     before = json.dumps(sorted(files(tmp_path)))
     with pytest.raises(SpliceAIError, match="was not made from this model once it is tuned"):
         transfer(settings(small_data, small_model, tmp_path, unlabelled_dataset=more))

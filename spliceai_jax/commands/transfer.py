@@ -138,9 +138,9 @@ def _add_files(add_flag: AddFlag) -> None:
 def _add_training(add_flag: AddFlag) -> None:
     add_flag(
         "--unlabelled-dataset",
-        metavar="H5",
-        help="data set of the new species whose labels are not used, such as genes of a draft annotation: once the "
-        "model is tuned, another run also learns its scores of these windows (default: none)",
+        metavar="H5_OR_FASTA",
+        help="the new species' genome, or a data set whose labels are not used, such as genes of a draft annotation: "
+        "once the model is tuned, another, longer run also learns its scores of windows of it (default: none)",
     )
     others = ", ".join(f"--{name.replace('_', '-')}" for name in OPENSPLICEAI_CHOICES)
     add_flag(

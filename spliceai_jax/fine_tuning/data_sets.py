@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,9 +11,11 @@ from spliceai_jax.data.joined import joined
 from spliceai_jax.data.splits import split_validation, validation_sibling
 from spliceai_jax.data.windows import Windows
 from spliceai_jax.data_sets.folder import DataFolder
+from spliceai_jax.data_sets.record import DataSetsRecord
 from spliceai_jax.display import Display
 from spliceai_jax.errors import DatasetError, SpliceAIWarning
 from spliceai_jax.fine_tuning.settings import TransferSettings, paths_of
+from spliceai_jax.runs import stored
 from spliceai_jax.runs.history import SET_NAMES, Split
 from spliceai_jax.runs.record import SeenFile
 
@@ -126,6 +129,28 @@ def _check_apart(name: Split, windows: Windows, read: Mapping[Split, Sequence[Wi
                 f"{windows.source}: the {SET_NAMES[name]} set is the {SET_NAMES[other]} set ({known.source}); its "
                 f"scores would mean nothing; give another `{argument}`"
             )
+
+
+def kept_back(settings: TransferSettings) -> frozenset[str]:
+    """Return the names of the sequences that genes of the test and validation sets lie on, and none of a training set.
+
+    The record that `create_data` writes beside its data sets names them. A warning says where there is none.
+    """
+    found: set[str] = set()
+    for path in data_files(settings).test:
+        beside = DataFolder(path.parent).record
+        record = stored.unless_damaged(partial(stored.read, beside, DataSetsRecord))
+        if record is None:
+            warnings.warn(
+                f"{path}: on which sequences its genes lie is not known, since no {beside.name} is beside it; if they "
+                f"are in {settings.unlabelled_dataset}, the model is also trained on these, though without labels",
+                SpliceAIWarning,
+                stacklevel=2,
+            )
+            continue
+        genes_of = {name: set(names) for name, names in record.sequences.items()}
+        found |= set().union(*genes_of.values()) - genes_of.get("train", set())
+    return frozenset(found)
 
 
 def data_files(settings: TransferSettings) -> Files:

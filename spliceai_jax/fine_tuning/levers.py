@@ -11,15 +11,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import h5py
 import numpy as np
 from jaxtyping import Int
 
+from spliceai_jax.data.compressed import opened
 from spliceai_jax.data.hdf5 import check_form, read_windows
 from spliceai_jax.data.joined import joined
+from spliceai_jax.data.stretches import read_stretches
 from spliceai_jax.data.unlabelled import without_labels
 from spliceai_jax.data.windows import Windows, check_sites
 from spliceai_jax.display import Display, counted
 from spliceai_jax.errors import DatasetError, SettingsError, WeightsError
+from spliceai_jax.fine_tuning.data_sets import kept_back
 from spliceai_jax.fine_tuning.settings import TransferSettings
 from spliceai_jax.network.ensemble import read_models
 from spliceai_jax.network.model_files import models_to_average
@@ -27,6 +31,10 @@ from spliceai_jax.network.pretrained import Pretrained
 from spliceai_jax.runs.history import Split
 from spliceai_jax.runs.record import Parent
 from spliceai_jax.training.recipes import Recipe
+
+_STRETCHES, _MOST_STRETCHES = 10, 20_000
+"""How many windows are drawn from a genome for each window of the training set, and how many at most: they lie in
+memory, some 10 kB each."""
 
 _DRAWN_SHARDS, _DRAWN_WINDOWS, _DRAWN_OF_FILE = 1, 2, 3
 """They keep the random numbers of these draws apart from each other, and from those of the batches."""
@@ -160,7 +168,7 @@ def read_levers(
 
 
 def read_unlabelled(settings: TransferSettings, sets: Mapping[Split, Windows], display: Display) -> Windows | None:
-    """Read the windows whose labels are not used; None where there are none.
+    """Read the windows whose labels are not used, or draw them from a genome; None where there are none.
 
     Arguments:
         settings: What the caller asked for.
@@ -168,22 +176,39 @@ def read_unlabelled(settings: TransferSettings, sets: Mapping[Split, Windows], d
         display: Shows the progress.
 
     Raises:
-        SpliceAIError: See `read_windows`; or the file is one of the run's sets.
+        SpliceAIError: See `read_windows` and `read_stretches`; or the file is one of the run's sets.
     """
-    windows = _read_beside(settings.unlabelled_dataset, "unlabelled_dataset", sets, display)
-    return None if windows is None else without_labels(windows)
+    path = settings.unlabelled_dataset
+    if path is None:
+        return None
+    if _is_data_set(path):
+        windows = _read_beside(path, "unlabelled_dataset", sets, display)
+        return None if windows is None else without_labels(windows)
+    train = sets["train"]
+    most = min(_STRETCHES * len(train), _MOST_STRETCHES)
+    return read_stretches(path, train.flanking_size, most, settings.random_seed, kept_back(settings))
+
+
+def _is_data_set(path: str | Path) -> bool:
+    """Return whether a file is a data set; if it is not, it is expected to be a genome."""
+    return h5py.is_hdf5(path) or Path(path).suffix in (".h5", ".hdf5")
 
 
 def check_levers(settings: TransferSettings, pretrained: Pretrained) -> None:
     """Refuse files that cannot be used, before anything that takes long is done.
 
     Raises:
-        SpliceAIError: See `read_teachers` and `check_form`.
+        SpliceAIError: See `read_teachers`, `check_form` and `opened`.
     """
     read_teachers(settings, pretrained)
-    for path in (settings.rehearsal_dataset, settings.unlabelled_dataset):
-        if path is not None:
+    if settings.rehearsal_dataset is not None:
+        check_form(settings.rehearsal_dataset)
+    if (path := settings.unlabelled_dataset) is not None:
+        if _is_data_set(path):
             check_form(path)
+        else:
+            with opened(Path(path), "a data set or a FASTA file") as file:
+                file.read(1)
 
 
 def read_teachers(settings: TransferSettings, pretrained: Pretrained) -> tuple[Teacher, ...]:

@@ -59,10 +59,13 @@ class TransferSettings:
         rehearsal_dataset: HDF5 file of the old species to train on too: each epoch trains on all windows of the
             training set, and on as many of this file, drawn anew for each epoch. None: on the training set alone.
         rehearsal_shards: The number of shards of `rehearsal_dataset` to take, drawn by the seed; None or -1: all.
-        unlabelled_dataset: HDF5 file of the new species whose labels are not used, such as genes of a draft annotation.
-            The model is first tuned without it, in a run of its own in `starts_{project_name}`; the run itself then
-            also learns that model's probabilities of as many of these windows, drawn anew for each epoch, as an epoch
-            has of the training set. With `distill_teacher` it learns from those models, and there is no first run.
+        unlabelled_dataset: HDF5 file of the new species whose labels are not used, such as genes of a draft annotation;
+            or a FASTA file of its genome, of which windows are drawn from both strands: ten for each window of the
+            training set, but 20,000 at most. The model is first tuned without it, in a run of its own in
+            `starts_{project_name}`; the run itself then takes three times as many epochs, and also learns that model's
+            probabilities of as many of these windows, drawn anew for each epoch, as an epoch has of the training set.
+            With `distill_teacher` it learns from those models; then there is no first run, and no more epochs than are
+            given.
         distill_teacher: The models whose probabilities are learnt with `distill_weight` or `unlabelled_dataset`, the
             mean of several: `.pt` files, folders of them, or Orbax checkpoints. None: the pretrained model.
         output_dir: Folder that the run's own folder is made in.

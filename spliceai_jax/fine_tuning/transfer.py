@@ -34,6 +34,10 @@ from spliceai_jax.runs.history import SplitRecord
 TEACHERS_SHARE = 0.5
 """The `distill_weight` of the run that learns from several, where there are no windows without labels."""
 
+EPOCHS_WITHOUT_LABELS = 3
+"""How many times as many epochs the last run takes, where there are windows without labels: each of its epochs draws
+others of these, and it gains from more of them (docs/recipes.md)."""
+
 
 def transfer(settings: TransferSettings, display: Display | None = None) -> TransferResult:
     """Fine-tune a model, or several and make one of them, with one seed or several, as `spliceai-jax transfer` does.
@@ -122,8 +126,12 @@ def _in_two_stages(settings: TransferSettings, models: tuple[Path, ...], display
         settings,
         pretrained_model=runs[best].pretrained_model,
         distill_teacher=tuple(result.best_model for result in tuned.values()),
-        distill_weight=settings.distill_weight or (None if settings.unlabelled_dataset else TEACHERS_SHARE),
     )
+    if settings.unlabelled_dataset is not None:
+        begun = RunFolder(tuned[best].folder).read_identity().choices
+        one = replace(one, epochs=EPOCHS_WITHOUT_LABELS * begun.epochs)
+    elif settings.distill_weight is None:
+        one = replace(one, distill_weight=TEACHERS_SHARE)
     result = replace(fine_tune(one, display), starts=tuned)
     made = "all of them" if len(tuned) > 1 else "with unlabelled"
     _show({**tuned, made: result}, display)

@@ -1,0 +1,85 @@
+"""Windows of a genome that no annotation says anything of."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from spliceai_jax.architecture import PADDING, UNLABELLED, WINDOW
+from spliceai_jax.data.fasta import Genome
+from spliceai_jax.data.sequences import Sequences
+from spliceai_jax.data.windows import Windows
+from spliceai_jax.encoding import BASES, Strand
+from spliceai_jax.errors import SequenceError
+
+_LEAST_KNOWN = 0.5
+"""The share of a stretch's bases that must be A, C, G or T: runs of N teach nothing."""
+
+_STRANDS: tuple[Strand, ...] = ("+", "-")
+
+
+class _Places(NamedTuple):
+    """The stretches of the sequences, on both strands, numbered from 0: those of each sequence after the other."""
+
+    sequences: Sequences
+    names: tuple[str, ...]
+    ends: np.ndarray
+
+    @classmethod
+    def of(cls, sequences: Sequences, left_out: frozenset[str]) -> "_Places":
+        names = tuple(name for name, length in sequences.lengths.items() if length and name not in left_out)
+        counts = [len(_STRANDS) * -(-sequences.lengths[name] // WINDOW) for name in names]
+        return cls(sequences, names, np.cumsum(counts, dtype=np.int64))
+
+    def __len__(self) -> int:
+        return int(self.ends[-1]) if self.names else 0
+
+    def bases(self, number: int, half: int) -> tuple[np.ndarray, int]:
+        """Return a stretch with `half` bases of context on either side, and how many bases it has itself."""
+        at = int(np.searchsorted(self.ends, number, side="right"))
+        name, number = self.names[at], number - (int(self.ends[at - 1]) if at else 0)
+        start = number // len(_STRANDS) * WINDOW
+        end = min(start + WINDOW, self.sequences.lengths[name])
+        return self.sequences.bases(name, start - half, end + half, _STRANDS[number % len(_STRANDS)]), end - start
+
+
+def read_stretches(
+    path: str | Path, flanking_size: int, most: int, seed: int, left_out: frozenset[str] = frozenset()
+) -> Windows:
+    """Return stretches of a genome as windows without labels, drawn at random from both strands.
+
+    The genome is cut into stretches of 5000 bases; a sequence's last one is shorter. Those of which less than half is
+    known are left out.
+
+    Arguments:
+        path: The FASTA file.
+        flanking_size: Bases of context to keep, both sides together.
+        most: The number of windows; all, in their order, where there are no more.
+        seed: Decides which are drawn.
+        left_out: Names of sequences that nothing is taken from; names that the genome lacks do not matter.
+
+    Raises:
+        SequenceError: See `Genome`; or there is no stretch to take.
+        RunFolderError: See `Genome`.
+    """
+    half = flanking_size // 2
+    bases = np.zeros((most, WINDOW + flanking_size), np.uint8)
+    labels = np.full((most, WINDOW), PADDING, np.uint8)
+    taken: list[int] = []
+    with Genome(path) as genome:
+        places = _Places.of(genome, left_out)
+        for number in np.random.default_rng([seed, WINDOW]).permutation(len(places)).tolist():
+            if len(taken) == most:
+                break
+            codes, length = places.bases(number, half)
+            known = np.count_nonzero(codes[half : half + length] != BASES.index("N"))
+            if known >= _LEAST_KNOWN * length:
+                bases[len(taken), : len(codes)], labels[len(taken), :length] = codes, UNLABELLED
+                taken.append(number)
+    if not taken:
+        raise SequenceError(
+            f"{path}: nothing is left to learn from beside N and the sequences of test and validation genes "
+            f"({', '.join(sorted(left_out)) or 'none'}); give a genome with more sequences"
+        )
+    order = np.argsort(taken)
+    return Windows(Path(path), bases[order], labels[order], np.zeros(len(taken), np.int64), np.arange(len(taken)))
