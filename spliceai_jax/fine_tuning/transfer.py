@@ -122,16 +122,18 @@ def _in_two_stages(settings: TransferSettings, models: tuple[Path, ...], display
     if settings.unlabelled_dataset is not None:
         says = "models say" if len(tuned) > 1 else "model says"
         display.line(f"the last run also learns what the tuned {says} of {settings.unlabelled_dataset}, without labels")
+    epochs, share = settings.epochs, settings.distill_weight
+    if settings.unlabelled_dataset is not None:
+        epochs = EPOCHS_WITHOUT_LABELS * RunFolder(tuned[best].folder).read_identity().choices.epochs
+    elif share is None:
+        share = TEACHERS_SHARE
     one = replace(
         settings,
         pretrained_model=runs[best].pretrained_model,
         distill_teacher=tuple(result.best_model for result in tuned.values()),
+        distill_weight=share,
+        epochs=epochs,
     )
-    if settings.unlabelled_dataset is not None:
-        begun = RunFolder(tuned[best].folder).read_identity().choices
-        one = replace(one, epochs=EPOCHS_WITHOUT_LABELS * begun.epochs)
-    elif settings.distill_weight is None:
-        one = replace(one, distill_weight=TEACHERS_SHARE)
     result = replace(fine_tune(one, display), starts=tuned)
     made = "all of them" if len(tuned) > 1 else "with unlabelled"
     _show({**tuned, made: result}, display)
