@@ -59,6 +59,7 @@ STARTS = {
     "worm": ROOT / "demo" / "worm_400nt.pt",
     "random": None,
     "human+zebrafish+mouse": None,
+    "human+zebrafish+honeybee": None,
 }
 """A start's name in the results -> its model, where it is one file; a + joins several starts."""
 
