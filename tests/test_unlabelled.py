@@ -14,7 +14,7 @@ from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 from synthetic_genome import Layout, as_fasta
 
-from spliceai_jax import TransferSettings, transfer
+from spliceai_jax import Display, TransferSettings, transfer
 from spliceai_jax.architecture import PADDING, UNLABELLED
 from spliceai_jax.commands.main import main
 from spliceai_jax.data.facts import Facts
@@ -201,7 +201,9 @@ def test_a_run_takes_them_from_the_sequences_of_training_genes(small_model, tmp_
     common = {"pretrained_model": small_model, "epochs": 1, "batch_size": 4, "unlabelled_dataset": fasta}
     genome = {"genome_fasta": fasta, "annotation_gff": annotation, "validation_sequences": ["two"]}
     given = TransferSettings(**common, **genome, test_sequences=["three"], output_dir=tmp_path / "out")
-    result = transfer(given)
+    shown = Lines()
+    result = transfer(given, shown)
+    assert f"{fasta}: nothing is taken from 2 sequences of test or validation genes: three, two" in shown.lines
     record = read_run(result.folder).record
     data = tmp_path / "out" / "data_transfer"
     train = read_windows(data / "dataset_train.h5", 80)
@@ -218,6 +220,16 @@ def test_where_test_genes_lie_may_not_be_known(small_data: Path, small_model: Pa
     given = settings(small_data, small_model, tmp_path, unlabelled_dataset=tmp_path / "genome.fa")
     with pytest.warns(SpliceAIWarning, match=r"dataset_test.h5: on which sequences .* no dataset.json"):
         assert kept_back(given) == frozenset()
+
+
+class Lines(Display):
+    """What was shown in lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def line(self, text: str) -> None:
+        self.lines.append(text)
 
 
 class Killed(BaseException):

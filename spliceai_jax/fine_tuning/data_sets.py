@@ -143,7 +143,7 @@ def kept_back(settings: TransferSettings) -> frozenset[str]:
         if record is None:
             warnings.warn(
                 f"{path}: on which sequences its genes lie is not known, since no {beside.name} is beside it; if they "
-                f"are in {settings.unlabelled_dataset}, the model is also trained on these, though without labels",
+                f"are in {settings.unlabelled_dataset}, take them out, or the model is trained on them without labels",
                 SpliceAIWarning,
                 stacklevel=2,
             )

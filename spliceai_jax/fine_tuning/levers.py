@@ -36,6 +36,9 @@ _STRETCHES, _MOST_STRETCHES = 10, 20_000
 """How many windows are drawn from a genome for each window of the training set, and how many at most: they lie in
 memory, some 10 kB each."""
 
+_NAMED = 8
+"""How many sequences a line names at most."""
+
 _DRAWN_SHARDS, _DRAWN_WINDOWS, _DRAWN_OF_FILE = 1, 2, 3
 """They keep the random numbers of these draws apart from each other, and from those of the batches."""
 
@@ -184,9 +187,14 @@ def read_unlabelled(settings: TransferSettings, sets: Mapping[Split, Windows], d
     if _is_data_set(path):
         windows = _read_beside(path, "unlabelled_dataset", sets, display)
         return None if windows is None else without_labels(windows)
-    train = sets["train"]
+    train, left_out = sets["train"], kept_back(settings)
+    if left_out:
+        named = ", ".join(sorted(left_out)[:_NAMED]) + (", ..." if len(left_out) > _NAMED else "")
+        display.line(
+            f"{path}: nothing is taken from {counted(len(left_out), 'sequence')} of test or validation genes: {named}"
+        )
     most = min(_STRETCHES * len(train), _MOST_STRETCHES)
-    return read_stretches(path, train.flanking_size, most, settings.random_seed, kept_back(settings))
+    return read_stretches(path, train.flanking_size, most, settings.random_seed, left_out)
 
 
 def _is_data_set(path: str | Path) -> bool:
