@@ -154,7 +154,7 @@ def test_stretches_are_those_of_the_genome(lengths, most, flanking_size, seed) -
         path = Path(folder) / "genome.fa"
         path.write_text(as_fasta(letters))
         if len(lengths) == 1:
-            with pytest.raises(SequenceError, match=r"nothing is left to learn from .* \(s0\)"):
+            with pytest.raises(SequenceError, match=r"nothing is left to learn from .* \('s0'\)"):
                 read_stretches(path, flanking_size, most, seed, frozenset({"s0"}))
         everything, some, left = (
             read_stretches(path, flanking_size, number, seed, left_out)
@@ -203,7 +203,7 @@ def test_a_run_takes_them_from_the_sequences_of_training_genes(small_model, tmp_
     given = TransferSettings(**common, **genome, test_sequences=["three"], output_dir=tmp_path / "out")
     shown = Lines()
     result = transfer(given, shown)
-    assert f"{fasta}: nothing is taken from 2 sequences of test or validation genes: three, two" in shown.lines
+    assert f"{fasta}: nothing is taken from 2 sequences of test or validation genes: 'three', 'two'" in shown.lines
     record = read_run(result.folder).record
     data = tmp_path / "out" / "data_transfer"
     train = read_windows(data / "dataset_train.h5", 80)

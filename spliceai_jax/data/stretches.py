@@ -1,46 +1,19 @@
 """Windows of a genome that no annotation says anything of."""
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from spliceai_jax.architecture import PADDING, UNLABELLED, WINDOW
 from spliceai_jax.data.fasta import Genome
-from spliceai_jax.data.sequences import Sequences
 from spliceai_jax.data.windows import Windows
 from spliceai_jax.encoding import BASES, Strand
-from spliceai_jax.errors import SequenceError
+from spliceai_jax.errors import SequenceError, some
 
 _LEAST_KNOWN = 0.5
 """The share of a stretch's bases that must be A, C, G or T: runs of N teach nothing."""
 
 _STRANDS: tuple[Strand, ...] = ("+", "-")
-
-
-class _Places(NamedTuple):
-    """The stretches of the sequences, on both strands, numbered from 0: those of each sequence after the other."""
-
-    sequences: Sequences
-    names: tuple[str, ...]
-    ends: np.ndarray
-
-    @classmethod
-    def of(cls, sequences: Sequences, left_out: frozenset[str]) -> "_Places":
-        names = tuple(name for name, length in sequences.lengths.items() if length and name not in left_out)
-        counts = [len(_STRANDS) * -(-sequences.lengths[name] // WINDOW) for name in names]
-        return cls(sequences, names, np.cumsum(counts, dtype=np.int64))
-
-    def __len__(self) -> int:
-        return int(self.ends[-1]) if self.names else 0
-
-    def bases(self, number: int, half: int) -> tuple[np.ndarray, int]:
-        """Return a stretch with `half` bases of context on either side, and how many bases it has itself."""
-        at = int(np.searchsorted(self.ends, number, side="right"))
-        name, number = self.names[at], number - (int(self.ends[at - 1]) if at else 0)
-        start = number // len(_STRANDS) * WINDOW
-        end = min(start + WINDOW, self.sequences.lengths[name])
-        return self.sequences.bases(name, start - half, end + half, _STRANDS[number % len(_STRANDS)]), end - start
 
 
 def read_stretches(
@@ -67,11 +40,14 @@ def read_stretches(
     labels = np.full((most, WINDOW), PADDING, np.uint8)
     taken: list[int] = []
     with Genome(path) as genome:
-        places = _Places.of(genome, left_out)
-        for number in np.random.default_rng([seed, WINDOW]).permutation(len(places)).tolist():
+        lengths = {name: length for name, length in genome.lengths.items() if name not in left_out}
+        places = [(name, start) for name, length in lengths.items() for start in range(0, length, WINDOW)]
+        for number in np.random.default_rng([seed, WINDOW]).permutation(len(places) * len(_STRANDS)).tolist():
             if len(taken) == most:
                 break
-            codes, length = places.bases(number, half)
+            name, start = places[number // len(_STRANDS)]
+            length = min(WINDOW, lengths[name] - start)
+            codes = genome.bases(name, start - half, start + length + half, _STRANDS[number % len(_STRANDS)])
             known = np.count_nonzero(codes[half : half + length] != BASES.index("N"))
             if known >= _LEAST_KNOWN * length:
                 bases[len(taken), : len(codes)], labels[len(taken), :length] = codes, UNLABELLED
@@ -79,7 +55,7 @@ def read_stretches(
     if not taken:
         raise SequenceError(
             f"{path}: nothing is left to learn from beside N and the sequences of test and validation genes "
-            f"({', '.join(sorted(left_out)) or 'none'}); give a genome with more sequences"
+            f"({some(left_out) or 'none'}); give a genome with more sequences"
         )
     order = np.argsort(taken)
     return Windows(Path(path), bases[order], labels[order], np.zeros(len(taken), np.int64), np.arange(len(taken)))

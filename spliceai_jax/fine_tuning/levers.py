@@ -22,7 +22,7 @@ from spliceai_jax.data.stretches import read_stretches
 from spliceai_jax.data.unlabelled import without_labels
 from spliceai_jax.data.windows import Windows, check_sites
 from spliceai_jax.display import Display, counted
-from spliceai_jax.errors import DatasetError, SettingsError, WeightsError
+from spliceai_jax.errors import DatasetError, SettingsError, WeightsError, some
 from spliceai_jax.fine_tuning.data_sets import kept_back
 from spliceai_jax.fine_tuning.settings import TransferSettings
 from spliceai_jax.network.ensemble import read_models
@@ -35,9 +35,6 @@ from spliceai_jax.training.recipes import Recipe
 _STRETCHES, _MOST_STRETCHES = 10, 20_000
 """How many windows are drawn from a genome for each window of the training set, and how many at most: they lie in
 memory, some 10 kB each."""
-
-_NAMED = 8
-"""How many sequences a line names at most."""
 
 _DRAWN_SHARDS, _DRAWN_WINDOWS, _DRAWN_OF_FILE = 1, 2, 3
 """They keep the random numbers of these draws apart from each other, and from those of the batches."""
@@ -189,9 +186,9 @@ def read_unlabelled(settings: TransferSettings, sets: Mapping[Split, Windows], d
         return None if windows is None else without_labels(windows)
     train, left_out = sets["train"], kept_back(settings)
     if left_out:
-        named = ", ".join(sorted(left_out)[:_NAMED]) + (", ..." if len(left_out) > _NAMED else "")
         display.line(
-            f"{path}: nothing is taken from {counted(len(left_out), 'sequence')} of test or validation genes: {named}"
+            f"{path}: nothing is taken from {counted(len(left_out), 'sequence')} of test or validation genes: "
+            f"{some(left_out)}"
         )
     most = min(_STRETCHES * len(train), _MOST_STRETCHES)
     return read_stretches(path, train.flanking_size, most, settings.random_seed, left_out)

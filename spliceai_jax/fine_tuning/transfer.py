@@ -119,11 +119,10 @@ def _in_two_stages(settings: TransferSettings, models: tuple[Path, ...], display
         display.line(
             f"one model of all {len(tuned)}, from {runs[best].pretrained_model}, which led to the best of them"
         )
+    epochs, share = settings.epochs, settings.distill_weight
     if settings.unlabelled_dataset is not None:
         says = "models say" if len(tuned) > 1 else "model says"
         display.line(f"the last run also learns what the tuned {says} of {settings.unlabelled_dataset}, without labels")
-    epochs, share = settings.epochs, settings.distill_weight
-    if settings.unlabelled_dataset is not None:
         epochs = EPOCHS_WITHOUT_LABELS * RunFolder(tuned[best].folder).read_identity().choices.epochs
     elif share is None:
         share = TEACHERS_SHARE
