@@ -279,6 +279,7 @@ def unlabelled(place: Place, run: Run) -> Path | None:
 
 
 def genome(place: Place, species: str) -> Path:
+    """Return the genome without the sequences of test genes, made where it is not there yet."""
     path = place.root / "data" / f"{species}.fa"
     if not path.exists():
         source, test = GENOMES[species]

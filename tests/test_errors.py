@@ -177,7 +177,7 @@ def damaged_chunk(path: Path) -> None:
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (Path.unlink, "no such data set"),
-    "a folder": (folder_instead, "no such data set"),
+    "a folder": (folder_instead, "a folder; give an HDF5 file"),
     "empty file": (lambda path: path.write_bytes(b""), "cannot be read as HDF5"),
     "not HDF5": (lambda path: path.write_text(">chr1\nACGT\n" * 500), "cannot be read as HDF5"),
     "cut in half": (cut(lambda size: size // 2), "cannot be read as HDF5, it may be damaged or cut short"),

@@ -136,6 +136,17 @@ def test_the_labels_of_the_file_change_nothing(whole, small_data, small_model, m
     assert files(tmp_path) == files(whole)
 
 
+def test_the_activation_cache_changes_nothing(small_data, small_model, more, tmp_path, no_report) -> None:
+    losses = {}
+    for limit in (0.0, None):
+        given = {"activation_cache": limit, "distill_teacher": small_model, "recipe": "openspliceai", "epochs": 2}
+        run = settings(small_data, small_model, tmp_path, unlabelled_dataset=more, exp_num=int(limit is None), **given)
+        result = transfer(run)
+        losses[limit] = result.history.update_losses
+        assert read_run(result.folder).record.sessions[0].activation_cache == (limit is None)
+    np.testing.assert_allclose(losses[None], losses[0.0], rtol=1e-5)
+
+
 # -- from a genome -------------------------------------------------------------------------------------------------
 
 

@@ -53,7 +53,8 @@ def opened(path: Path) -> Iterator[h5py.File]:
         DatasetError: The file is missing, damaged, not HDF5, or was changed meanwhile.
     """
     if not os.path.isfile(path):
-        raise DatasetError(f"{path}: no such data set; give an HDF5 file made by OpenSpliceAI's create-data")
+        found = "a folder" if os.path.isdir(path) else "no such data set"
+        raise DatasetError(f"{path}: {found}; give an HDF5 file made by OpenSpliceAI's create-data")
     try:
         before = os.stat(path)
         if not h5py.is_hdf5(path):
