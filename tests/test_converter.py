@@ -1,5 +1,6 @@
 """`.pt` files to and from the network's variables: nothing changes on the way, and nothing wrong gets in."""
 
+import hashlib
 import io
 import pickle
 import warnings
@@ -24,6 +25,7 @@ from spliceai_jax.convert import pt_bytes, read_pt, tensor_table
 from spliceai_jax.errors import SettingsError, SpliceAIWarning, WeightsError
 from spliceai_jax.network.model import SpliceAI
 from spliceai_jax.network.pretrained import Pretrained
+from spliceai_jax.network.temperature import FittedOn, TemperatureFile
 from spliceai_jax.training.recipes import RECIPES, Recipe
 from spliceai_jax.training.step import Batch, init_state, make_train_step
 from spliceai_jax.training.trainable import Trainable
@@ -164,6 +166,40 @@ def test_convert_does_not_overwrite(tmp_path: Path, small_model: Path, capsys: p
         assert printed.out == ""
     assert other.read_bytes() == b"precious"
     assert_same_variables(Pretrained.from_orbax(checkpoint).variables, model.variables)
+
+
+def test_convert_brings_what_lies_beside_the_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = random_model(80)
+    source, checkpoint, again = tmp_path / "a" / "best.pt", tmp_path / "b" / "of v1.2", tmp_path / "c" / "again.pt"
+    source.parent.mkdir()
+    model.to_pt(source)
+    fitted_on = FittedOn("/validation.h5", "", 3, 2, 1)
+    of_model = TemperatureFile((1.5, 2.0, 0.5), model.fingerprint, fitted_on).render()
+    (source.parent / "best.temperature.json").write_text(of_model)
+    (source.parent / "best.json").write_text('{"sha256": "of something else"}')
+    for one, other in ((source, checkpoint), (checkpoint, again)):
+        assert main(["convert", str(one), str(other)]) == 0
+        assert Pretrained.load(other, calibrated=True).temperature == (1.5, 2.0, 0.5)
+    assert {path.name for path in tmp_path.glob("[bc]/*")} == {
+        "of v1.2",
+        "of v1.2.temperature.json",
+        "again.pt",
+        "again.temperature.json",
+    }
+    again.unlink()
+    assert main(["convert", str(checkpoint), str(again)]) == 2
+    assert "again.temperature.json: exists already" in capsys.readouterr().err
+    assert not again.exists()
+
+
+def test_convert_leaves_what_names_another_programs_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, beside = tmp_path / "theirs.pt", tmp_path / "theirs.temperature.json"
+    torch.save(load(random_model(80).pt_bytes()), source)
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    beside.write_text(TemperatureFile((1.5, 2.0, 0.5), digest, FittedOn("/validation.h5", "", 3, 2, 1)).render())
+    assert main(["convert", str(source), str(tmp_path / "ours")]) == 0
+    assert f"{beside}: is left behind; it names {source}" in capsys.readouterr().err
+    assert not (tmp_path / "ours.temperature.json").exists()
 
 
 # -- the forms in which weights are found ------------------------------------------------------------------------

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from spliceai_jax.errors import WeightsError
 
+CARD, TEMPERATURE = ".json", ".temperature.json"
+"""The endings of the files that lie beside a model and are about it: see `beside`."""
+
 _OF_CHECKPOINTS = ("_METADATA", "manifest.ocdbt")
 """Files that orbax writes into the folder of a checkpoint; it cannot be read without them."""
 

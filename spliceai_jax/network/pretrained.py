@@ -16,7 +16,7 @@ from spliceai_jax.architecture import ARCHITECTURES
 from spliceai_jax.errors import SettingsError, SpliceAIError, SpliceAIWarning, WeightsError, some
 from spliceai_jax.files import write_whole
 from spliceai_jax.network.model import Variables
-from spliceai_jax.network.model_files import is_checkpoint
+from spliceai_jax.network.model_files import CARD, TEMPERATURE, beside, is_checkpoint
 from spliceai_jax.network.predictor import Predictor
 from spliceai_jax.network.temperature import COLLECTION, Temperature, in_words, read_temperature
 
@@ -185,18 +185,26 @@ class Pretrained(Predictor):
 def convert_weights(source: str | Path, target: str | Path) -> Pretrained:
     """Turn a `.pt` file into an orbax checkpoint directory, or such a directory into a `.pt` file.
 
+    The temperature and the card that lie beside `source` are copied, since they name the model by a digest that is that
+    of `target` too. It is not if another program wrote the `.pt` file; a warning then says that they are left behind.
+
     Returns:
         The model.
 
     Raises:
         WeightsError: `source` is neither.
-        SpliceAIError: `target` exists, cannot be written, or would be a directory with the name of a `.pt` file.
+        SpliceAIError: `target`, or a file that would lie beside it, exists; `target` cannot be written, or would be a
+            directory with the name of a `.pt` file.
     """
     source, target = Path(source), Path(target)
     from_orbax = source.is_dir()
     model = Pretrained.from_orbax(source) if from_orbax else Pretrained.load_weights(source)
-    if target.exists():
-        raise SpliceAIError(f"{target}: exists already; give a name that does not")
+    about = _about(source, model)
+    name = target.stem if from_orbax else target.name
+    copies = {target.with_name(name + ending): content for ending, content in about.items()}
+    for path in (target, *copies):
+        if path.exists():
+            raise SpliceAIError(f"{path}: exists already; give a name that does not")
     if not from_orbax and target.suffix.lower() == ".pt":
         raise SpliceAIError(
             f"{target}: would be a folder, an Orbax checkpoint, since {source} is a .pt file; give a name that does "
@@ -209,4 +217,24 @@ def convert_weights(source: str | Path, target: str | Path) -> Pretrained:
     except OSError as error:
         raise SpliceAIError(f"{target}: cannot be written ({error.strerror}); give another place") from error
     (model.to_pt if from_orbax else model.to_orbax)(target)
+    for path, content in copies.items():
+        write_whole(path, content)
     return model
+
+
+def _about(source: Path, model: Pretrained) -> dict[str, bytes]:
+    """Return the files beside a model that will be right beside what is made of it: their ending -> their content."""
+    found = {}
+    for ending in (TEMPERATURE, CARD):
+        path = beside(source, ending)
+        content = path.read_bytes() if path.is_file() else b""
+        if model.fingerprint.encode() in content:
+            found[ending] = content
+        elif model.sha256_at(source).encode() in content:
+            warnings.warn(
+                f"{path}: is left behind; it names {source} by its SHA-256, which the weights lose when they are "
+                "written anew, since another program wrote that file",
+                SpliceAIWarning,
+                stacklevel=3,
+            )
+    return found

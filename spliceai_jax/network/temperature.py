@@ -12,7 +12,7 @@ import msgspec
 from spliceai_jax.architecture import CLASSES
 from spliceai_jax.errors import WeightsError
 from spliceai_jax.json_files import read_json
-from spliceai_jax.network.model_files import beside
+from spliceai_jax.network.model_files import TEMPERATURE, beside
 
 Temperature = tuple[float, float, float]
 """What the logits of neither, acceptor and donor are divided by before the softmax; 1 changes nothing."""
@@ -70,7 +70,7 @@ class TemperatureFile:
 
 def temperature_beside(model: Path) -> Path:
     """Return where the temperature of a model lies: `model_best.temperature.json` for `model_best.pt`."""
-    return beside(model, ".temperature.json")
+    return beside(model, TEMPERATURE)
 
 
 def in_words(temperature: Temperature) -> str:

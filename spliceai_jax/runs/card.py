@@ -17,7 +17,7 @@ from spliceai_jax.evaluation.bootstrap import Differences
 from spliceai_jax.evaluation.forgetting import forgetting_in_words
 from spliceai_jax.evaluation.metrics import Metrics
 from spliceai_jax.json_files import check_keys
-from spliceai_jax.network.model_files import beside, is_checkpoint
+from spliceai_jax.network.model_files import CARD, beside, is_checkpoint
 from spliceai_jax.network.pretrained import Pretrained
 from spliceai_jax.network.temperature import Temperature, in_words, read_temperature, temperature_beside
 from spliceai_jax.runs import stored
@@ -301,7 +301,7 @@ def _temperature_beside(path: Path, digest: str) -> tuple[Temperature | None, st
 
 
 def _card_beside(path: Path, digest: str) -> tuple[ModelCard | None, str | None]:
-    place = beside(path, ".json")
+    place = beside(path, CARD)
     try:
         card = stored.parse(place, ModelCard, rename_of_0_1)
     except FileNotFoundError:
