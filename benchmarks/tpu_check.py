@@ -315,8 +315,8 @@ def main() -> None:
         options.topologies, options.precisions, options.sizes, options.steps
     ):
         windows = options.windows or ARCHITECTURES[size].batch_size
-        unfreeze = options.unfreeze if step == "train" else None
-        found = check(Case(topology, precision, size, step, unfreeze, windows, options.level, options.recipe))
+        trained = (options.unfreeze, options.recipe) if step == "train" else (None, HARDEST)
+        found = check(Case(topology, precision, size, step, trained[0], windows, options.level, trained[1]))
         findings.append(compared(found, {} if options.keep else kept, compiler))
         if not options.json:
             print(row(findings[-1]), flush=True)

@@ -177,6 +177,8 @@ def test_convert_brings_what_lies_beside_the_model(tmp_path: Path, capsys: pytes
     of_model = TemperatureFile((1.5, 2.0, 0.5), model.fingerprint, fitted_on).render()
     (source.parent / "best.temperature.json").write_text(of_model)
     (source.parent / "best.json").write_text('{"sha256": "of something else"}')
+    assert main(["convert", str(source), "."]) == 2
+    assert "spliceai-jax: .: exists already" in capsys.readouterr().err
     for one, other in ((source, checkpoint), (checkpoint, again)):
         assert main(["convert", str(one), str(other)]) == 0
         assert Pretrained.load(other, calibrated=True).temperature == (1.5, 2.0, 0.5)
@@ -186,6 +188,10 @@ def test_convert_brings_what_lies_beside_the_model(tmp_path: Path, capsys: pytes
         "again.pt",
         "again.temperature.json",
     }
+    card = f'{{"sha256": "{model.fingerprint}"}}'
+    (source.parent / "best.json").write_text(card)
+    assert main(["convert", str(source), str(tmp_path / "d")]) == 0
+    assert (tmp_path / "d.json").read_text() == card
     again.unlink()
     assert main(["convert", str(checkpoint), str(again)]) == 2
     assert "again.temperature.json: exists already" in capsys.readouterr().err

@@ -136,6 +136,7 @@ def test_the_labels_of_the_file_change_nothing(whole, small_data, small_model, m
     assert files(tmp_path) == files(whole)
 
 
+@pytest.mark.slow
 def test_the_activation_cache_changes_nothing(small_data, small_model, more, tmp_path, no_report) -> None:
     losses = {}
     for limit in (0.0, None):

@@ -192,16 +192,15 @@ def convert_weights(source: str | Path, target: str | Path) -> Pretrained:
         The model.
 
     Raises:
-        WeightsError: `source` is neither.
+        WeightsError: `source` is neither, or a file beside it cannot be read.
         SpliceAIError: `target`, or a file that would lie beside it, exists; `target` cannot be written, or would be a
             directory with the name of a `.pt` file.
     """
     source, target = Path(source), Path(target)
     from_orbax = source.is_dir()
     model = Pretrained.from_orbax(source) if from_orbax else Pretrained.load_weights(source)
-    about = _about(source, model)
     name = target.stem if from_orbax else target.name
-    copies = {target.with_name(name + ending): content for ending, content in about.items()}
+    copies = {target.parent / (name + ending): content for ending, content in _about(source, model).items()}
     for path in (target, *copies):
         if path.exists():
             raise SpliceAIError(f"{path}: exists already; give a name that does not")
@@ -227,7 +226,12 @@ def _about(source: Path, model: Pretrained) -> dict[str, bytes]:
     found = {}
     for ending in (TEMPERATURE, CARD):
         path = beside(source, ending)
-        content = path.read_bytes() if path.is_file() else b""
+        if not path.is_file():
+            continue
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise WeightsError(f"{path}: cannot be read ({error.strerror}); make it readable, or move it") from error
         if model.fingerprint.encode() in content:
             found[ending] = content
         elif model.sha256_at(source).encode() in content:
