@@ -6,14 +6,15 @@ from pathlib import Path
 
 from spliceai_jax.data.annotation import Gene
 from spliceai_jax.data.fasta import Genome
+from spliceai_jax.data_sets.division import divide
 from spliceai_jax.data_sets.genes import choose_genes
-from spliceai_jax.data_sets.paralogs import Paralog, remove_paralogs
+from spliceai_jax.data_sets.notes import Notes
+from spliceai_jax.data_sets.paralogs import Paralog
 from spliceai_jax.data_sets.record import DataSetsRecord, Identity, Source
 from spliceai_jax.data_sets.settings import CreateDataSettings
-from spliceai_jax.data_sets.split import TITLES, SetName, Sets, split_genes
+from spliceai_jax.data_sets.split import TITLES, SetName, Sets
 from spliceai_jax.data_sets.writing import SetCounts, windows_of
 from spliceai_jax.display import Display, counted
-from spliceai_jax.errors import DatasetError
 from spliceai_jax.runs.versions import versions
 
 _WINDOW_BYTES = 11_000
@@ -103,7 +104,7 @@ class DataPlan:
 def make_plan(
     settings: CreateDataSettings, genome: Genome, genes: list[Gene], scratch: Path, display: Display
 ) -> DataPlan:
-    """Choose and split the genes, and check the sets.
+    """Choose and divide the genes, and check the sets; what the user should know is told as soon as it is found.
 
     Arguments:
         settings: What the caller asked for.
@@ -116,27 +117,18 @@ def make_plan(
         SequenceError, DatasetError, SettingsError: See `create_data`.
     """
     choice = choose_genes(genes, genome, settings, display)
-    sets, split = split_genes(choice.genes, genome, settings, choice.left_out)
-    removed: dict[SetName, list[Paralog]] = {}
-    if settings.remove_paralogs and len(sets) > 1:
-        sets, removed = remove_paralogs(sets, genome, settings, scratch, choice.left_out, display)
-    plan = DataPlan(sets, split, removed, choice.left_out, choice.motifs, choice.notes)
-    _check_sets(plan, settings)
+    notes = Notes()
+    for note in choice.notes:
+        notes.append(note)
+    division = divide(choice.genes, genome, settings, choice.left_out, notes, scratch, display)
+    plan = DataPlan(division.sets, division.split, division.removed, division.left_out, choice.motifs, notes)
+    _add_doubts(plan)
     return plan
 
 
-def _check_sets(plan: DataPlan, settings: CreateDataSettings) -> None:
+def _add_doubts(plan: DataPlan) -> None:
     for name, genes in plan.sets.items():
         introns = sum(len(chosen.introns) for chosen in genes)
-        if not introns:
-            paralogs = len(plan.removed.get(name, ()))
-            because = f"; {paralogs} were left out as paralogs (`remove_paralogs=False` keeps them)" if paralogs else ""
-            what = f"{counted(len(genes), 'gene')} without a single intron" if genes else "no genes"
-            raise DatasetError(
-                f"{settings.annotation_gff}: the {TITLES[name]} set would hold {what}{because}; give other sequences "
-                "by `test_sequences` or `validation_sequences`, or another `split_ratio` or `random_seed` to "
-                "`spliceai-jax create-data`"
-            )
         if introns < _FEW:
             plan.notes.append(
                 f"the {TITLES[name]} set has only {counted(introns, 'intron')}; scores on it will be uncertain"

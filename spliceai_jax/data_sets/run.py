@@ -72,8 +72,6 @@ def create_data(settings: CreateDataSettings, display: Display | None = None) ->
     with unexpected_errors_logged(folder.root / "error.log"), closing(Genome(settings.genome_fasta, scratch)) as genome:
         check_sources(*sources)
         plan = make_plan(settings, genome, genes, scratch, display)
-        for note in plan.notes:
-            warnings.warn(note, SpliceAIWarning, stacklevel=2)
         _check_room(folder, plan.bytes_needed(settings))
         display.facts(plan.facts() | {"folder": str(folder.root)})
         with held(folder.root, _BUSY), stop_request() as stop:

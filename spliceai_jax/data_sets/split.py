@@ -1,13 +1,14 @@
 """The genes of each data set: whole sequences for the test set where there are enough, else blocks of genes."""
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
-from typing import Literal, TypeVar
+from collections.abc import Collection, Sequence
+from typing import Literal
 
 import numpy as np
 
 from spliceai_jax.architecture import CONTEXT
 from spliceai_jax.data.fasta import Genome
+from spliceai_jax.data_sets.families import MANY, Families, Joined
 from spliceai_jax.data_sets.genes import ChosenGene
 from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.errors import SettingsError
@@ -35,11 +36,13 @@ _NEAR_TEST = "near a gene of the test set"
 _DRAWS = 20
 """How often sequences are drawn; the draw whose size is nearest to the wanted one counts."""
 
-T = TypeVar("T", bound=Hashable)
-
 
 def split_genes(
-    genes: Sequence[ChosenGene], genome: Genome, settings: CreateDataSettings, left_out: Counter[str]
+    genes: Sequence[ChosenGene],
+    genome: Genome,
+    settings: CreateDataSettings,
+    left_out: Counter[str],
+    families: Families | None = None,
 ) -> tuple[Sets, str]:
     """Divide genes among the data sets; those of different sets do not overlap, on either strand.
 
@@ -48,6 +51,8 @@ def split_genes(
         genome: The genome.
         settings: How to split.
         left_out: Counts, by reason, genes that are in no set.
+        families: The families of the genes. With them, copies of a sequence are drawn together for the test set, and
+            what is drawn of single genes is drawn with their families. None: every gene stands for itself.
 
     Returns:
         The sets, and how they were found, in words.
@@ -64,19 +69,25 @@ def split_genes(
     held = set(settings.validation_sequences or ())
     validation = [chosen for chosen in genes if chosen.gene.sequence in held]
     others = [chosen for chosen in genes if chosen.gene.sequence not in held]
-    test_names, words = _test_sequences(others, settings)
+    test_names, words = _test_sequences(others, settings, families)
     if test_names:
         test = {id(chosen) for chosen in others if chosen.gene.sequence in test_names}
     else:
-        test = _drawn(_blocks(others), 1 - settings.split_ratio, settings.random_seed)
-        words = "blocks of neighbouring genes"
+        test = _drawn(_blocks(others, families), 1 - settings.split_ratio, settings.random_seed)
+        words = "blocks of neighbouring genes" + (" and the genes that resemble them" if families else "")
     train = [chosen for chosen in others if id(chosen) not in test]
     if not test_names:
         near = _near(train, [chosen for chosen in others if id(chosen) in test])
         left_out[_NEAR_TEST] += len(near)
         train = [chosen for chosen in train if id(chosen) not in near]
     if not held:
-        drawn = _drawn(_overlapping(train), settings.val_split_ratio, settings.random_seed + 1)
+        units = _overlapping(train)
+        if families:
+            tested = {families.of(chosen) for chosen in others if id(chosen) in test}
+            units = _with_relatives(units, families)
+            # A gene that resembles a test gene would be left out of the validation set again.
+            units = [unit for unit in units if tested.isdisjoint(map(families.of, unit))] or units
+        drawn = _drawn(units, settings.val_split_ratio, settings.random_seed + 1)
         validation = [chosen for chosen in train if id(chosen) in drawn]
         train = [chosen for chosen in train if id(chosen) not in drawn]
     sets: Sets = {
@@ -87,7 +98,9 @@ def split_genes(
     return ({"test": sets["test"]} if settings.chr_split == "test" else sets), words
 
 
-def _test_sequences(genes: Sequence[ChosenGene], settings: CreateDataSettings) -> tuple[set[str], str]:
+def _test_sequences(
+    genes: Sequence[ChosenGene], settings: CreateDataSettings, families: Families | None
+) -> tuple[Collection[str], str]:
     """Return the sequences that are the test set, none if it is to be made of blocks, and how they were found."""
     counts = Counter(chosen.gene.sequence for chosen in genes)
     if settings.test_sequences:
@@ -102,24 +115,40 @@ def _test_sequences(genes: Sequence[ChosenGene], settings: CreateDataSettings) -
             )
         return names, "human chromosomes by OpenSpliceAI's rule"
     wanted = (1 - settings.split_ratio) * counts.total()
-    drawn = _draw(list(counts), lambda name: counts[name], wanted, settings.random_seed)
+    units = _copies(counts, families) if families else [[name] for name in counts]
+    sizes = [sum(counts[name] for name in unit) for unit in units]
+    drawn = {name for number in _draw(sizes, wanted, settings.random_seed) for name in units[number]}
     share = sum(counts[name] for name in drawn)
     # Far from the wanted size, or with nothing left to train on, whole sequences are no use.
     fits = 0.5 * wanted <= share <= 1.5 * wanted and len(drawn) < len(counts)
-    return (drawn, "whole sequences, drawn at random") if fits else (set(), "")
+    if families and fits:
+        fits = _shared(genes, drawn, families) <= MANY * share
+    words = "whole sequences, drawn at random" + (" with their copies" if families else "")
+    return (drawn, words) if fits else ((), "")
 
 
-def _draw(units: Sequence[T], size: Callable[[T], int], wanted: float, seed: int) -> set[T]:
-    """Draw units at random whose sizes together are near to the wanted sum."""
+def _copies(names: Collection[str], families: Families) -> list[list[str]]:
+    """Group sequences with their copies; those with a copy among the validation set's sequences are left out."""
+    groups = {tuple(families.copies(name)): None for name in names}
+    return [list(group) for group in groups if all(name in names for name in group)]
+
+
+def _shared(genes: Sequence[ChosenGene], names: Collection[str], families: Families) -> int:
+    """Return how many genes of some sequences have a relative on another one."""
+    others = {families.of(chosen) for chosen in genes if chosen.gene.sequence not in names}
+    return sum(chosen.gene.sequence in names and families.of(chosen) in others for chosen in genes)
+
+
+def _draw(sizes: Sequence[int], wanted: float, seed: int) -> set[int]:
+    """Draw at random the numbers of units whose sizes together are near to the wanted sum."""
     random = np.random.default_rng([seed, 80, 20])
-    best: tuple[float, set[T]] = (wanted, set())
+    best: tuple[float, set[int]] = (wanted, set())
     for _ in range(_DRAWS):
         drawn, reached = set(), 0
-        for number in random.permutation(len(units)):
-            unit = units[number]
-            if abs(reached + size(unit) - wanted) < abs(reached - wanted):
-                drawn.add(unit)
-                reached += size(unit)
+        for number in map(int, random.permutation(len(sizes))):
+            if abs(reached + sizes[number] - wanted) < abs(reached - wanted):
+                drawn.add(number)
+                reached += sizes[number]
         best = min(best, (abs(reached - wanted), drawn), key=lambda one: one[0])
     return best[1]
 
@@ -128,9 +157,9 @@ def _drawn(groups: list[list[ChosenGene]], share: float, seed: int) -> set[int]:
     """Return the ids of the genes of groups that are drawn until they hold a share of all genes, at least one."""
     if not groups:
         return set()
-    total = sum(map(len, groups))
-    numbers = _draw(range(len(groups)), lambda number: len(groups[number]), max(share * total, 1), seed)
-    numbers = numbers or {min(range(len(groups)), key=lambda number: len(groups[number]))}
+    sizes = [len(group) for group in groups]
+    numbers = _draw(sizes, max(share * sum(sizes), 1), seed)
+    numbers = numbers or {min(range(len(groups)), key=lambda number: sizes[number])}
     return {id(chosen) for number in numbers for chosen in groups[number]}
 
 
@@ -138,15 +167,37 @@ def _in_place(genes: Sequence[ChosenGene]) -> list[ChosenGene]:
     return sorted(genes, key=lambda chosen: (chosen.gene.sequence, chosen.gene.start, chosen.gene.end))
 
 
-def _blocks(genes: Sequence[ChosenGene]) -> list[list[ChosenGene]]:
-    """Cut genes, in the order of the genome, into blocks; one does not go over two sequences."""
+def _blocks(genes: Sequence[ChosenGene], families: Families | None) -> list[list[ChosenGene]]:
+    """Cut genes, in the order of the genome, into blocks; one does not go over two sequences.
+
+    With families, each gene takes its relatives into its block, wherever they lie.
+    """
     size = max(len(genes) // _BLOCKS, 1)
+    among, taken = set(genes), set[ChosenGene]()
     blocks: list[list[ChosenGene]] = []
     for chosen in _in_place(genes):
-        if not blocks or len(blocks[-1]) == size or blocks[-1][-1].gene.sequence != chosen.gene.sequence:
+        if chosen in taken:
+            continue
+        if not blocks or len(blocks[-1]) >= size or blocks[-1][0].gene.sequence != chosen.gene.sequence:
             blocks.append([])
-        blocks[-1].append(chosen)
+        relatives = [one for one in families.relatives(chosen) if one in among] if families else []
+        together = [chosen, *(one for one in relatives if one is not chosen)]
+        blocks[-1] += together
+        taken.update(together)
     return blocks
+
+
+def _with_relatives(groups: list[list[ChosenGene]], families: Families) -> list[list[ChosenGene]]:
+    """Put groups that hold genes of one family together."""
+    joined = Joined(len(groups))
+    first: dict[int, int] = {}
+    for number, group in enumerate(groups):
+        for chosen in group:
+            joined.join(number, first.setdefault(families.of(chosen), number))
+    together: dict[int, list[ChosenGene]] = {}
+    for number, group in enumerate(groups):
+        together.setdefault(joined.group(number), []).extend(group)
+    return list(together.values())
 
 
 def _overlapping(genes: Sequence[ChosenGene]) -> list[list[ChosenGene]]:

@@ -1,0 +1,155 @@
+"""Genes divided among data sets that do not resemble each other, and what helps where that cannot be."""
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from spliceai_jax.data.fasta import Genome
+from spliceai_jax.data_sets.families import MANY, Families, find_families
+from spliceai_jax.data_sets.genes import ChosenGene
+from spliceai_jax.data_sets.notes import Notes
+from spliceai_jax.data_sets.paralogs import Paralog, remove_paralogs
+from spliceai_jax.data_sets.settings import CreateDataSettings
+from spliceai_jax.data_sets.split import TITLES, SetName, Sets, split_genes
+from spliceai_jax.display import Display, counted
+from spliceai_jax.errors import DatasetError, some
+
+_MOST_NAMES = 20
+"""Nobody types more names of sequences than this."""
+
+_OTHER_SETS = (
+    "give other sequences by `test_sequences` or `validation_sequences`, or another `split_ratio` or `random_seed` to "
+    "`spliceai-jax create-data`"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Division:
+    """Genes divided among data sets.
+
+    Attributes:
+        sets: The genes of each set.
+        split: How the sets were found, in words.
+        removed: The genes left out as paralogs, by the set that they were in.
+        left_out: Reason -> the number of genes that are in no set.
+    """
+
+    sets: Sets
+    split: str
+    removed: dict[SetName, list[Paralog]]
+    left_out: Counter[str]
+
+    def without_introns(self) -> SetName | None:
+        """Return the first set of which nothing can be learned; None if there is none."""
+        return next((name for name, genes in self.sets.items() if not any(len(one.introns) for one in genes)), None)
+
+    def loss(self) -> float:
+        """Return the largest share of a set that was left out as paralogs; 1 if a set is of no use."""
+        if self.without_introns():
+            return 1.0
+        return max(
+            (len(lost) / (len(lost) + len(self.sets[name])) for name, lost in self.removed.items() if lost), default=0.0
+        )
+
+
+def divide(
+    genes: Sequence[ChosenGene],
+    genome: Genome,
+    settings: CreateDataSettings,
+    left_out: Counter[str],
+    notes: Notes,
+    scratch: Path,
+    display: Display,
+) -> Division:
+    """Divide genes among the sets, and leave out those that resemble genes of another set.
+
+    Where more than a third of a set would be left out and as many genes have a relative elsewhere, as in polyploids,
+    the genes are divided by their families; so they are where nothing would be left of a set.
+
+    Arguments:
+        genes: The genes, in the annotation's order.
+        genome: The genome.
+        settings: How to divide them.
+        left_out: Reason -> the number of genes that are in no set already.
+        notes: Receives what the user should know.
+        scratch: A folder for temporary files.
+        display: Shows the progress.
+
+    Raises:
+        SettingsError: A sequence that the settings name has no gene, or the split does not suit the genome.
+        DatasetError: A set would be without introns.
+    """
+
+    def divided(by: CreateDataSettings, families: Families | None) -> Division:
+        counts = left_out.copy()
+        sets, split = split_genes(genes, genome, by, counts, families)
+        removed: dict[SetName, list[Paralog]] = {}
+        if by.remove_paralogs and len(sets) > 1:
+            sets, removed = remove_paralogs(sets, genome, by, scratch, counts, display)
+        return Division(sets, split, removed, counts)
+
+    division = divided(settings, None)
+    if not any(division.removed.values()) or division.loss() <= MANY:
+        _refuse_without_introns(division, settings, _OTHER_SETS)
+        return division
+    families = find_families(genes, genome, settings, scratch, display)
+    alike = families.share_elsewhere()
+    if alike <= MANY and not division.without_introns():
+        return division  # an ordinary genome, and by chance a small set
+    by_families = divided(settings, families)
+    if by_families.loss() < division.loss():
+        why = ", as in polyploids and pairs of haplotypes" if alike > MANY else ""
+        notes.append(
+            f"{settings.annotation_gff}: {alike:.0%} of the genes resemble a gene of another sequence{why}; so genes "
+            "that resemble each other were drawn into one set"
+        )
+    if by_families.loss() <= division.loss():
+        division = by_families
+    if division.loss() > MANY:
+        tried = (by for by in _with_copies(settings, families) if divided(by, families).loss() <= MANY)
+        way_out = _told(settings, next(tried, None))
+        _refuse_without_introns(division, settings, way_out)
+        for name, lost in division.removed.items():
+            if len(lost) > MANY * (len(lost) + len(division.sets[name])):
+                notes.append(f"{settings.annotation_gff}: the {TITLES[name]} set lost {_likes(lost)}; {way_out}")
+    return division
+
+
+def _refuse_without_introns(division: Division, settings: CreateDataSettings, way_out: str) -> None:
+    """Raise a `DatasetError` if a set has no introns."""
+    if name := division.without_introns():
+        genes, lost = division.sets[name], division.removed.get(name)
+        what = f"{counted(len(genes), 'gene')} without a single intron" if genes else "no genes"
+        because = f", since it lost {_likes(lost)}" if lost else ""
+        raise DatasetError(f"{settings.annotation_gff}: the {TITLES[name]} set would hold {what}{because}; {way_out}")
+
+
+def _likes(lost: Sequence[Paralog]) -> str:
+    sets = " and ".join(TITLES[name] for name in dict.fromkeys(paralog.other_set for paralog in lost))
+    where = some({paralog.other_sequence for paralog in lost})
+    return f"{counted(len(lost), 'gene')} that resemble genes of the {sets} set, on {where}"
+
+
+def _with_copies(settings: CreateDataSettings, families: Families) -> Iterator[CreateDataSettings]:
+    """Yield settings in which the named sequences have their copies with them, or in which fewer are named."""
+    test = _and_copies(settings.test_sequences, families)
+    validation = tuple(name for name in _and_copies(settings.validation_sequences, families) if name not in test)
+    for tests, validations in dict.fromkeys(((test, validation), (test, ()), ((), validation), ((), ()))):
+        if max(len(tests), len(validations)) <= _MOST_NAMES:
+            yield replace(settings, test_sequences=tests or None, validation_sequences=validations or None)
+
+
+def _and_copies(names: Collection[str] | None, families: Families) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(copy for name in names or () for copy in families.copies(name)))
+
+
+def _told(settings: CreateDataSettings, better: CreateDataSettings | None) -> str:
+    """Return in words what makes settings the better ones, and what helps in any case."""
+    changes = []
+    for name in ("test_sequences", "validation_sequences"):
+        now, then = getattr(settings, name), getattr(better, name, None)
+        if better and sorted(now or ()) != sorted(then or ()):
+            changes.append(f"give `{name}={','.join(then)}`" if then else f"leave out `{name}`")
+    keep = "`remove_paralogs=False` to `spliceai-jax create-data`, which keeps them"
+    return f"{' and '.join(changes)}, or give {keep}" if changes else f"give {keep}"
