@@ -10,7 +10,7 @@ from typing import IO, Any, cast
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from spliceai_jax.output import printable, say, tell
+from spliceai_jax.output import complain, printable, say, tell
 
 _SECONDS_BETWEEN_LINES = 30
 """The time between plain progress lines, where stderr is not a terminal."""
@@ -35,6 +35,10 @@ class Display:
     def facts(self, facts: dict[str, str]) -> None:
         """Show what is about to be done, as names and values."""
 
+    def complain(self, text: str) -> None:
+        """Print a line to stderr about an error that ends the process; it is shown in any case."""
+        complain(text)
+
     @contextlib.contextmanager
     def progress(self, title: str, total: int, unit: str = "windows") -> Iterator[Advance]:
         """Show the progress of a piece of work; yields the callback that reports finished items."""
@@ -56,6 +60,10 @@ class ConsoleDisplay(Display):
     def line(self, text: str) -> None:
         """Print the line."""
         say(printable(self._wording(text)))
+
+    def complain(self, text: str) -> None:
+        """Print the line to stderr."""
+        complain(self._wording(text))
 
     def facts(self, facts: dict[str, str]) -> None:
         """Print one fact per line."""

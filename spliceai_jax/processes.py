@@ -73,14 +73,18 @@ def devices() -> list[jax.Device]:
 
 
 @contextlib.contextmanager
-def joined(cluster: Cluster) -> Iterator[None]:
+def joined(cluster: Cluster, tell: Callable[[str], None] = complain) -> Iterator[None]:
     """Connect to the other processes, if there are any, while the block runs; only the leader shows warnings.
+
+    Arguments:
+        cluster: Where they meet.
+        tell: Shows why this process ends, where the others do not come: no exception gets past JAX then.
 
     Raises:
         ProcessesError: The others cannot be reached, or one was lost.
     """
     if not jax.distributed.is_initialized():
-        _join(cluster)
+        _join(cluster, tell)
     if not several():
         yield
         return
@@ -125,7 +129,7 @@ def is_loss(error: Exception) -> bool:
     return any(word in str(error) for word in words)
 
 
-def _join(cluster: Cluster) -> None:
+def _join(cluster: Cluster, tell: Callable[[str], None]) -> None:
     if cluster.num_processes == 1:
         return
     if cluster.coordinator is not None:
@@ -142,7 +146,7 @@ def _join(cluster: Cluster) -> None:
     # SIGTERM is ours to handle: every process saves before it ends.
     jax.config.update("jax_enable_preemption_service", False)
     # JAX would wait silently, then abort with a stack trace.
-    alarm = threading.Timer(_SECONDS_TO_MEET, _give_up, [where, arguments])
+    alarm = threading.Timer(_SECONDS_TO_MEET, _give_up, [where, arguments, tell])
     alarm.daemon = True
     alarm.start()
     try:
@@ -167,8 +171,8 @@ _WAYS_OUT = (
 )
 
 
-def _give_up(where: str, arguments: dict[str, Any]) -> None:
-    complain(f"{_name_to_be(arguments)}the others did not come to {where} within {_SECONDS_TO_MEET} s; {_WAYS_OUT}")
+def _give_up(where: str, arguments: dict[str, Any], tell: Callable[[str], None]) -> None:
+    tell(f"{_name_to_be(arguments)}the others did not come to {where} within {_SECONDS_TO_MEET} s; {_WAYS_OUT}")
     os._exit(ProcessesError.exit_status)
 
 

@@ -22,14 +22,14 @@ from spliceai_jax.training.recipes import RECIPES, Recipe
 OF_THE_COMMAND = {"help", "debug", "compilation_cache"}
 
 
-def subparser(name: str) -> argparse.ArgumentParser:
-    commands = next(a for a in make_parser()._actions if isinstance(a, argparse._SubParsersAction))
-    return commands.choices[name]
+PARSERS: dict[str, argparse.ArgumentParser] = next(
+    action.choices for action in make_parser()._actions if isinstance(action, argparse._SubParsersAction)
+)
 
 
 @pytest.mark.parametrize(("command", "settings"), [("transfer", TransferSettings), ("predict", PredictSettings)])
 def test_every_flag_is_a_setting_and_every_setting_has_a_flag(command, settings) -> None:
-    flags = {action.dest for action in subparser(command)._actions} - OF_THE_COMMAND
+    flags = {action.dest for action in PARSERS[command]._actions} - OF_THE_COMMAND
     assert flags == {field.name for field in fields(settings)}
 
 
@@ -47,10 +47,16 @@ def test_a_flag_that_is_no_setting_is_not_dropped(command) -> None:
         ("try `recipe='best'`, or `early_stopping=False`", "try --recipe best, or --no-early-stopping"),
         ("give `coordinator=HOST:PORT`", "give --coordinator HOST:PORT"),
         ("made by `spliceai-jax report x`; `unknown` and `unknown=1`", None),
+        (
+            "give `accept_motifs=True` to the command that makes them",
+            "give --accept-motifs to the command that makes them",
+        ),
+        ("another `threshold` for `spliceai-jax predict`", "another --threshold for `spliceai-jax predict`"),
+        ("another `threshold`", None),
     ],
 )
 def test_names_become_flags(text, shown) -> None:
-    assert in_flags(subparser("transfer"))(text) == (shown or text)
+    assert in_flags("transfer", PARSERS)(text) == (shown or text)
 
 
 def test_an_unexpected_error_leaves_its_traceback(small_data, small_model, tmp_path, monkeypatch, capsys) -> None:

@@ -43,6 +43,8 @@ from spliceai_jax.display import Display
 from spliceai_jax.errors import DatasetError, SettingsError
 from spliceai_jax.evaluation.evaluate import evaluate
 
+pytestmark = pytest.mark.filterwarnings("ignore::spliceai_jax.errors.SpliceAIWarning")
+
 QUIET = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
 MOTIFS = {"GT-AG", "GC-AG", "AT-AC"}
 
@@ -664,7 +666,6 @@ def test_a_set_that_is_all_paralogs():
 # -- options that a file shows -------------------------------------------------------------------------------------
 
 
-@pytest.mark.filterwarnings("ignore:the .* set has only")
 def test_gtf_gives_what_gff3_gives(tmp_path, monkeypatch):
     monkeypatch.setattr("spliceai_jax.data_sets.run._draw_page", lambda *_: None)
     made = Layout({"one": 6, "two": 3, "three": 2}).make()

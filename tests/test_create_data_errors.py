@@ -33,6 +33,10 @@ class CreateData:
         """Run it, see it refused with nothing written, and return what it says."""
         return self.refused_as(self.argv(*options))
 
+    def said(self) -> str:
+        """What has been printed to stderr."""
+        return self._capture.readouterr().err
+
     def refused_as(self, argv: list[object]) -> str:
         before = snapshot(self.folder)
         self._capture.readouterr()
@@ -378,6 +382,29 @@ def test_genes_that_all_lie_near_each_other(run: CreateData):
     run.fasta, run.annotation = made.write(run.folder)
     line = run.refused()
     assert re.search("the (training|validation) set would hold no genes; give other sequences", line)
+
+
+def test_notes_come_before_a_refusal(run: CreateData):
+    """They may say why: here the genome lacks a sequence whose genes would be the training set."""
+    kept = {name: letters for name, letters in MADE.sequences.items() if name != "one"}
+    run.fasta.write_text(as_fasta(kept))
+    assert call(run.argv("--test-sequences", "two", "--validation-sequences", "three")) == 2
+    first, last = run.said().splitlines()
+    assert first.startswith("spliceai-jax: note: ")
+    assert "'one'" in first
+    assert only_line(f"{last}\n").startswith(f"{run.annotation}: the training set would hold no genes")
+    assert not run.out.exists()
+
+
+def test_what_is_said_of_one_copy_of_a_genome_is_in_flags(run: CreateData):
+    made = Layout({"one": 8, "two": 4, "three": 4}, exon=300).make()
+    genes = [replace(gene, sequence=f"{gene.sequence}_B", name=f"{gene.name}_B") for gene in made.genes]
+    sequences = {**made.sequences, **{f"{name}_B": letters for name, letters in made.sequences.items()}}
+    run.fasta, run.annotation = MadeGenome(sequences, [*made.genes, *genes]).write(run.folder)
+    line = run.refused("--test-sequences", "two")
+    assert "the test set would hold no genes, since it lost 4 genes that resemble genes of the training set" in line
+    assert "give --test-sequences two,two_B, or give --no-remove-paralogs to `spliceai-jax create-data`" in line
+    assert call(run.argv("--test-sequences", "two,two_B")) == 0
 
 
 # -- the output folder -----------------------------------------------------------------------------------------------

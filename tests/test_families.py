@@ -1,14 +1,19 @@
 """How the genes of polyploids and pairs of haplotypes, where most are there several times, are divided."""
 
+import json
 import re
+import runpy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import SHARED, needs_shared
 from synthetic_genome import Layout, MadeGene, MadeGenome, MadeTranscript
 from test_create_data import check_sets, names, planned, with_copy
 
+from spliceai_jax.commands.main import main
 from spliceai_jax.data_sets.families import Families
 from spliceai_jax.data_sets.genes import ChosenGene
 from spliceai_jax.data_sets.plan import DataPlan
@@ -197,6 +202,24 @@ def test_a_named_set_that_loses_many_genes_is_told_of():
         [note] = [note for note in plan.notes if "the test set lost" in note]
         assert "7 genes that resemble genes of the training set, on 'one_A', 'one_B'" in note
         assert "leave out `test_sequences`" in note or "`test_sequences=" in note
+
+
+@needs_shared
+def test_a_tetraploid_made_of_the_flys_genome(tmp_path, monkeypatch):
+    """All commands of the case that was reported give data sets that have lost no gene."""
+    case = SHARED / "cases" / "14-two-subgenomes"
+    (tmp_path / "_fly").symlink_to(SHARED / "cases" / "_fly")
+    (tmp_path / "case").mkdir()
+    monkeypatch.chdir(tmp_path / "case")
+    monkeypatch.setattr("spliceai_jax.data_sets.run._draw_page", lambda *_: None)
+    runpy.run_path(str(case / "make.py"))
+    commands = [line.split()[1:] for line in (case / "cmd.txt").read_text().splitlines() if "create-data" in line]
+    assert len(commands) == 4
+    for argv in commands:
+        assert main(argv) == 0
+        record = json.loads(Path(argv[argv.index("--output-dir") + 1], "dataset.json").read_text())
+        assert sum(counts["genes"] for counts in record["sets"].values()) == 60
+        assert all(counts["donors"] >= 4 for counts in record["sets"].values())
 
 
 # -- sequences that are copies ---------------------------------------------------------------------------------------

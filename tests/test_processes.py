@@ -243,17 +243,19 @@ def test_agreements(tmp_path):
 
 
 def test_nobody_comes():
-    """Not a hang, and not JAX's stack trace."""
+    """Not a hang, and not JAX's stack trace; the way out is told in flags."""
     program = f"""
 from spliceai_jax import processes
+from spliceai_jax.commands.main import main
 processes._SECONDS_TO_MEET = 1
-with processes.joined(processes.Cluster("127.0.0.1:{free_port()}", num_processes=2, process_id=1)):
-    print("joined")
+where = ["--coordinator", "127.0.0.1:{free_port()}", "--num-processes", "2", "--process-id", "1"]
+main(["transfer", "-m", "a.pt", "-train", "b.h5", "-test", "c.h5", "-o", "out", "-p", "x", *where])
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("spliceai-jax: process 1 of 2: the others did not come to 127.0.0.1:")
+    assert done.stderr.endswith("--coordinator, --num-processes and --process-id, or --num-processes 1 to run alone\n")
     assert done.stderr.count("\n") == 1
 
 

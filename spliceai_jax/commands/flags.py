@@ -2,7 +2,8 @@
 
 import argparse
 import re
-from collections.abc import Callable
+from collections import ChainMap
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, get_args
 
 from spliceai_jax.architecture import ARCHITECTURES, Precision
@@ -168,26 +169,46 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(","))
 
 
-def in_flags(parser: argparse.ArgumentParser) -> Callable[[str], str]:
-    """Return a function that writes arguments in backquotes as the parser's flags.
+def in_flags(command: str, parsers: Mapping[str, argparse.ArgumentParser]) -> Callable[[str], str]:
+    """Return a function that writes arguments in backquotes as flags.
 
     `learning_rate` becomes --learning-rate, `recipe='best'` --recipe best, `resume=True` --resume and
-    `early_stopping=False` --no-early-stopping. Names that are not among the parser's flags stay as they are.
+    `early_stopping=False` --no-early-stopping. The flags are the command's own; next, those of a command that the text
+    names, as `spliceai-jax create-data`; then those of the commands whose work it does too. Other names stay as they
+    are.
+
+    Arguments:
+        command: The command in use.
+        parsers: The parsers of all commands, by name.
     """
-    flags = {
+    flags = {name: _flags(parser) for name, parser in parsers.items()}
+
+    def worded(text: str) -> str:
+        named = [name for name in re.findall(r"`spliceai-jax ([\w-]+)", text) if name in flags]
+        known = ChainMap(*(flags[name] for name in (command, *named, *_DOES_TOO.get(command, ()))))
+
+        def flag(match: re.Match[str]) -> str:
+            name, value = match.groups()
+            if name not in known:
+                return match[0]
+            if value in (None, "True"):
+                return known[name]
+            if value == "False":
+                return known[name].replace("--", "--no-", 1)
+            return f"{known[name]} {value.strip(chr(39))}"
+
+        return re.sub(r"`(\w+)(?:=([^`]+))?`", flag, text)
+
+    return worded
+
+
+_DOES_TOO = {"transfer": ("create-data",)}
+"""A command -> those whose work it does too, and whose errors it may show."""
+
+
+def _flags(parser: argparse.ArgumentParser) -> dict[str, str]:
+    return {
         action.dest: next(option for option in action.option_strings if option.startswith("--"))
         for action in parser._actions
         if action.option_strings
     }
-
-    def flag(match: re.Match[str]) -> str:
-        name, value = match.groups()
-        if name not in flags:
-            return match[0]
-        if value in (None, "True"):
-            return flags[name]
-        if value == "False":
-            return flags[name].replace("--", "--no-", 1)
-        return f"{flags[name]} {value.strip(chr(39))}"
-
-    return lambda text: re.sub(r"`(\w+)(?:=([^`]+))?`", flag, text)

@@ -59,6 +59,7 @@ def make_parser() -> Parser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
     for command in COMMANDS:
         command.add(commands)
+    parser.set_defaults(parsers=commands.choices)
     return parser
 
 
@@ -68,10 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown:  # reported by the command's own parser, which names its --help
         parsed.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     arguments = vars(parsed)
-    arguments.pop("command")
-    run, parser, debug = arguments.pop("run"), arguments.pop("parser"), arguments.pop("debug", False)
+    wording = in_flags(arguments.pop("command"), arguments.pop("parsers"))
+    run, debug = arguments.pop("run"), arguments.pop("debug", False)
+    arguments.pop("parser")
     cached = arguments.pop("compilation_cache", False)
-    wording = in_flags(parser)
 
     if not debug:  # orbax's tasks are named there one by one when a checkpoint cannot be written; its error is told
         logging.getLogger("asyncio").setLevel(logging.CRITICAL + 1)

@@ -52,7 +52,8 @@ def transfer(settings: TransferSettings, display: Display | None = None) -> Tran
         SpliceAIError: One of its subclasses; the message says what was wrong and how to fix it.
         Interrupted: SIGTERM, SIGINT or SIGHUP came; everything needed to continue with `resume=True` was saved.
     """
-    with processes.joined(Cluster(settings.coordinator, settings.num_processes, settings.process_id)):
+    cluster = Cluster(settings.coordinator, settings.num_processes, settings.process_id)
+    with processes.joined(cluster, (display or Display()).complain):
         shown = display if display and processes.leads() else Display()
         models = processes.all_or_none(lambda: _models(settings))
         if settings.seeds > 1:
