@@ -3,7 +3,7 @@
 import json
 import re
 import runpy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 from conftest import SHARED, needs_shared
 from synthetic_genome import Layout, MadeGene, MadeGenome, MadeTranscript
-from test_create_data import check_sets, names, planned, with_copy
+from test_create_data import check_sets, names, opened, planned, with_copy
 
 from spliceai_jax.commands.main import main
-from spliceai_jax.data_sets.families import Families
+from spliceai_jax.data_sets.families import Families, find_families
 from spliceai_jax.data_sets.genes import ChosenGene
+from spliceai_jax.data_sets.likeness import Likeness, Search
 from spliceai_jax.data_sets.plan import DataPlan
+from spliceai_jax.display import Display
 from spliceai_jax.errors import DatasetError
 
 pytestmark = pytest.mark.filterwarnings("ignore::spliceai_jax.errors.SpliceAIWarning")
@@ -195,6 +197,22 @@ def test_what_the_refusal_of_one_copy_advises_works(given, name, better, left_ou
         assert sum(map(len, plan.sets.values())) == len(made.genes)
 
 
+def test_where_keeping_paralogs_does_not_help_it_is_not_advised():
+    """All sequences are named: nothing is left to train on, with the copies or without."""
+    made = copied(SMALL, {"_A": 0.0, "_B": 0.02})
+    given = {
+        "test_sequences": [f"{name}_A" for name in SMALL.sequences],
+        "validation_sequences": [f"{name}_B" for name in SMALL.sequences],
+    }
+    with pytest.raises(DatasetError) as refusal, planned(made, **given):
+        pass
+    assert "`remove_paralogs=False`" not in str(refusal.value)
+    assert "the training set would hold no genes" in str(refusal.value)
+    assert str(refusal.value).endswith("leave out `test_sequences` and leave out `validation_sequences`")
+    with planned(made) as plan:
+        check_families(plan, ["_A", "_B"])
+
+
 def test_a_named_set_that_loses_many_genes_is_told_of():
     """Where some are left it is no error; what would help is said."""
     made = exchanged(copied(SMALL, {"_A": 0.0, "_B": 0.02}), "one_B", "two_B")
@@ -220,6 +238,24 @@ def test_a_tetraploid_made_of_the_flys_genome(tmp_path, monkeypatch):
         record = json.loads(Path(argv[argv.index("--output-dir") + 1], "dataset.json").read_text())
         assert sum(counts["genes"] for counts in record["sets"].values()) == 60
         assert all(counts["donors"] >= 4 for counts in record["sets"].values())
+
+
+def test_members_of_a_large_family_need_not_all_be_searched_for(monkeypatch):
+    monkeypatch.setattr("spliceai_jax.data_sets.families._LARGE", 4)
+    monkeypatch.setattr("spliceai_jax.data_sets.families._AT_ONCE", 3)
+    asked: list[int] = []
+
+    def others_alike(search: Search, numbers: list[int], found=Search.others_alike) -> Iterator[list[Likeness]]:
+        asked.extend(numbers)
+        return found(search, numbers)
+
+    monkeypatch.setattr(Search, "others_alike", others_alike)
+    made = copied(basic({"one": 3}), {f"_{number}": 0.02 for number in range(6)})
+    with opened(made) as (by, genome, choice):
+        families = find_families(choice.genes, genome, by, by.output_dir.parent, Display())
+    assert asked == [0, 1, 2]
+    assert len({families.of(chosen) for chosen in choice.genes}) == 3
+    assert all(len(families.relatives(chosen)) == 6 for chosen in choice.genes)
 
 
 # -- sequences that are copies ---------------------------------------------------------------------------------------

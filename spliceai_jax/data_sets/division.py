@@ -108,7 +108,8 @@ def divide(
         division = by_families
     if division.loss() > MANY:
         tried = (by for by in _with_copies(settings, families) if divided(by, families).loss() <= MANY)
-        way_out = _told(settings, next(tried, None))
+        keeping_helps = not divided(replace(settings, remove_paralogs=False), None).without_introns()
+        way_out = _told(settings, next(tried, None), keeping_helps)
         _refuse_without_introns(division, settings, way_out)
         for name, lost in division.removed.items():
             if len(lost) > MANY * (len(lost) + len(division.sets[name])):
@@ -144,12 +145,14 @@ def _and_copies(names: Collection[str] | None, families: Families) -> tuple[str,
     return tuple(dict.fromkeys(copy for name in names or () for copy in families.copies(name)))
 
 
-def _told(settings: CreateDataSettings, better: CreateDataSettings | None) -> str:
-    """Return in words what makes settings the better ones, and what helps in any case."""
+def _told(settings: CreateDataSettings, better: CreateDataSettings | None, keeping_helps: bool) -> str:
+    """Return in words what makes settings the better ones, and whether it helps to keep paralogs."""
     changes = []
     for name in ("test_sequences", "validation_sequences"):
         now, then = getattr(settings, name), getattr(better, name, None)
         if better and sorted(now or ()) != sorted(then or ()):
             changes.append(f"give `{name}={','.join(then)}`" if then else f"leave out `{name}`")
-    keep = "`remove_paralogs=False` to `spliceai-jax create-data`, which keeps them"
-    return f"{' and '.join(changes)}, or give {keep}" if changes else f"give {keep}"
+    ways = [" and ".join(changes)] if changes else []
+    if keeping_helps:
+        ways.append("give `remove_paralogs=False` to `spliceai-jax create-data`, which keeps them")
+    return ", or ".join(ways) or _OTHER_SETS
