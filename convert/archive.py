@@ -51,6 +51,8 @@ def _read_zip(file: io.BytesIO) -> Any:
         if (damaged := archive.testzip()) is not None:
             raise ValueError(f"{damaged!r:.100} in it does not match its checksum; copy it again")
         folder = entries[0].filename.split("/")[0] if entries else ""
+        if f"{folder}/data.pkl" not in archive.namelist():
+            raise ValueError("it is a zip archive without data.pkl; if a model is one of the files in it, unpack it")
         if f"{folder}/byteorder" in archive.namelist() and archive.read(f"{folder}/byteorder") != b"little":
             raise ValueError("its numbers are not little-endian; save it again on another machine")
         opened: dict[str, torch.Tensor] = {}

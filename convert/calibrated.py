@@ -13,6 +13,9 @@ from spliceai_jax.network.temperature import Temperature, check_temperature
 FORMAT_VERSION = 1
 """The version of the dictionary that we write."""
 
+_WRAPPERS = ("state_dict", "model_state_dict", "model")
+"""The keys under which training scripts save a state dict beside other things."""
+
 
 def unwrap(content: Any, path: Path) -> tuple[Any, Temperature | None, int | None]:
     """Take a file's content apart.
@@ -32,16 +35,14 @@ def unwrap(content: Any, path: Path) -> tuple[Any, Temperature | None, int | Non
         content = dict(content.tensors())
     if not isinstance(content, dict):
         return content, None, None
-    if isinstance(content.get("state_dict"), dict):
-        state, temperature = content["state_dict"], content.get("temperature")
+    if wrapper := next((key for key in _WRAPPERS if isinstance(content.get(key), dict)), None):
+        state, temperature = content[wrapper], content.get("temperature")
         if temperature is not None:
             _check_header(content, path)
         size = content.get("flanking_size") if temperature is not None else None
     else:
         state, size = dict(content), None
         temperature = state.pop("temperature", None)
-        if temperature is not None and all(str(key).startswith("model.") for key in state):
-            state = {str(key).removeprefix("model."): value for key, value in state.items()}
     if temperature is None:
         return state, None, None
     return state, temperature_of(temperature, path), size

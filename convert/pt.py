@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import re
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,14 +18,15 @@ from spliceai_jax.convert.archive import read_archive
 from spliceai_jax.convert.calibrated import FORMAT_VERSION, temperature_of, unwrap
 from spliceai_jax.convert.pickled import NotPlainError
 from spliceai_jax.convert.table import Tensor, tensor_table
+from spliceai_jax.data.beginnings import LENGTH, MODEL, OLD_MODEL, ZIP, Found, told
 from spliceai_jax.errors import WeightsError
 from spliceai_jax.network.model import Variables
 from spliceai_jax.network.temperature import Temperature
 
 _LISTED_PROBLEMS = 12
 
-_BEGINNINGS = (b"PK", b"\x80")
-"""The first bytes of a zip archive, and of a pickle, which older versions of torch wrote."""
+_PREFIXES = re.compile(r"^((_orig_mod|module|model)\.)+")
+"""What torch.compile, DataParallel, and a module that holds the network put before its keys."""
 
 
 @contextlib.contextmanager
@@ -51,11 +53,12 @@ def _read(path: Path) -> Any:
         found = "a folder, expected" if os.path.isdir(path) else "no such weights file; give the path of"
         raise WeightsError(f"{path}: {found} a .pt file of OpenSpliceAI")
     with open(path, "rb") as file:
-        begins = file.read(2)
-    if not begins.startswith(_BEGINNINGS):
+        begins = file.read(LENGTH)
+    it_is = told(begins, path) or Found(f"none (its first bytes are {begins[:2]!r})", "")
+    if it_is.what not in (ZIP, MODEL, OLD_MODEL):
         raise WeightsError(
-            f"{path}: cannot be read as a .pt file: it is none (its first bytes are {begins!r}); give one that "
-            "torch.save wrote"
+            f"{path}: cannot be read as a .pt file: it is {it_is.what}; "
+            f"{it_is.way_out or 'give a model of PyTorch, a .pt file that torch.save wrote'}"
         )
     return read_archive(path)
 
@@ -65,19 +68,19 @@ def _state_dict(content: Any, path: Path) -> dict[str, torch.Tensor]:
         raise WeightsError(f"{path}: holds a {type(content).__name__}, expected a state dict of tensors")
     state = {}
     for key, value in content.items():
-        name = str(key).removeprefix("module.")
+        name = _PREFIXES.sub("", str(key))
         if not isinstance(value, torch.Tensor):
             raise WeightsError(f"{path}: {key!r:.60} is not a tensor; expected a state dict of tensors")
         if name in state:
-            raise WeightsError(f"{path}: {name!r:.60} is there twice, with and without 'module.'; leave one")
+            raise WeightsError(f"{path}: {name!r:.60} is there twice, under different prefixes; leave one")
         state[name] = value
     return state
 
 
 def _problems(state: dict[str, torch.Tensor], tensors: list[Tensor], finite: bool = True) -> list[str]:
     expected = {tensor.key: tensor for tensor in tensors}
-    problems = [f"{key} is missing" for key in expected if key not in state]
-    problems += [f"{key:.60} is unexpected" for key in state if key not in expected]
+    problems = [f"{key:.60} is unexpected" for key in state if key not in expected]
+    problems += [f"{key} is missing" for key in expected if key not in state]
     for key, tensor in expected.items():
         if key not in state:
             continue
@@ -113,7 +116,9 @@ def read_pt(path: str | Path, flanking_size: int | None = None, finite: bool = T
 def read_calibrated_pt(
     path: str | Path, flanking_size: int | None = None, finite: bool = True
 ) -> tuple[int, Variables, Temperature | None]:
-    """Read a `.pt` file: a state dict, plain, under `module.` prefixes, or under the key `state_dict`.
+    """Read a `.pt` file: a state dict, whose keys may have the prefixes `module.`, `_orig_mod.` and `model.`.
+
+    It may be one entry of a dictionary, under the key `state_dict`, `model_state_dict` or `model`.
 
     The file may be of a calibrated model: our dictionary, or the object that OpenSpliceAI's `calibrate` saves.
 

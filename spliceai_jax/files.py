@@ -5,15 +5,17 @@ What the operating system says of them becomes a sentence here: see `unwritable`
 
 import contextlib
 import errno
+import fcntl
 import os
 import tempfile
 import traceback
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
-from spliceai_jax.errors import RunFolderError, SpliceAIError
+from spliceai_jax.errors import RunFolderError, SpliceAIError, SpliceAIWarning
 from spliceai_jax.output import printable_lines
 
 _SECONDS_TO_LET_GO = 0.2
@@ -111,15 +113,13 @@ def written_alone(path: Path) -> Iterator[Path]:
     Raises:
         RunFolderError: Another process is writing it, or it cannot be written.
     """
-    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    lock = _lock(path.with_name(f".{path.name}.lock"))
     try:
         lock.acquire(timeout=_SECONDS_TO_LET_GO)
     except Timeout:
-        raise RunFolderError(f"{path}: another process is writing it") from None
+        raise RunFolderError(f"{path}: another process is writing it{_if_none_is(lock)}") from None
     except OSError as error:
         raise unwritable(path, error) from error
-    except NotImplementedError as error:
-        raise RunFolderError(f"{path}: cannot be written by one process alone ({error})") from error
     try:
         with written_whole(path) as partial:
             yield partial
@@ -203,9 +203,7 @@ def held(folder: Path, busy: str) -> Iterator[None]:
     """
     made = _missing(folder)
     try:
-        lock = _locked(folder)
-    except Timeout:
-        raise RunFolderError(f"{folder}: {busy}") from None
+        lock = _locked(folder, busy)
     except OSError as error:
         refusal = unwritable(Path(error.filename or folder), error)
         _remove_empty(made)
@@ -217,21 +215,58 @@ def held(folder: Path, busy: str) -> Iterator[None]:
         _remove_empty(made)
 
 
-def _let_go(lock: FileLock) -> None:
+def _lock(path: Path) -> BaseFileLock:
+    """Return the lock that a file stands for: the operating system's, or the file itself where that has none."""
+    if _has_locks(path.parent):
+        return FileLock(path)
+    # Under a name of its own: the empty file that a killed process leaves of the other kind would be one for ever.
+    soft = path.with_name(f"{path.name}.soft")
+    warnings.warn(
+        f"{path.parent}: this file system has no locks; while the command runs, the file {soft.name} there keeps other "
+        "processes out. If the command is killed, this file stays; delete it before you go on from another machine",
+        SpliceAIWarning,
+        stacklevel=2,
+    )
+    return SoftFileLock(soft)
+
+
+def _has_locks(folder: Path) -> bool:
+    """Return whether files can be locked there, which NFS, Lustre and others refuse in ways of their own."""
+    try:
+        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it may not come to be
+    except OSError:
+        return True  # the lock's own file will tell why nothing can be written
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+    return True
+
+
+def _if_none_is(lock: BaseFileLock) -> str:
+    """Return what to do if the holder of a lock is gone; the operating system's locks go with their holders."""
+    return f"; if none is, delete {lock.lock_file}" if isinstance(lock, SoftFileLock) else ""
+
+
+def _let_go(lock: BaseFileLock) -> None:
     # Another process may have opened the file already. It finds, once it holds the lock, that the file is gone, and
     # begins anew: see filelock's `_finalize_locked_fd`.
-    with contextlib.suppress(OSError):
-        Path(lock.lock_file).unlink()
+    if isinstance(lock, FileLock):
+        with contextlib.suppress(OSError):
+            Path(lock.lock_file).unlink()
     lock.release()
 
 
-def _locked(folder: Path) -> FileLock:
-    lock = FileLock(folder / ".lock")
+def _locked(folder: Path, busy: str) -> BaseFileLock:
     for tries_left in reversed(range(_TRIES_TO_MAKE)):
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            lock = _lock(folder / ".lock")
             lock.acquire(timeout=_SECONDS_TO_LET_GO)
             break
+        except Timeout:
+            raise RunFolderError(f"{folder}: {busy}{_if_none_is(lock)}") from None
         except (FileExistsError, FileNotFoundError):  # a process that had made a folder has just removed it
             if not tries_left:
                 raise

@@ -32,6 +32,10 @@ SHARED = ROOT.parent / "shared"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the folder ../shared is not here")
 
 
+LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 732345\n"
+"""What a clone without Git LFS has in place of a file."""
+
+
 def several_devices(count: int) -> dict[str, str]:
     """Environment of a process whose CPU shows as several devices.
 

@@ -219,8 +219,22 @@ def test_convert_leaves_what_names_another_programs_file(tmp_path: Path, capsys:
         lambda state: {"state_dict": state},
         lambda state: {"epoch": 3, "state_dict": {f"module.{key}": value for key, value in state.items()}},
         lambda state: dict(reversed(state.items())),
+        lambda state: {"model_state_dict": state, "optimizer_state_dict": {"state": {}}},
+        lambda state: {"model": {f"_orig_mod.{key}": value for key, value in state.items()}, "epoch": 3},
+        lambda state: {f"model.{key}": value for key, value in state.items()},
+        lambda state: {f"module._orig_mod.model.{key}": value for key, value in state.items()},
     ],
-    ids=["plain", "DataParallel", "under state_dict", "DataParallel under state_dict", "another order"],
+    ids=[
+        "plain",
+        "DataParallel",
+        "under state_dict",
+        "DataParallel under state_dict",
+        "another order",
+        "under model_state_dict",
+        "torch.compile under model",
+        "within another module",
+        "all prefixes",
+    ],
 )
 def test_loads(wrapped: Callable[[State], Any], state: State, small_model: Path, tmp_path: Path) -> None:
     torch.save(wrapped(state), tmp_path / "model.pt")
@@ -234,6 +248,19 @@ def test_loads(wrapped: Callable[[State], Any], state: State, small_model: Path,
 def test_loads_what_pytorch_wrote_before_its_zip_files(state: State, small_model: Path, tmp_path: Path) -> None:
     torch.save(state, tmp_path / "model.pt", _use_new_zipfile_serialization=False)
     assert_same_variables(read_pt(tmp_path / "model.pt")[1], read_pt(small_model)[1])
+
+
+def test_keys_under_two_prefixes_are_refused(state: State, tmp_path: Path) -> None:
+    torch.save({**state, "model.final_conv.bias": state["final_conv.bias"]}, tmp_path / "model.pt")
+    with pytest.raises(WeightsError, match=r"'final_conv\.bias' is there twice, under different prefixes; leave one"):
+        read_pt(tmp_path / "model.pt")
+
+
+def test_keys_too_many_are_named_before_those_missing(state: State, tmp_path: Path) -> None:
+    state["extra.weight"] = state.pop("final_conv.bias")
+    torch.save(state, tmp_path / "model.pt")
+    with pytest.raises(WeightsError, match=r"model: extra\.weight is unexpected; final_conv\.bias is missing$"):
+        read_pt(tmp_path / "model.pt")
 
 
 # -- calibrated models ---------------------------------------------------------------------------------------------
@@ -404,7 +431,7 @@ def test_all_faults_are_listed_at_once(state: State, tmp_path: Path) -> None:
 
 def test_a_long_list_of_faults_is_cut_and_counted(state: State, tmp_path: Path) -> None:
     torch.save({f"net.{key}": value for key, value in state.items()}, tmp_path / "model.pt")
-    with pytest.raises(WeightsError, match=r"initial_conv.weight is missing; .*; and \d+ more$"):
+    with pytest.raises(WeightsError, match=r"net.initial_conv.weight is unexpected; .*; and \d+ more$"):
         read_pt(tmp_path / "model.pt", 80)
 
 

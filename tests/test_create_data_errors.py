@@ -145,11 +145,11 @@ FASTA: dict[str, tuple[Damage, str]] = {
     "letters of proteins": (contents(f">one\n{PROTEIN}\n"), "'L' is no letter of DNA|'E' is no letter|is no letter"),
     "letters and digits": (replaced("\n>two", "1234\n>two"), "'1' is no letter of DNA"),
     "another alphabet": (contents(">one\nACGTÀ\n"), "is no letter of DNA"),
-    "a GFF3 file": (contents(as_gff3(MADE.genes)), NO_FASTA),
+    "a GFF3 file": (contents(as_gff3(MADE.genes)), "it is GFF3; give a FASTA file"),
     "a BED file": (contents(BED), NO_FASTA),
-    "a GenBank file": (contents(GENBANK), NO_FASTA),
-    "a data set": (data_set_instead, NO_FASTA),
-    "a model": (model_instead, NO_FASTA),
+    "a GenBank file": (contents(GENBANK), "it is a GenBank file; download it as FASTA"),
+    "a data set": (data_set_instead, "it is an HDF5 file, as data sets are"),
+    "a model": (model_instead, "it is a zip archive, as models"),
     "other sequences": (
         lambda path: path.write_text(as_fasta({f"chr{n}": letters for n, letters in MADE.sequences.items()})),
         "none of its sequences is in .*: 'one', 'three', 'two' here, 'chrone', 'chrthree', 'chrtwo' there",
@@ -274,10 +274,10 @@ GFF: dict[str, tuple[Damage, str]] = {
     ),
     "a BED file": (contents(BED), NO_GFF),
     "a VCF file": (contents(VCF), NO_GFF),
-    "a GenBank file": (contents(GENBANK), NO_GFF),
-    "a FASTA file": (contents(as_fasta(MADE.sequences)), "holds no feature of type gene|FASTA"),
-    "a data set": (data_set_instead, NO_GFF),
-    "a model": (model_instead, NO_GFF),
+    "a GenBank file": (contents(GENBANK), "it is a GenBank file; download it as FASTA and GFF3"),
+    "a FASTA file": (contents(as_fasta(MADE.sequences)), "it is FASTA; give a GFF3 or GTF file"),
+    "a data set": (data_set_instead, "it is an HDF5 file, as data sets are"),
+    "a model": (model_instead, "it is a zip archive, as models"),
 }
 
 

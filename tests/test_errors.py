@@ -185,6 +185,11 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "damaged chunk": (damaged_chunk, "cannot be read as HDF5"),
     "no shards": (lambda path: write(path, {"x": np.zeros(3), "Xa": np.zeros(3)}), "has no shards"),
     "no datasets": (lambda path: write(path, {}), "has no shards"),
+    "a datafile": (
+        lambda path: write(path, {"SEQ": np.zeros(3), "STRAND": np.zeros(3)}),
+        r"it is a datafile of create-data; give the data set that was made from it, dataset_\*\.h5 beside it",
+    ),
+    "Keras": (lambda path: write(path, {"model_weights": np.zeros(3)}), "it is a model of Keras; give a data set"),
     "X without Y": (changed(lambda content: content.update(X1=content["X0"])), "has X1 but no Y1"),
     "Y without X": (changed(lambda content: content.update(Y12=content["Y0"])), "has Y12 but no X12"),
     "X is a group": (group_instead, "X0 is a group"),

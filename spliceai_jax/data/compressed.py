@@ -1,17 +1,21 @@
-"""Text files that may be compressed by gzip or bgzip."""
+"""Text files that may be compressed by gzip or bgzip, or be one of the files in a zip archive."""
 
 import gzip
 import hashlib
 import io
 import os
+import re
+import shlex
 import stat
+import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
-from spliceai_jax.errors import SequenceError
+from spliceai_jax.data.beginnings import BYTE_ORDER_MARK, FASTA, GFF3, GZIP, LENGTH, ZIP, Found, told
+from spliceai_jax.errors import SequenceError, some
 from spliceai_jax.files import written_between
 
 _MOST_TIMES_AS_MUCH = 100
@@ -22,13 +26,25 @@ _ANY_FILE_MAY_HOLD = 100_000_000
 
 _BUFFER = 2**17
 
+_MOST_BYTES_OF_LIST = 2**20
+"""A zip archive lists what it holds, in about 150 bytes a file."""
 
-def sha256_of(path: str | Path, kind: str) -> str:
+TextKind = Literal["a FASTA file", "a GFF3 or GTF file", "a data set or a FASTA file"]
+"""What a file should be, for messages."""
+
+_FASTA_NAME, _GFF3_NAME, _GTF_NAME = (
+    re.compile(rf"(?i).+\.({endings})(\.gz)?") for endings in ("fna|fa|fasta", "gff3?", "gtf")
+)
+_OF_TRANSCRIPTS = re.compile(r"(?i)(.*[._-])?(cds|cdna|m?rna|ncrna|transcripts?)[._-].*")
+"""Names of FASTA files without the genome, such as NCBI's `cds_from_genomic.fna` and `rna.fna`."""
+
+
+def sha256_of(path: str | Path, kind: TextKind) -> str:
     """Return SHA-256 of a file that is read again afterwards.
 
     Arguments:
         path: The file.
-        kind: What it should be, for messages: "a FASTA file".
+        kind: What it should be.
 
     Raises:
         SequenceError: It cannot be read, or only once.
@@ -44,7 +60,7 @@ def sha256_of(path: str | Path, kind: str) -> str:
         ) from error
 
 
-def check_unchanged(path: str | Path, kind: str, sha256: str) -> None:
+def check_unchanged(path: str | Path, kind: TextKind, sha256: str) -> None:
     """Refuse a file that has been read since `sha256_of`, and is another one now.
 
     Arguments:
@@ -60,40 +76,104 @@ def check_unchanged(path: str | Path, kind: str, sha256: str) -> None:
 
 
 @contextmanager
-def opened(path: Path, kind: str) -> Iterator[IO[bytes]]:
-    """Open a file, and decompress it if its first bytes are those of gzip.
+def opened(path: Path, kind: TextKind) -> Iterator[IO[bytes]]:
+    """Open a text; a byte order mark is skipped.
+
+    It may be compressed by gzip, or be the only file of its kind in a zip archive, such as those of NCBI Datasets. Of
+    annotations there GFF3 is preferred to GTF. What it is tells its first bytes, not its name.
 
     Arguments:
         path: The file.
-        kind: What it should be, for messages: "a FASTA file".
+        kind: What it should be.
 
     Raises:
-        SequenceError: There is no such file, something goes wrong while it is read, it unpacks to far more than a
-            genome or an annotation does, or it was written to while it was read.
+        SequenceError: There is no such file, it is of another kind, something goes wrong while it is read, it unpacks
+            to far more than a genome or an annotation does, or it was written to while it was read; or a zip archive
+            holds no file of this kind, or several.
     """
     if not os.path.exists(path) or os.path.isdir(path):
         raise SequenceError(f"{path}: no such file; give {kind}, plain or compressed by gzip or bgzip")
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb") as file, ExitStack() as until_read:
             before = os.fstat(file.fileno())
-            if file.peek(2)[:2] != b"\x1f\x8b":
-                yield file
-            else:
-                with gzip.open(file) as unpacked:
-                    yield io.BufferedReader(_Unpacked(path, unpacked, before.st_size), _BUFFER)
+            yield _text(file, path, kind, before.st_size, until_read)
             after = os.fstat(file.fileno())
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise SequenceError(f"{path}: cannot be read, it may be damaged or cut short ({error!s:.200})") from error
     # A file that is still being copied or downloaded would be taken for a whole one. Pipes are written all the time.
     if stat.S_ISREG(before.st_mode) and written_between(before, after):
         raise SequenceError(f"{path}: was written to while it was read; give the same command again when it is whole")
 
 
+def _text(
+    file: io.BufferedReader, path: Path, kind: TextKind, packed_bytes: int, until_read: ExitStack
+) -> io.BufferedReader:
+    """Return the text in an open file."""
+    found = _found(file, path)
+    if found and found.what == ZIP:
+        if not file.seekable():
+            raise SequenceError(f"{path}: is a zip archive, which no pipe can hand over; give the file itself")
+        file = io.BufferedReader(_Unpacked(path, _member(path, kind, until_read), packed_bytes), _BUFFER)
+        found = _found(file, path)
+    if found and found.what == GZIP:
+        unpacked = until_read.enter_context(gzip.GzipFile(fileobj=file, mode="rb"))
+        file = io.BufferedReader(_Unpacked(path, unpacked, packed_bytes), _BUFFER)
+        found = _found(file, path)
+    if found and found.what != (GFF3 if kind == "a GFF3 or GTF file" else FASTA):
+        raise SequenceError(f"{path}: cannot be read as {kind}: it is {found.what}; {found.way_out or f'give {kind}'}")
+    if file.peek(len(BYTE_ORDER_MARK)).startswith(BYTE_ORDER_MARK):
+        file.read(len(BYTE_ORDER_MARK))
+    return file
+
+
+def _found(file: io.BufferedReader, path: Path) -> Found | None:
+    return told(file.peek(LENGTH)[:LENGTH], path)
+
+
+def _member(path: Path, kind: TextKind, until_read: ExitStack) -> IO[bytes]:
+    """Open the file in a zip archive that is meant."""
+    archive = until_read.enter_context(zipfile.ZipFile(until_read.enter_context(_Archive(io.FileIO(path), _BUFFER))))
+    members = {
+        member.filename: member
+        for member in archive.infolist()
+        if not member.is_dir() and not member.filename.startswith("__MACOSX/")
+    }
+    names = _of_kind(members, kind)
+    way_out = f"unpack it by `unzip {shlex.quote(str(path))}` and give {kind}"
+    if len(names) != 1:
+        what = f"the files {some(names)}" if names else f"no file that is {kind}, only {some(members)}"
+        raise SequenceError(f"{path}: is a zip archive that holds {what}; {way_out}")
+    try:
+        return until_read.enter_context(archive.open(members[names[0]]))
+    except (RuntimeError, NotImplementedError) as error:  # it is encrypted, or compressed in a way of its own
+        raise SequenceError(f"{path}: cannot be read as a zip archive ({error!s:.200}); {way_out}") from error
+
+
+def _of_kind(names: Collection[str], kind: TextKind) -> list[str]:
+    if kind == "a GFF3 or GTF file":
+        return [name for name in names if _GFF3_NAME.fullmatch(name)] or [
+            name for name in names if _GTF_NAME.fullmatch(name)
+        ]
+    return [
+        name for name in names if _FASTA_NAME.fullmatch(name) and not _OF_TRANSCRIPTS.fullmatch(name.rpartition("/")[2])
+    ]
+
+
+class _Archive(io.BufferedReader):
+    """A zip archive whose list of files has no more bytes than fit memory; the list is read at once."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read some bytes."""
+        if size is not None and size > _MOST_BYTES_OF_LIST:
+            raise zipfile.BadZipFile("it lists too many files")
+        return super().read(size)
+
+
 class _Unpacked(io.RawIOBase):
     """What a file unpacks to, as long as that can be a genome or an annotation."""
 
-    def __init__(self, path: Path, unpacked: gzip.GzipFile, packed_bytes: int) -> None:
-        """Read from a gzip file of some size; 0: its size is unknown."""
+    def __init__(self, path: Path, unpacked: IO[bytes] | gzip.GzipFile, packed_bytes: int) -> None:
+        """Read what comes out of a file of some size; 0: its size is unknown."""
         self._path, self._file, self._count = path, unpacked, 0
         self._most = max(_MOST_TIMES_AS_MUCH * packed_bytes, _ANY_FILE_MAY_HOLD) if packed_bytes else float("inf")
 

@@ -99,8 +99,14 @@ def _count_shards(file: h5py.File, path: Path) -> int:
         kind: {int(match[1]) for name in names if (match := re.fullmatch(f"{kind}([0-9]+)", name))} for kind in "XY"
     }
     if not found["X"] and not found["Y"]:
+        way_out = "make it by create-data"
+        if {"SEQ", "STRAND"} <= set(names):
+            way_out = "it is a datafile of create-data; give the data set that was made from it, dataset_*.h5 beside it"
+        elif "model_weights" in names:
+            way_out = "it is a model of Keras; give a data set"
         raise DatasetError(
-            f"{path}: has no shards; expected datasets X0, Y0, X1, Y1, ..., found {names[:_NAMES_SHOWN]!s:.200}"
+            f"{path}: has no shards; expected datasets X0, Y0, X1, Y1, ..., found {names[:_NAMES_SHOWN]!s:.200}; "
+            f"{way_out}"
         )
     for kind, other in ("XY", "YX"):
         if alone := sorted(found[kind] - found[other]):

@@ -15,6 +15,7 @@ import h5py
 from h5py import h5d, h5z
 from isal import isal_zlib
 
+from spliceai_jax.data.beginnings import LENGTH, Found, told
 from spliceai_jax.errors import DatasetError, SpliceAIError
 from spliceai_jax.files import written_between
 
@@ -36,14 +37,6 @@ _MOST_BYTES_AT_ONCE = 2**26
 
 _COPY = "write its values into a file of their own (with h5py: new[name] = old[name][:]), or make the data set again"
 
-_BEGINNINGS = {
-    b"PK": "a zip archive, as models (.pt files) are",
-    b"\x80\x02": "a pickle, as old models (.pt files) are",
-    b"\x1f\x8b": "compressed by gzip",
-    b">": "FASTA",
-    b"##gff": "GFF3",
-}
-
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[h5py.File]:
@@ -58,10 +51,12 @@ def opened(path: Path) -> Iterator[h5py.File]:
     try:
         before = os.stat(path)
         if not h5py.is_hdf5(path):
+            what, way_out = _what_it_is(path)
             raise DatasetError(
-                f"{path}: cannot be read as HDF5: it is {_what_it_is(path)}; give a data set made by create-data"
+                f"{path}: cannot be read as HDF5: it is {what}; {way_out or 'give a data set made by create-data'}"
             )
-        with h5py.File(path, "r", rdcc_nbytes=2**20) as file:
+        # Not locked, which fails on many file systems of clusters; that it is not written to meanwhile is seen below.
+        with h5py.File(path, "r", rdcc_nbytes=2**20, locking=False) as file:
             yield file
         if written_between(before, os.stat(path)):
             raise DatasetError(f"{path}: was changed while it was read; start again when it is whole")
@@ -72,13 +67,13 @@ def opened(path: Path) -> Iterator[h5py.File]:
         raise DatasetError(f"{path}: cannot be read as HDF5, it may be damaged or cut short ({reason:.200})") from error
 
 
-def _what_it_is(path: Path) -> str:
+def _what_it_is(path: Path) -> Found:
     with open(path, "rb") as file:
-        begins = file.read(64)
+        begins = file.read(LENGTH)
     if not begins:
-        return "empty"
-    known = (said for bytes_, said in _BEGINNINGS.items() if begins.startswith(bytes_))
-    return next(known, "text" if begins.isascii() and b"\0" not in begins else f"not (it begins with {begins[:8]!r})")
+        return Found("empty", "")
+    text = begins.isascii() and b"\0" not in begins
+    return told(begins, path) or Found("text" if text else f"not (it begins with {begins[:8]!r})", "")
 
 
 def follow(file: h5py.File, name: str, path: Path) -> object:

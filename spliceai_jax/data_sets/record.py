@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from spliceai_jax.data.compressed import check_unchanged, sha256_of
+from spliceai_jax.data.compressed import TextKind, check_unchanged, sha256_of
 from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.data_sets.split import SetName
 from spliceai_jax.data_sets.writing import SetCounts
@@ -25,12 +25,12 @@ class Source:
     sha256: str
 
     @classmethod
-    def of(cls, path: str | Path, kind: str) -> "Source":
+    def of(cls, path: str | Path, kind: TextKind) -> "Source":
         """Read the file.
 
         Arguments:
             path: The file.
-            kind: What it should be, for messages: "a FASTA file".
+            kind: What it should be.
 
         Raises:
             SequenceError: It cannot be read, or only once.

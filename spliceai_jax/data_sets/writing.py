@@ -161,7 +161,7 @@ def verify_dataset(path: Path, genes: Sequence[ChosenGene], genome: Genome, cont
         DatasetError: Something differs, or the file cannot be read.
     """
     try:
-        with h5py.File(path) as file:
+        with h5py.File(path, "r", locking=False) as file:
             for number, together in _shards(genes):
                 x, y, row = file[f"X{number}"], file[f"Y{number}"], 0
                 for chosen in together:

@@ -1,5 +1,9 @@
-"""Variables as orbax checkpoint directories."""
+"""Variables as orbax checkpoint directories.
 
+Whoever uses orbax imports this module first: it sets how orbax's checkpoints are locked.
+"""
+
+import contextlib
 import logging
 import math
 from pathlib import Path
@@ -11,6 +15,14 @@ import orbax.checkpoint as ocp
 from spliceai_jax.network.model import Variables
 
 logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs at length, and raises its errors anyway
+
+# TensorStore, which writes the arrays, asks for locks that NFS and others may not have. A file beside the one that is
+# written keeps others out as well, and on all file systems. Orbax has no setting for it.
+with contextlib.suppress(ImportError):
+    from orbax.checkpoint._src.serialization import tensorstore_utils
+
+    for _context in ("_BASE_TS_CONTEXT", "_DEFAULT_OCDBT_TS_CONTEXT"):
+        getattr(tensorstore_utils, _context, {})["file_io_locking"] = {"mode": "lockfile"}
 
 _MOST_BYTES = 16_000_000
 """The largest network takes 3.1 MB."""

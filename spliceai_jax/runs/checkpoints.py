@@ -23,6 +23,7 @@ from flax.traverse_util import flatten_dict
 from spliceai_jax import files, processes
 from spliceai_jax.errors import ProcessesError, RunFolderError, SpliceAIWarning
 from spliceai_jax.json_files import MOST_BYTES
+from spliceai_jax.network import orbax_files  # noqa: F401 - it sets how checkpoints are locked
 from spliceai_jax.runs import stored
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import LoopState

@@ -13,7 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from conftest import make_windows, write_dataset
+from conftest import LFS_POINTER, make_windows, random_model, write_dataset
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -257,7 +257,13 @@ def test_other_commands(command: str, good: Path, small_model: Path, attack: Att
 
 
 OTHER_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "weights": (lambda path: path.write_bytes(b"PK\x03\x04" + bytes(500)), "a zip archive, as models (.pt files) are"),
+    "weights": (lambda path: path.write_bytes(random_model(80).pt_bytes()), "a zip archive, as models (.pt files) are"),
+    "zip": (lambda path: path.write_bytes(b"PK\x03\x04" + bytes(500)), "a zip archive; unpack it by `unzip "),
+    "a pointer": (
+        lambda path: path.write_bytes(LFS_POINTER),
+        "a pointer of Git LFS, not the file itself; get it by",
+    ),
+    "a page": (lambda path: path.write_text("\n<!DOCTYPE html>\n<html>"), "it is a web page; download it again"),
     "old weights": (lambda path: path.write_bytes(b"\x80\x02\x8a\nl\xfc"), "a pickle, as old models (.pt files) are"),
     "gzip": (lambda path: path.write_bytes(b"\x1f\x8b\x08" + bytes(50)), "compressed by gzip"),
     "FASTA": (lambda path: path.write_text(">chr1\nACGT\n" * 500), "it is FASTA"),
@@ -271,7 +277,7 @@ OTHER_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-@pytest.mark.parametrize("case", shortened(OTHER_FILES, "weights"))
+@pytest.mark.parametrize("case", shortened(OTHER_FILES, "weights", "zip", "a pointer", "a page"))
 def test_other_files(case: str, tmp_path: Path, small_model: Path, attack: Attack) -> None:
     make, said = OTHER_FILES[case]
     make(tmp_path / "set.h5")

@@ -1,5 +1,6 @@
 """`.pt` files from strangers: each is read to the weights that it holds, or refused in one line, with little memory."""
 
+import bz2
 import io
 import json
 import os
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 import tensorstore
 import torch
-from conftest import random_model
+from conftest import LFS_POINTER, random_model
 from flax.traverse_util import flatten_dict
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -257,6 +258,14 @@ def tar() -> bytes:
     return file.getvalue()
 
 
+def keras() -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as made:
+        for name in ("metadata.json", "config.json", "model.weights.h5"):
+            made.writestr(name, b"{}")
+    return file.getvalue()
+
+
 def saved(value: Any, **options: Any) -> bytes:
     file = io.BytesIO()
     torch.save(value, file, **options)
@@ -272,11 +281,15 @@ ARCHIVES: dict[str, tuple[Callable[[], bytes], str]] = {
     "encrypted": (lambda: with_flag(archive(whole(b"N")), 6, 1), "cannot be read"),
     "nothing inside": (lambda: b"PK\5\6" + bytes(18), "cannot be read"),
     "TorchScript": (lambda: archive(whole(b"N"), {"constants.pkl": b""}), "expected a state dict"),
-    "no pickle": (lambda: archive(whole(b"N")).replace(b"data.pkl", b"data.pcl"), "cannot be read"),
+    "no pickle": (lambda: archive(whole(b"N")).replace(b"data.pkl", b"data.pcl"), "without data.pkl; if a model"),
     "20 MB": (lambda: archive(whole(b"N"), {"data/0": bytes(20_000_000)}), "it has 20 MB; expected at most 16"),
     "big-endian": (lambda: archive(whole(b"N"), {"byteorder": b"big"}), "not little-endian"),
     "tar": (tar, "cannot be read"),
-    "HDF5": (lambda: b"\x89HDF\r\n\x1a\n" + bytes(1000), "its first bytes are b'\\x89H'"),
+    "HDF5": (lambda: b"\x89HDF\r\n\x1a\n" + bytes(1000), "an HDF5 file, as data sets are, and models of Keras"),
+    "Keras": (keras, "a model of Keras, such as those of the original SpliceAI; give one of PyTorch, a .pt file"),
+    "a pointer": (lambda: LFS_POINTER, "it is a pointer of Git LFS, not the file itself; get it by `git lfs"),
+    "a page": (lambda: b"<html><head>", "it is a web page; download it again"),
+    "bzip2": (lambda: bz2.compress(bytes(99)), "compressed by bzip2; unpack it by `bunzip2 --keep "),
     "sparse": (lambda: saved({"a": torch.zeros(3).to_sparse()}), "torch._utils._rebuild_sparse_tensor"),
     "quantized": (
         lambda: saved({"a": torch.quantize_per_tensor(torch.zeros(3), 0.1, 0, torch.qint8)}),
@@ -297,7 +310,7 @@ ARCHIVES: dict[str, tuple[Callable[[], bytes], str]] = {
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("case", shortened(ARCHIVES, "a zip bomb", "overlapping"))
+@pytest.mark.parametrize("case", shortened(ARCHIVES, "a zip bomb", "overlapping", "HDF5", "Keras", "a pointer"))
 def test_archives(case: str, tmp_path: Path, attack: Attack) -> None:
     make, said = ARCHIVES[case]
     path = tmp_path / "model.pt"

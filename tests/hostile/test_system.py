@@ -1,9 +1,11 @@
 """The operating system as an enemy: full disks, closed pipes, odd environments, and what a terminal would act on."""
 
 import errno
+import fcntl
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,9 +25,10 @@ from hypothesis import strategies as st
 
 from hostile.conftest import Attack, Outcome, _forks, printable, refused, told, within_limits
 from spliceai_jax import files, output, processes, startup
-from spliceai_jax.data_sets.writing import _new_hdf5
-from spliceai_jax.errors import ProcessesError, RunFolderError, SettingsError
-from spliceai_jax.files import held, unwritable, write_whole
+from spliceai_jax.data.hdf5 import check_form
+from spliceai_jax.data_sets.writing import _new_hdf5, verify_dataset
+from spliceai_jax.errors import ProcessesError, RunFolderError, SettingsError, SpliceAIWarning
+from spliceai_jax.files import held, unwritable, write_whole, written_alone
 from spliceai_jax.fine_tuning import memory
 from spliceai_jax.interrupts import stop_request
 
@@ -266,6 +269,124 @@ def test_a_lock_is_held_until_its_file_is_gone(tmp_path: Path, monkeypatch: pyte
     with held(tmp_path, "busy"):
         pass
     assert asked == [tmp_path / ".lock"]
+
+
+@pytest.fixture(params=[errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, 524], ids=["NFS", "FUSE", "ENOSYS", "DVS"])
+def without_locks(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """No file can be locked, as on file systems of clusters."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(request.param, os.strerror(request.param))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+
+@pytest.mark.usefixtures("without_locks")
+@pytest.mark.filterwarnings("ignore:.*no locks")
+def test_folders_are_held_without_locks(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    with held(folder, "busy"):
+        with pytest.raises(RunFolderError, match=r"/a: busy; if none is, delete .*/a/\.lock\.soft$"):
+            held(folder, "busy").__enter__()
+        assert [path.name for path in folder.iterdir()] == [".lock.soft"]
+        write_whole(folder / "result", "x")
+    assert [path.name for path in folder.iterdir()] == ["result"]
+    with held(folder, "busy"):
+        shutil.rmtree(folder)
+    assert not folder.exists()
+
+
+@pytest.mark.usefixtures("without_locks")
+def test_a_note_tells_of_a_lock_that_may_stay(tmp_path: Path) -> None:
+    said = f"^{tmp_path}: this file system has no locks; .* the file .lock.soft there .* If .* killed, .* delete it"
+    with pytest.warns(SpliceAIWarning, match=said) as noted:
+        held(tmp_path, "busy").__enter__()
+    assert len(noted) == 1
+
+
+@pytest.mark.usefixtures("without_locks")
+@pytest.mark.filterwarnings("ignore:.*no locks")
+def test_files_are_written_alone_without_locks(tmp_path: Path) -> None:
+    path = tmp_path / "set.codes"
+    said = r"set\.codes: another process is writing it; if none is, delete .*/\.set\.codes\.lock\.soft$"
+    with written_alone(path) as partial:
+        partial.write_text("x")
+        with pytest.raises(RunFolderError, match=said):
+            written_alone(path).__enter__()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def _hold_and_die(folder: Path) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    fcntl.flock = refuse  # type: ignore[assignment]
+    with held(folder, "busy"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_what_killed_processes_leave_is_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of a dead process of this machine is taken over; the empty file of the other kind of lock is none."""
+    (tmp_path / ".lock").touch()
+    process = _forks.Process(target=_hold_and_die, args=(tmp_path,))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    assert (tmp_path / ".lock.soft").exists()
+    monkeypatch.setattr(files, "_has_locks", lambda folder: False)
+    with pytest.warns(SpliceAIWarning, match="no locks"), held(tmp_path, "busy"):
+        pass
+    assert not (tmp_path / ".lock.soft").exists()
+
+
+_REFUSING_LOCKS = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+
+int flock(int file, int how) { errno = ENOLCK; return -1; }
+
+int fcntl64(int file, int what, ...) {
+    va_list rest;
+    va_start(rest, what);
+    void *with = va_arg(rest, void *);
+    va_end(rest);
+    if (what == F_SETLK || what == F_SETLKW || what == F_OFD_SETLK || what == F_OFD_SETLKW) {
+        errno = ENOLCK;
+        return -1;
+    }
+    return ((int (*)(int, int, ...))dlsym(RTLD_NEXT, "fcntl64"))(file, what, with);
+}
+
+int fcntl(int, int, ...) __attribute__((alias("fcntl64")));
+"""
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler is here")
+def test_commands_work_without_locks(small_data: Path, small_model: Path, tmp_path: Path) -> None:
+    """The libraries in C ask for locks too: HDF5 by flock, TensorStore, which writes checkpoints, by fcntl."""
+    (tmp_path / "locks.c").write_text(_REFUSING_LOCKS)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", "locks.so", "locks.c", "-ldl"], cwd=tmp_path, check=True)
+    environment = {**os.environ, "LD_PRELOAD": str(tmp_path / "locks.so")}
+    for arguments in (
+        ["convert", small_model, tmp_path / "checkpoint"],
+        ["evaluate", "-m", tmp_path / "checkpoint", "-test", small_data / "dataset_test.h5"],
+    ):
+        done = subprocess.run([PROGRAM, *arguments], env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def test_data_sets_are_not_locked(small_data: Path, tmp_path: Path) -> None:
+    """Neither where they are read nor where they are written: another's lock does not stand in the way."""
+    with open(small_data / "dataset_test.h5", "rb") as other, open(tmp_path / "new.h5", "wb") as new:
+        for file in (other, new):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        check_form(small_data / "dataset_test.h5")
+        with _new_hdf5(tmp_path / "new.h5") as (made, _):
+            made["X0"] = 1
+        verify_dataset(tmp_path / "new.h5", [], None, "genome", int)  # type: ignore[arg-type]
 
 
 def _contend(folder: Path, together: Barrier, entered: "Queue[int]") -> None:
