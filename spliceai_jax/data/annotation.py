@@ -13,7 +13,7 @@ from spliceai_jax.data.annotation_tables import PREFERRED_TAGS, Facts, Tables
 from spliceai_jax.encoding import Strand
 from spliceai_jax.errors import SequenceError
 
-__all__ = ["PREFERRED_TAGS", "Gene", "Transcript", "read_genes"]
+__all__ = ["PREFERRED_TAGS", "Gene", "Transcript", "read_annotation", "read_genes"]
 
 Indices = Int[np.ndarray, " features"]
 
@@ -58,6 +58,7 @@ class Gene:
         biotype: Its biotype under whichever attribute the annotation uses; None where it gives none.
         trans_spliced: Whether its transcripts are joined from several places.
         transcripts: Its transcripts, in the file's order.
+        source: Column 2 of its line.
     """
 
     name: str
@@ -69,6 +70,40 @@ class Gene:
     biotype: str | None = None
     trans_spliced: bool = False
     transcripts: tuple[Transcript, ...] = ()
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Repair:
+    """Something of an annotation that was not read as it stands.
+
+    Attributes:
+        rule: A short name that stays the same: "short gaps".
+        count: How many things were repaired.
+        text: The whole sentence for people.
+    """
+
+    rule: str
+    count: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """What was read of an annotation.
+
+    Attributes:
+        genes: Its genes, in the file's order.
+        repairs: What was repaired.
+    """
+
+    genes: list[Gene]
+    repairs: tuple[Repair, ...] = ()
+
+
+def read_annotation(path: str | Path) -> Annotation:
+    """Read an annotation's genes; see `read_genes`."""
+    return Annotation(read_genes(path))
 
 
 def read_genes(path: str | Path, transcripts: bool = True) -> list[Gene]:
@@ -127,6 +162,7 @@ def _assembled(tables: Tables, form: Form, with_transcripts: bool) -> list[Gene]
                     facts.biotype or _shared_biotype(members),
                     facts.trans_spliced or index in spliced,
                     members,
+                    facts.source,
                 )
             )
     return found

@@ -56,6 +56,7 @@ class Feature(NamedTuple):
         parents: What it is a part of: in GTF the gene_id of a transcript and the transcript_id of a part.
         gene: Its gene_id, in GTF; else "".
         attributes: Of column 9, what is used.
+        source: Column 2.
     """
 
     line: int
@@ -69,6 +70,7 @@ class Feature(NamedTuple):
     parents: Sequence[str]
     gene: str
     attributes: Attributes
+    source: str = ""
 
 
 @contextmanager
@@ -134,7 +136,7 @@ def _feature(line: bytes, role: Role, form: Form, number: int, place: str) -> Fe
     if len(columns) != 9:
         found = f"{len(columns)} column{'' if len(columns) == 1 else 's'}"
         raise SequenceError(f"{place}: {found}; expected GFF3 or GTF, 9 columns separated by tabs")
-    sequence, _, kind, start, end, _, strand, _, _ = columns
+    sequence, source, kind, start, end, _, strand, _, _ = columns
     if not (_is_place(start) and _is_place(end) and int(start) <= int(end)):
         found = f"{_WITH_ARTICLE[role]} from {start[:20]!r} to {end[:20]!r}"
         raise SequenceError(f"{place}: {found}; expected whole numbers from 1 to {_LAST_BASE}, in order")
@@ -145,7 +147,7 @@ def _feature(line: bytes, role: Role, form: Form, number: int, place: str) -> Fe
         raise SequenceError(f"{place}: no name of a sequence; expected one in the first column")
     if fault := fault_of(sequence, named.name or first(named.attributes, "Name"), named.gene, *named.parents):
         raise SequenceError(f"{place}: {fault}")
-    return Feature(number, kind, role, sequence, int(start) - 1, int(end), _STRANDS[strand], *named)
+    return Feature(number, kind, role, sequence, int(start) - 1, int(end), _STRANDS[strand], *named, source)
 
 
 def _is_place(text: str) -> bool:

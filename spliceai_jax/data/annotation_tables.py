@@ -32,6 +32,7 @@ class Facts(NamedTuple):
     biotype: str | None = None
     tags: tuple[str, ...] = ()
     trans_spliced: bool = False
+    source: str = ""
 
 
 class Tables:
@@ -105,7 +106,7 @@ def _gene_facts(feature: Feature) -> Facts:
         biotype = biotype or (note if _BIOTYPE_NOTE.fullmatch(note) else "")
     symbol = first(attributes, *SYMBOLS) or name
     symbol = name if fault_of(symbol) else symbol
-    return Facts(name, symbol, _normalised(biotype), trans_spliced=_is_trans_spliced(attributes))
+    return Facts(name, symbol, _normalised(biotype), (), _is_trans_spliced(attributes), sys.intern(feature.source))
 
 
 def _transcript_facts(feature: Feature, name: str) -> Facts:

@@ -9,7 +9,7 @@ from itertools import groupby
 import numpy as np
 from jaxtyping import UInt8
 
-from spliceai_jax.data.annotation import Gene, Transcript
+from spliceai_jax.data.annotation import PREFERRED_TAGS, Gene, Repair, Transcript
 from spliceai_jax.data.coding_genes import divide_genes
 from spliceai_jax.data.fasta import Genome
 from spliceai_jax.data.same_assembly import genes_on_genome
@@ -44,12 +44,14 @@ class ChosenGene:
         canonical: The transcript that stands for it.
         introns: The introns whose ends are labelled.
         left_out: Sites that are left out of loss and scores.
+        decided_by: What decided that it is the canonical transcript: "MANE_Select" or "longest CDS", for example.
     """
 
     gene: Gene
     canonical: Transcript
     introns: Introns
     left_out: Sites
+    decided_by: str = ""
 
     @property
     def length(self) -> int:
@@ -70,12 +72,14 @@ class Choice:
         left_out: Reason -> the number of genes left out for it.
         motifs: Motif of the introns ("GT-AG") -> their number, those that `canonical_only` does not label included.
         notes: What the user should know.
+        repairs: What was not read as it stands.
     """
 
     genes: list[ChosenGene]
     left_out: Counter[str] = field(default_factory=Counter)
     motifs: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
+    repairs: list[Repair] = field(default_factory=list)
 
 
 def choose_genes(genes: Sequence[Gene], genome: Genome, settings: CreateDataSettings, display: Display) -> Choice:
@@ -160,7 +164,17 @@ def _chosen(
         labelled = labelled[[motif in USUAL_MOTIFS for motif in found]]
     strand = sites.get(_strand_of(gene), NO_SITES)
     inside = (positions[slice(*np.searchsorted(positions, (gene.start, gene.end)))] for positions in strand)
-    return ChosenGene(gene, canonical, labelled, Sites(*inside))
+    return ChosenGene(
+        gene, canonical, labelled, Sites(*inside), _decided_by(candidates, canonical, settings.canonical_by)
+    )
+
+
+def _decided_by(candidates: tuple[Transcript, ...], canonical: Transcript, by: str) -> str:
+    if len(candidates) == 1:
+        return "only transcript"
+    if by == "tag" and (tags := [tag for tag in PREFERRED_TAGS if tag in canonical.tags]):
+        return tags[0]
+    return "longest CDS" if by != "span" and canonical.coding_length else "longest span"
 
 
 def _with_exons(transcripts: tuple[Transcript, ...]) -> tuple[Transcript, ...]:
