@@ -7,28 +7,36 @@ import shlex
 from collections import Counter
 from contextlib import closing
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic_genome import COMPLEMENT, Layout, MadeGene, MadeGenome, MadeTranscript
+from conftest import SHARED, needs_shared
+from synthetic_genome import COMPLEMENT, Layout, MadeGene, MadeGenome, MadeTranscript, random_letters, with_motifs
 from test_report import CHROMIUM, MEASURE, browse, console
 
 from spliceai_jax.architecture import SITE_KINDS
 from spliceai_jax.commands.main import make_parser
-from spliceai_jax.data.annotation import read_genes
+from spliceai_jax.data.annotation import Repair, read_annotation, read_genes
 from spliceai_jax.data.fasta import Genome
-from spliceai_jax.data_sets import page
+from spliceai_jax.data_sets import page, run
+from spliceai_jax.data_sets.gene_views import GeneView, example_genes
 from spliceai_jax.data_sets.genes import choose_genes
+from spliceai_jax.data_sets.plan import make_plan
+from spliceai_jax.data_sets.record import DataSetsRecord
 from spliceai_jax.data_sets.run import DataSets, create_data
 from spliceai_jax.data_sets.settings import CreateDataSettings
+from spliceai_jax.data_sets.usual import Check, check_genes
 from spliceai_jax.display import Display
 from spliceai_jax.errors import SpliceAIWarning
 from spliceai_jax.report.logo_spans import LOGO_SPANS
+from spliceai_jax.runs import stored
 
-pytestmark = pytest.mark.filterwarnings("ignore:the validation set has only")
+pytestmark = pytest.mark.filterwarnings("ignore:the .* set has only")
 
-FIGURES = {"introns", "exons", "logo_donor", "logo_acceptor"}
+FIGURES = {"introns", "exons", "sites", "transcripts", "logo_donor", "logo_acceptor"}
+EXAMPLES = {"gene_1", "gene_2", "gene_3"}
 MADE = Layout({"<b>1": 40, "two": 20, **{f"scaffold{number}": 1 for number in range(30)}}).make()
 
 
@@ -52,8 +60,8 @@ def text_of(sets: DataSets) -> str:
 
 def cells(text: str, table: str) -> dict[str, list[str]]:
     """The rows of a table: first cell -> the others."""
-    rows = re.search(rf'id="{table}".*?<tbody>(.*?)</tbody>', text, re.DOTALL)[1].split("<tr>")[1:]
-    found = [re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL) for row in rows]
+    rows = re.search(rf'id="{table}".*?<tbody>(.*?)</tbody>', text, re.DOTALL)[1]
+    found = [re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL) for row in re.split("<tr[^>]*>", rows)[1:]]
     return {first: rest for first, *rest in found}
 
 
@@ -139,13 +147,290 @@ def test_other_motifs_are_named(tmp_path) -> None:
     assert motifs["GT-AG"] == ["179", "99.44&nbsp;%"]
 
 
+# -- whether they are right ------------------------------------------------------------------------------------
+
+
+def chain(name: str, start: int, introns: list[int], exon: int = 100, **more: object) -> MadeTranscript:
+    """A transcript that begins here, of exons of the same length and these introns; all of it is CDS."""
+    exons = [(start, start + exon)]
+    for intron in introns:
+        exons.append((exons[-1][1] + intron, exons[-1][1] + intron + exon))
+    return MadeTranscript(name, exons, exons, **more)
+
+
+def peculiar_genome() -> MadeGenome:
+    """Ten genes of the test sequence, and others with a short intron, a long one, and several transcripts."""
+    one = [
+        MadeGene("short", "one", "+", [chain("short.t", 100, [80, 3, 90])]),
+        MadeGene("long", "one", "-", [chain("long.t", 1000, [5000])]),
+        MadeGene(
+            "three",
+            "one",
+            "-",
+            [
+                chain("three.a", 7000, [60, 60]),
+                chain("three.b", 7000, [220], tag="Ensembl_canonical"),
+                chain("three.c", 7000, []),
+            ],
+        ),
+        MadeGene("two", "one", "+", [chain("two.a", 8000, [70]), chain("two.b", 8000, [70, 70])]),
+    ]
+    one += [MadeGene(f"plain{k}", "one", "+-"[k % 2], [chain(f"p{k}.t", 9000 + 500 * k, [70, 70])]) for k in range(6)]
+    rna = MadeGene("rna", "one", "+", [MadeTranscript("rna.t", [(12500, 12600)])], biotype="lncRNA")
+    two = [MadeGene(f"t{k}", "two", "+", [chain(f"t{k}.t", 100 + 500 * k, [75, 75])]) for k in range(10)]
+    random = np.random.default_rng(0)
+    letters = {"one": with_motifs(random_letters(13000, random), one), "two": random_letters(6000, random)}
+    return MadeGenome({**letters, "two": with_motifs(letters["two"], two)}, [*one, rna, *two])
+
+
+REPAIRS = [Repair(f"rule {k}", k, f"{k} things <are> mended in way {k}") for k in range(1, 12)]
+
+
+class Shown(Display):
+    """Keeps what would be shown."""
+
+    def __init__(self) -> None:
+        self.named: dict[str, str] = {}
+        self.lines: list[str] = []
+
+    def facts(self, facts: dict[str, str]) -> None:
+        self.named |= facts
+
+    def line(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def repairing(monkeypatch: pytest.MonkeyPatch, repairs: list[Repair]) -> None:
+    """Let `create_data` read annotations as if these repairs had been made."""
+    monkeypatch.setattr(
+        run,
+        "read_annotation",
+        lambda *given, **named: replace(read_annotation(*given, **named), repairs=tuple(repairs)),
+    )
+
+
+@pytest.fixture(scope="module")
+def peculiar(tmp_path_factory: pytest.TempPathFactory) -> tuple[DataSets, Shown]:
+    shown = Shown()
+    with pytest.MonkeyPatch.context() as patch:
+        repairing(patch, REPAIRS)
+        folder = tmp_path_factory.mktemp("peculiar")
+        sets = create_data(options(peculiar_genome(), folder, test_sequences=("two",), remove_paralogs=False), shown)
+    return sets, shown
+
+
+def test_all_repairs_are_on_the_page_and_in_the_record_and_eight_in_the_console(peculiar) -> None:
+    sets, shown = peculiar
+    text = text_of(sets)
+    assert cells(text, "repairs") == {
+        f"<strong>{repair.rule}</strong><br>{repair.text.replace('<are>', '&lt;are&gt;')}": [str(repair.count)]
+        for repair in REPAIRS
+    }
+    assert sets.record.repairs == REPAIRS
+    assert stored.read(sets.folder / "dataset.json", DataSetsRecord) == sets.record
+    assert shown.lines[:9] == [*(f"repaired: {repair.text}" for repair in REPAIRS[:8]), "and 3 more on the page"]
+
+
+@pytest.mark.parametrize("count", [0, 8])
+def test_no_repair_is_left_out_where_there_are_few(monkeypatch, tmp_path, count) -> None:
+    repairing(monkeypatch, REPAIRS[:count])
+    shown = Shown()
+    sets = create_data(options(MADE, tmp_path, test_sequences=("two",)), shown)
+    assert [line for line in shown.lines if "dataset" not in line] == [f"repaired: {r.text}" for r in REPAIRS[:count]]
+    assert ("Nothing: the annotation was read as it stands." in text_of(sets)) == (count == 0)
+
+
+def test_genes_by_source_and_biotype(peculiar) -> None:
+    sets, _ = peculiar
+    found = {(kind.source, kind.biotype): (kind.annotated, kind.in_sets) for kind in sets.record.kinds}
+    assert found == {("made", "protein_coding"): (20, 20), ("made", "lncRNA"): (1, 0)}
+    assert cells(text_of(sets), "kinds") == {"made, protein_coding": ["20", "20"], "made, lncRNA": ["1", "0"]}
+
+
+def test_many_sources_are_counted_together(tmp_path) -> None:
+    settings = options(MADE, tmp_path)
+    numbered = iter(range(1000))
+    lines = Path(settings.annotation_gff).read_text().splitlines()
+    lines = [
+        line.replace("made\tgene", f"s{next(numbered):02}\tgene") if "\tgene\t" in line else line for line in lines
+    ]
+    lines = [line.replace("s00\tgene", ".\tgene") for line in lines]
+    Path(settings.annotation_gff).write_text("\n".join(lines) + "\n")
+    rows = cells(text_of(create_data(settings)), "kinds")
+    assert rows["no source, protein_coding"][0] == rows["s11, protein_coding"][0] == "1"
+    assert "s12, protein_coding" not in rows
+    assert rows["78 others"][0] == "78"
+
+
+def test_the_shortest_and_the_longest_introns_are_named(peculiar) -> None:
+    sets, _ = peculiar
+    text = text_of(sets)
+    letters = peculiar_genome().sequences["one"]
+    short, long = next(iter(cells(text, "shortest").items())), next(iter(cells(text, "longest").items()))
+    assert short == ('short<span class="place mono">one:381-383 +</span>', [letters[380:383], "3"])
+    assert long == ('long<span class="place mono">one:1,101-6,100 −</span>', ["GT-AG", "5,000"])
+    lengths = [intron.length for intron in sets.record.shortest_introns]
+    assert lengths == [3, 70, 70, 70, 70]
+    assert [intron.length for intron in sets.record.longest_introns] == [5000, 220, 90, 80, 75]
+
+
+def test_how_many_sites_and_transcripts_and_what_decided(peculiar) -> None:
+    sets, _ = peculiar
+    assert sets.record.transcripts == {"1": 18, "2": 1, "3": 1}
+    assert sets.record.sites == {"2": 2, "4": 17, "6": 1}
+    assert sets.record.decided_by == {"only transcript": 18, "Ensembl_canonical": 1, "longest CDS": 1}
+    assert cells(text_of(sets), "decided") == {
+        "only transcript": ["18"],
+        "Ensembl_canonical": ["1"],
+        "longest CDS": ["1"],
+    }
+    figure = re.search(r'id="sites">(.*?)</figure>', text_of(sets), re.DOTALL)[1]
+    assert "test, mean 4.0<" in figure
+
+
+def test_unusual_numbers_are_marked_and_told(peculiar) -> None:
+    """One of 39 introns is short and without a usual motif: a single one is not called unusual."""
+    sets, shown = peculiar
+    rows = cells(text_of(sets), "checks")
+    assert rows["introns of fewer than 30 bases"] == ["2.56 %", "at most 0.1 %", "usual"]
+    assert "unusual" not in shown.named
+    assert "All 11 numbers are usual." in text_of(sets)
+
+
+def test_two_short_introns_are_unusual(tmp_path) -> None:
+    made = peculiar_genome()
+    gene = MadeGene("frames", "one", "+", [chain("frames.t", 12600, [5])])
+    shown = Shown()
+    sets = create_data(
+        options(replace(made, genes=[*made.genes, gene]), tmp_path, test_sequences=("two",), remove_paralogs=False),
+        shown,
+    )
+    text = text_of(sets)
+    (name,) = (name for name in cells(text, "checks") if name.startswith("introns of fewer than 30 bases"))
+    assert "frame shifts" in name
+    assert cells(text, "checks")[name] == ["5 %", "at most 0.1 %", "unusual"]
+    assert len(re.findall('<tr class="unusual">', text)) == 2
+    assert "2 of 11 numbers are" in text
+    assert "introns of fewer than 30 bases: 5 % (usual: at most 0.1 %)" in shown.named["unusual"]
+
+
+def checks(made: MadeGenome, folder: Path, **more: object) -> dict[str, Check]:
+    settings = options(made, folder, accept_motifs=True, **more)
+    with closing(Genome(settings.genome_fasta, folder)) as genome:
+        choice = choose_genes(read_genes(settings.annotation_gff), genome, settings, Display())
+    return {check.name: check for check in check_genes(choice.genes, choice.motifs)}
+
+
+def test_what_is_unusual_of_genes_that_were_read_wrongly(tmp_path) -> None:
+    """Genes that are one, transcripts without CDS that are canonical, and a gene of all transcripts of a strand."""
+    same = [MadeGene(f"same{k}", "one", "+", [chain(f"s{k}", 100, [20] * 3, exon=20)]) for k in range(3)]
+    noncoding = [
+        MadeGene(
+            f"n{k}",
+            "one",
+            "-",
+            [
+                replace(chain(f"n{k}.a", 1000 * k + 1000, [40], exon=20, biotype="protein_coding"), cds=()),
+                chain(f"n{k}.b", 1000 * k + 1000, [], exon=20, biotype="protein_coding"),
+            ],
+        )
+        for k in range(3)
+    ]
+    crowd = [MadeGene("crowd", "one", "+", [chain(f"x{k}", 7000 + k, [], exon=20) for k in range(200)])]
+    letters = random_letters(9000, np.random.default_rng(0))
+    made = MadeGenome({"one": with_motifs(letters, same)}, [*same, *noncoding, *crowd])
+    found = checks(made, tmp_path, canonical_by="span")
+    assert {name for name, check in found.items() if not check.usual} == {
+        "introns that begin with GT and end with AG",
+        "introns of fewer than 30 bases",
+        "length of introns, median",
+        "length of exons, median",
+        "transcripts of a gene, mean",
+        "introns that several genes have",
+        "coding genes whose canonical transcript has no CDS",
+    }
+    assert found["introns that several genes have"].value == 50
+    assert found["length of introns, median"].value == 20
+
+
+@needs_shared
+@pytest.mark.parametrize(
+    "species", ["demo/fly_genome", "data/arabidopsis_genome", pytest.param("data/celegans", marks=pytest.mark.slow)]
+)
+def test_real_annotations_are_usual(tmp_path, species) -> None:
+    folder = SHARED / species
+    settings = CreateDataSettings(
+        genome_fasta=folder / "genome.fa.gz", annotation_gff=folder / "annotation.gff3.gz", output_dir=tmp_path
+    )
+    with closing(Genome(settings.genome_fasta, tmp_path)) as genome:
+        choice = choose_genes(read_genes(settings.annotation_gff), genome, settings, Display())
+    assert not [check for check in check_genes(choice.genes, choice.motifs) if not check.usual]
+
+
+# -- example genes ---------------------------------------------------------------------------------------------
+
+
+def views(made: MadeGenome, folder: Path, **more: object) -> list[GeneView]:
+    settings = options(made, folder, remove_paralogs=False, **more)
+    with closing(Genome(settings.genome_fasta, folder)) as genome:
+        return example_genes(make_plan(settings, genome, read_genes(settings.annotation_gff), folder, Display()))
+
+
+def test_examples_are_of_both_strands_and_one_has_several_transcripts(tmp_path) -> None:
+    found = views(peculiar_genome(), tmp_path, test_sequences=("two",))
+    assert [view.chosen.gene.strand for view in found[:2]] == ["+", "-"]
+    assert any(len(view.others) for view in found)
+    assert len({view.chosen.gene.name for view in found}) == 3
+    assert "short" not in {view.chosen.gene.name for view in found}  # no other gene has as many exons
+    assert "long" not in {view.chosen.gene.name for view in found}  # a shorter one has as many exons
+
+
+def test_exons_and_labels_of_an_example_lie_where_they_are(tmp_path) -> None:
+    """Ends of exons and labelled bases, turned back from percents of the view, on both strands."""
+    made = peculiar_genome()
+    for view in views(made, tmp_path, test_sequences=("two",), isoforms="mask"):
+        gene = view.chosen.gene
+        margin = round(0.03 * (gene.end - gene.start))
+        scale = (gene.end - gene.start + 2 * margin) / 100
+        (transcript,) = (t for g in made.genes for t in g.transcripts if t.name == view.canonical.name)
+        exons = [(round(x * scale + gene.start - margin), round((x + w) * scale + gene.start - margin))
+                 for x, w in view.canonical.exons]  # fmt: skip
+        assert exons == list(transcript.exons)
+        ends, starts = [end - 1 for _, end in exons[:-1]], [start for start, _ in exons[1:]]
+        donors, acceptors = (
+            [int(x * scale + gene.start - margin) for x in places] for places in (view.donors, view.acceptors)
+        )
+        assert (donors, acceptors) == ((ends, starts) if gene.strand == "+" else (starts, ends))
+        assert view.ticks
+        for place, position, _ in view.ticks:
+            assert place * scale + gene.start - margin + 0.5 == pytest.approx(position)
+            assert position % 50 == 0
+        left_out = {int(x * scale + gene.start - margin) for x in view.left_out}
+        of_gene = next(g for g in made.genes if g.name == gene.name)
+        others = {(end - 1, start) for t in of_gene.transcripts for (_, end), (start, _) in pairwise(t.exons)}
+        assert left_out == {place for intron in others for place in intron} - {*donors, *acceptors}
+
+
+def test_transcripts_beyond_the_third_are_counted(tmp_path) -> None:
+    genes = [MadeGene("g", "two", "+", [chain(f"g.{k}", 100, [70], exon=100 - k) for k in range(7)])]
+    genes += [MadeGene(f"s{k}", "one", "+", [chain(f"s{k}.t", 100 + 500 * k, [75, 75])]) for k in range(12)]
+    random = np.random.default_rng(0)
+    letters = {name: random_letters(8000, random) for name in ("one", "two")}
+    letters = {name: with_motifs(text, [g for g in genes if g.sequence == name]) for name, text in letters.items()}
+    sets = create_data(options(MadeGenome(letters, genes), tmp_path, test_sequences=("two",), remove_paralogs=False))
+    figure = re.search(r'<figure class="card browser" id="gene_1">(.*?)</figure>', text_of(sets), re.DOTALL)[1]
+    assert "two:101-370" in figure
+    assert figure.count('class="other"') == 3
+    assert "and 3 more transcripts" in figure
+
+
 # -- its figures -----------------------------------------------------------------------------------------------
 
 
 def test_the_page_is_whole_in_itself(made) -> None:
     _, sets = made
     text = text_of(sets)
-    assert set(re.findall(r'<figure class="card" id="(\w+)"', text)) == FIGURES
+    assert set(re.findall(r'<figure class="card[^"]*" id="(\w+)"', text)) == FIGURES | EXAMPLES
     assert "<i>sets" not in text
     assert "<b>1" not in text
     assert not re.search(r'(src|href)="(?!#|data:)', text)  # nothing is fetched
@@ -221,7 +506,7 @@ def test_the_page_in_a_browser(made, tmp_path, scheme) -> None:
         assert seen["width"] == width
         assert seen["full"] <= width
         assert not seen["tooWide"]
-        assert set(seen["figures"]) == FIGURES
+        assert set(seen["figures"]) == FIGURES | EXAMPLES
         for name, figure in seen["figures"].items():
             assert 0 <= figure["left"] < figure["right"] <= width, name
             assert figure["width"] >= least, name

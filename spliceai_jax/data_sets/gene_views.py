@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
@@ -18,12 +19,28 @@ _OTHERS_SHOWN = 3
 _MARGIN = 0.03
 """The share of its length that is shown on both sides of a gene."""
 
-_TICKS = 5
-_TICK_EDGE = 13.0
-"""Nearer to an edge, in percent, a position would not fit on a narrow screen."""
+# On a wide screen, and on a narrow one: the most ticks, and how near to an edge, in percent, their numbers still fit.
+_TICKS = 12
+_TICK_EDGE = 6.0
+_NARROW_TICKS = 4
+_NARROW_TICK_EDGE = 13.0
 
 Bars = list[tuple[float, float]]
 """Where bars begin and how long they are, in percent of the view."""
+
+
+class Tick(NamedTuple):
+    """A position on the axis.
+
+    Attributes:
+        place: Where it is.
+        position: The position, counted from 1.
+        on_narrow: Whether there is room for it on a narrow screen too.
+    """
+
+    place: float
+    position: int
+    on_narrow: bool
 
 
 @dataclass(frozen=True)
@@ -48,7 +65,7 @@ class GeneView:
     Attributes:
         chosen: The gene.
         set_name: The set that it is in.
-        ticks: Positions, counted from 1, and where they are.
+        ticks: Positions on the axis.
         donors: The bases labelled as donors.
         acceptors: The bases labelled as acceptors.
         left_out: The sites that are left out of loss and scores.
@@ -59,7 +76,7 @@ class GeneView:
 
     chosen: ChosenGene
     set_name: SetName
-    ticks: list[tuple[float, int]]
+    ticks: list[Tick]
     donors: list[float]
     acceptors: list[float]
     left_out: list[float]
@@ -120,10 +137,8 @@ def _view(chosen: ChosenGene, set_name: SetName) -> GeneView:
             ("left out", PADDING),
         )
     }
-    positions = [
-        int(tick)
-        for tick in MaxNLocator(_TICKS, steps=(1, 2, 5, 10), integer=True).tick_values(left + 1, left + length)
-    ]
+    wide, narrow = (_positions(left + 1, left + length, most) for most in (_TICKS, _NARROW_TICKS))
+    positions = sorted({*wide, *narrow})
     ticks = zip(places(position - 0.5 for position in positions), positions, strict=True)
     others: Sequence[Transcript] = [
         transcript for transcript in _drawable(chosen) if transcript is not chosen.canonical
@@ -131,7 +146,11 @@ def _view(chosen: ChosenGene, set_name: SetName) -> GeneView:
     return GeneView(
         chosen,
         set_name,
-        [(place, position) for place, position in ticks if _TICK_EDGE <= place <= 100 - _TICK_EDGE],
+        [
+            Tick(place, position, position in narrow and _NARROW_TICK_EDGE <= place <= 100 - _NARROW_TICK_EDGE)
+            for place, position in ticks
+            if _TICK_EDGE <= place <= 100 - _TICK_EDGE
+        ],
         of_class["donor"],
         of_class["acceptor"],
         of_class["left out"],
@@ -139,3 +158,8 @@ def _view(chosen: ChosenGene, set_name: SetName) -> GeneView:
         [track(transcript) for transcript in others[:_OTHERS_SHOWN]],
         len(others[_OTHERS_SHOWN:]),
     )
+
+
+def _positions(first: int, last: int, most: int) -> list[int]:
+    """Return round positions in a range, at most about so many."""
+    return [int(tick) for tick in MaxNLocator(most, steps=(1, 2, 5, 10), integer=True).tick_values(first, last)]

@@ -32,6 +32,7 @@ _FEW = 20
 
 _REPAIRS_SHOWN = 8
 _INTRONS_NAMED = 5
+_TWO_ENDS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +157,7 @@ class DataPlan:
         for index in np.argsort(-lengths if longest else lengths, kind="stable")[:_INTRONS_NAMED].tolist():
             gene, (start, end) = genes[owners[index]].gene, introns[index].tolist()
             bases = decode(genome.bases(gene.sequence, start, end, gene.strand))
-            motif = f"{bases[:2]}-{bases[-2:]}"
+            motif = f"{bases[:2]}-{bases[-2:]}" if end - start >= _TWO_ENDS else bases
             found.append(NamedIntron(gene.name, gene.sequence, start + 1, end, gene.strand, motif))
         return found
 

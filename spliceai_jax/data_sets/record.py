@@ -121,7 +121,7 @@ class NamedIntron:
         start: Its first base there, counted from 1.
         end: Its last base.
         strand: "+" or "-".
-        motif: Its first two bases and its last two, "GT-AG" for example.
+        motif: Its first two bases and its last two, "GT-AG" for example; of fewer than four bases, all.
     """
 
     gene: str

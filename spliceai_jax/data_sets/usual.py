@@ -62,7 +62,7 @@ def check_genes(genes: Sequence[ChosenGene], motifs: Mapping[str, int]) -> list[
     """Compare genes and their introns with what is usual.
 
     The ranges are those measured on the annotations of a fly (FlyBase), a worm (WormBase) and arabidopsis (TAIR10),
-    widened to hold vertebrates and other plants, whose values are in textbooks. `tests/test_usual.py` measures again.
+    widened to hold vertebrates and other plants, whose values are in textbooks. `tests/test_data_page.py` measures again.
 
     Arguments:
         genes: The genes of all sets, at least one of which has an intron.
@@ -121,7 +121,7 @@ def check_genes(genes: Sequence[ChosenGene], motifs: Mapping[str, int]) -> list[
         _number(
             "introns of a gene that has some, mean",
             len(introns) / spliced,
-            (2, 12),
+            (1.5, 12),
             "",
             "few: usual of fungi and protists, else exons may be lacking; many: genes may have become one",
         ),
