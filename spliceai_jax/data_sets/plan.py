@@ -169,7 +169,7 @@ def kind_of(gene: Gene) -> tuple[str, str | None]:
 
 def sites_of(chosen: ChosenGene) -> int:
     """Return the number of labelled sites of a gene."""
-    return sum(len(np.unique(ends)) for ends in chosen.introns.T)
+    return sum(len(set(ends)) for ends in chosen.introns.T.tolist())
 
 
 def _histogram(numbers: Iterable[int]) -> dict[str, int]:
