@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from spliceai_jax import PredictSettings, TransferSettings, predict, transfer
-from spliceai_jax.data.annotation import Gene, Transcript, read_genes
+from spliceai_jax.data.annotation import Gene, Transcript, read_annotation
 from spliceai_jax.data.fasta import Genome
 from spliceai_jax.data.splicing import introns
 from spliceai_jax.display import ConsoleDisplay
@@ -136,7 +136,7 @@ def measure(name: str, options: argparse.Namespace) -> None:
     """Print the table of a species."""
     species = SPECIES[name]
     files = {"calibrated": scores(name, True), "plain": scores(name, False)}
-    genes = read_genes(species.genome / "annotation.gff3.gz")
+    genes = read_annotation(species.genome / "annotation.gff3.gz").genes
     right = {junction for gene in genes for one in gene.transcripts for junction in junctions(gene, one)}
     genome = Genome(species.genome / "genome.fa.gz", KEPT)
     chosen = list(queries(genes, genome, species.held_out, options.all_isoforms))

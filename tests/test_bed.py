@@ -17,7 +17,7 @@ from ucsc_bed import faults
 from spliceai_jax import Predictions, PredictSettings, Pretrained, predict
 from spliceai_jax.architecture import SITE_KINDS
 from spliceai_jax.commands.main import main
-from spliceai_jax.data.annotation import Gene, read_genes
+from spliceai_jax.data.annotation import Gene, read_annotation
 from spliceai_jax.data.selection import Stretch
 from spliceai_jax.errors import SequenceError, SettingsError
 from spliceai_jax.scoring.bed import BedWriter, OpenSpliceAIForm, UcscForm, form_of
@@ -307,7 +307,7 @@ def test_the_flys_genome(command_line: CommandLine, tmp_path, fly_sizes, annotat
     done = command_line("predict", *files, *genes, "--bed", "ucsc")
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "out" / "SpliceAI_5000_400"
-    symbols = {gene.symbol for gene in read_genes(FLY / "annotation.gff3.gz", transcripts=False)}
+    symbols = {gene.symbol for gene in read_annotation(FLY / "annotation.gff3.gz").genes}
     for kind in SITE_KINDS:
         assert faults((folder / f"{kind}_predictions.bed").read_text(), fly_sizes) == []
         rows = rows_of(folder, kind)
@@ -322,7 +322,7 @@ def test_the_flys_genome(command_line: CommandLine, tmp_path, fly_sizes, annotat
 def _near_the_truth(rows: list[list[str]], kind: str) -> int:
     """How many rows of 0.5 and more lie at the very base where an exon of the annotation ends or begins."""
     sites = set()
-    for gene in read_genes(FLY / "annotation.gff3.gz"):
+    for gene in read_annotation(FLY / "annotation.gff3.gz").genes:
         for transcript in gene.transcripts:
             ends = [end - 1 for _, end in transcript.exons[:-1].tolist()]
             starts = [start for start, _ in transcript.exons[1:].tolist()]

@@ -15,7 +15,7 @@ from conftest import LFS_POINTER
 from synthetic_genome import Layout, as_fasta, as_gff3
 
 from spliceai_jax.data import compressed
-from spliceai_jax.data.annotation import read_genes
+from spliceai_jax.data.annotation import read_annotation
 from spliceai_jax.data.compressed import TextKind, opened
 from spliceai_jax.data.fasta import Genome
 from spliceai_jax.data_sets.record import Source
@@ -67,7 +67,7 @@ def test_the_archive_of_ncbi_is_genome_and_annotation(tmp_path: Path) -> None:
     path.write_bytes(zipped(NCBI))
     with Genome(path, tmp_path) as genome:
         assert genome.lengths == {name: len(bases) for name, bases in MADE.sequences.items()}
-    assert [gene.name for gene in read_genes(path)] == [gene.name for gene in MADE.genes]
+    assert [gene.name for gene in read_annotation(path).genes] == [gene.name for gene in MADE.genes]
     assert Source.of(path, "a FASTA file").sha256 == Source.of(path, "a GFF3 or GTF file").sha256
 
 

@@ -29,7 +29,7 @@ from synthetic_genome import (
 )
 
 from spliceai_jax.architecture import PADDING
-from spliceai_jax.data.annotation import read_genes
+from spliceai_jax.data.annotation import SHORTEST_INTRON, read_annotation
 from spliceai_jax.data.fasta import Genome
 from spliceai_jax.data.gene_table import other_sites
 from spliceai_jax.data.hdf5 import read_windows
@@ -57,14 +57,14 @@ def opened(made: MadeGenome, **options: object) -> Iterator[tuple[CreateDataSett
         named = {"genome_fasta": fasta, "annotation_gff": annotation, "output_dir": Path(folder) / "out"}
         chosen_by = CreateDataSettings(**named, accept_motifs=True, **options)
         with closing(Genome(fasta, Path(folder))) as genome:
-            yield chosen_by, genome, choose_genes(read_genes(annotation), genome, chosen_by, Display())
+            yield chosen_by, genome, choose_genes(read_annotation(annotation), genome, chosen_by, Display())
 
 
 # -- labels ----------------------------------------------------------------------------------------------------
 
 
 def introns_of(made: MadeTranscript) -> list[tuple[int, int]]:
-    return [(end, start) for (_, end), (start, _) in pairwise(made.exons) if end < start]
+    return [(end, start) for (_, end), (start, _) in pairwise(made.exons) if start - end >= SHORTEST_INTRON]
 
 
 def letters_of(made: MadeGenome, gene: MadeGene, before: int = 0, behind: int = 0) -> str:
@@ -383,7 +383,7 @@ def test_a_coding_transcript_without_exons():
         annotation.write_text("\n".join(line for line in lines if "\texon\t" not in line or "bare" not in line))
         by = CreateDataSettings(genome_fasta=fasta, annotation_gff=annotation, output_dir=folder, canonical_by="span")
         with closing(Genome(fasta, Path(folder))) as genome:
-            [chosen] = choose_genes(read_genes(annotation), genome, by, Display()).genes
+            [chosen] = choose_genes(read_annotation(annotation), genome, by, Display()).genes
     assert chosen.canonical.name == whole.name
     assert len(chosen.introns) == 2
 
@@ -414,7 +414,7 @@ def test_an_annotation_of_more_sequences_than_the_genome_has():
 @contextmanager
 def planned(made: MadeGenome, **options: object) -> Iterator[DataPlan]:
     with opened(made, **options) as (by, genome, _):
-        yield make_plan(by, genome, read_genes(by.annotation_gff), by.output_dir.parent, Display())
+        yield make_plan(by, genome, read_annotation(by.annotation_gff), by.output_dir.parent, Display())
 
 
 def names(plan: DataPlan) -> dict[str, list[str]]:
@@ -464,7 +464,7 @@ def test_sets_do_not_overlap(made, seed, ratio):
     with opened(made, random_seed=seed, split_ratio=ratio, remove_paralogs=False) as (by, genome, _):
         scratch = by.output_dir.parent
         try:
-            plan = make_plan(by, genome, read_genes(by.annotation_gff), scratch, Display())
+            plan = make_plan(by, genome, read_annotation(by.annotation_gff), scratch, Display())
         except DatasetError:  # few genes may all lie too near to each other
             assume(len(made.genes) >= 60)
             raise
@@ -692,6 +692,6 @@ def test_sites_from_cds_are_said_to_be_so(tmp_path):
     (tmp_path / "cds.gff3").write_text("\n".join(lines))
     by = CreateDataSettings(genome_fasta=fasta, annotation_gff=tmp_path / "cds.gff3", output_dir=tmp_path, **SETS)
     with closing(Genome(fasta, tmp_path)) as genome:
-        plan = make_plan(by, genome, read_genes(by.annotation_gff), tmp_path, Display())
+        plan = make_plan(by, genome, read_annotation(by.annotation_gff), tmp_path, Display())
     assert any("9 of 9 genes have no exons" in note for note in plan.notes)
     assert sum(len(chosen.introns) for chosen in plan.sets["test"]) == 6

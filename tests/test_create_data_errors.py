@@ -232,9 +232,12 @@ GFF: dict[str, tuple[Damage, str]] = {
     ),
     "a zero byte": (replaced(GENE, "o\0ne|made|gene|301|840|"), "line 2: a name with the control character"),
     "no name of a sequence": (replaced(GENE, "|made|gene|301|840|"), "line 2: no name of a sequence"),
-    "no genes": (without_lines("\tgene\t"), "holds no feature of type gene"),
+    "no genes": (without_lines("\t(gene|mRNA|exon|CDS)\t"), "holds no feature of type gene"),
     "no transcripts": (without_lines("\t(mRNA|exon|CDS)\t"), "none of its 20 genes is protein-coding and has exons"),
-    "no exons": (without_lines("\t(exon|CDS)\t"), "give another --biotype, or an annotation with exons"),
+    "no exons": (
+        without_lines("\t(exon|CDS)\t"),
+        "give another --biotype to `spliceai-jax create-data`, or an annotation with exons",
+    ),
     "no introns": (all_genes(one_exon), "none of the 20 protein-coding genes has an intron"),
     "other names": (
         all_genes(lambda gene: replace(gene, sequence=f"chr{gene.sequence}")),

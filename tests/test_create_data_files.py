@@ -22,7 +22,7 @@ from synthetic_genome import Layout, MadeGene, MadeGenome, MadeTranscript, rando
 from test_errors import call, only_line, snapshot
 from test_sequences import bgzip
 
-from spliceai_jax.data.annotation import read_genes
+from spliceai_jax.data.annotation import read_annotation
 from spliceai_jax.data.fasta import Genome
 from spliceai_jax.data.hdf5 import read_windows
 from spliceai_jax.data_sets import writing
@@ -500,7 +500,7 @@ def same_as_stock(fasta: Path, annotation: Path, folder: Path, scratch: Path, **
         context="N", accept_motifs=True, **options,
     )  # fmt: skip
     genome, count = Genome(fasta, scratch), 0
-    of = {chosen.gene.name: chosen for chosen in choose_genes(read_genes(annotation), genome, by, Display()).genes}
+    of = {chosen.gene.name: chosen for chosen in choose_genes(read_annotation(annotation), genome, by, Display()).genes}
     for name in SETS:
         with h5py.File(folder / f"datafile_{name}.h5") as datafile:
             genes = [of[gene.decode()] for gene in datafile["NAME"]]

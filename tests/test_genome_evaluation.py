@@ -22,7 +22,7 @@ from spliceai_jax import Ensemble, Pretrained, SpliceAIWarning, evaluate_genome
 from spliceai_jax.architecture import CLASSES, CONTEXT, PADDING, SITE_KINDS, WINDOW
 from spliceai_jax.commands.main import main
 from spliceai_jax.data import fasta
-from spliceai_jax.data.annotation import read_genes
+from spliceai_jax.data.annotation import read_annotation
 from spliceai_jax.data.coding_genes import divide_genes
 from spliceai_jax.data.fasta import Genome
 from spliceai_jax.data.hdf5 import read_windows
@@ -289,7 +289,7 @@ def test_real_genes_have_the_labels_and_scores_of_their_data_set(model, tmp_path
     isoforms, and our scores are those of the set's windows, except within the context of the gene's ends.
     """
     folder, half = SHARED / "data" / "arabidopsis", model.flanking_size // 2
-    genes = divide_genes(read_genes(folder / "annotation.gff3.gz")).coding
+    genes = divide_genes(read_annotation(folder / "annotation.gff3.gz").genes).coding
     windows = read_windows(folder / "dataset_test.h5", CONTEXT)
     before = CONTEXT // 2
     firsts = {bytes(bases[before : before + 600]): number for number, bases in enumerate(windows.bases[windows.index])}

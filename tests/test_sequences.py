@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spliceai_jax.data import fasta
-from spliceai_jax.data.annotation import Gene, read_genes
+from spliceai_jax.data.annotation import Gene, read_annotation
 from spliceai_jax.data.fasta import Genome
 from spliceai_jax.errors import SequenceError
 
@@ -122,7 +122,7 @@ def test_missing_files(tmp_path):
         with pytest.raises(SequenceError, match="no such file"):
             Genome(path, tmp_path)
         with pytest.raises(SequenceError, match="no such file"):
-            read_genes(path)
+            read_annotation(path)
 
 
 GFF3 = """##gff-version 3
@@ -132,15 +132,15 @@ chr1\tx\tmRNA\t10\t1500\t.\t+\t.\tID=one.t;Parent=gene-one
 
 chr2\tx\tgene\t1\t1\t.\t-\t.\tlocus=a; Name=two
 chr2\tx\tgene\t5\t9\t.\t.\t.\tID=strandless
-chr2\tx\tpseudogene\t5\t9\t.\t+\t.\tID=other
+chr2\tx\tpseudogenic_region\t5\t9\t.\t+\t.\tID=other
 chr3\tx\tgene\t2\t3\t.\t-\t.\tlocus=b
 ##FASTA
 >chr1
 """
 GENES = [
-    Gene("gene-one", "chr1", 9, 1500, "+", "named"),
-    Gene("two", "chr2", 0, 1, "-", "two"),
-    Gene("unknown_gene", "chr3", 1, 3, "-", "unknown_gene"),
+    ("gene-one", "chr1", 9, 1500, "+", "named"),
+    ("two", "chr2", 0, 1, "-", "two"),
+    ("unknown_gene", "chr3", 1, 3, "-", "unknown_gene"),
 ]
 GTF = """#!genome-build x
 chr1\tx\tgene\t10\t1500\t.\t+\t.\tgene_id "gene-one"; gene_name "named";
@@ -158,13 +158,14 @@ chr3\tx\tgene\t2\t3\t.\t-\t.\tlocus "b";
 def test_genes(tmp_path, content, packed, end):
     """Features of type gene that have a strand are found, and named as OpenSpliceAI names them."""
     (tmp_path / "annotation").write_bytes(packed(content.replace("\n", end).encode()))
-    assert read_genes(tmp_path / "annotation", transcripts=False) == GENES
+    genes = read_annotation(tmp_path / "annotation").genes
+    assert [(one.name, one.sequence, one.start, one.end, one.strand, one.symbol) for one in genes] == GENES
 
 
 def test_annotation_cut_short(tmp_path):
     (tmp_path / "a.gtf.gz").write_bytes(gzip.compress(GTF.encode(), mtime=0)[:-9])
     with pytest.raises(SequenceError, match="damaged or cut short"):
-        read_genes(tmp_path / "a.gtf.gz")
+        read_annotation(tmp_path / "a.gtf.gz")
 
 
 def test_memory_holds_no_sequence(tmp_path):

@@ -57,12 +57,17 @@ def _add_genes(add_flag: AddFlag) -> None:
     add_flag(
         "--canonical-by",
         choices=get_args(CanonicalBy),
-        help="what makes a transcript canonical; tag: the annotation's tag (MANE Select, Ensembl canonical, RefSeq "
-        "Select), or else as cds; cds: the longest coding sequence, or else as span; span: the longest span, as in "
-        "OpenSpliceAI (default: tag)",
+        help="what makes a transcript canonical; tag: the annotation's mark (MANE Select, Ensembl canonical, RefSeq "
+        "Select, canonical_transcript, APPRIS principal, longest), or else as cds; cds: the longest coding sequence, "
+        "or else as span; span: the longest span, as in OpenSpliceAI (default: tag)",
     )
     add_flag(
         "--canonical-only", action="store_true", help="label only introns that begin and end with GT-AG, GC-AG or AT-AC"
+    )
+    add_flag(
+        "--keep-organelles",
+        action="store_true",
+        help="keep the genes of mitochondria and plastids, whose introns the spliceosome does not remove",
     )
     add_flag(
         "--accept-motifs",

@@ -15,6 +15,7 @@ from jaxtyping import UInt8
 
 from spliceai_jax.data.compressed import opened
 from spliceai_jax.data.names import fault_of
+from spliceai_jax.data.organelles import is_organelle
 from spliceai_jax.data.sequences import Sequences
 from spliceai_jax.encoding import LETTER_CODES, NO_LETTER
 from spliceai_jax.errors import RunFolderError, SequenceError
@@ -34,6 +35,7 @@ class Genome(Sequences):
         lengths: Name of each sequence (its header up to the first blank or tab) -> its number of bases, sorted by name.
         known: The number of bases that are A, C, G or T.
         soft_masked: The number of bases in lower case, which marks repeats.
+        organelles: The sequences that their headers say are of a mitochondrion or plastid.
     """
 
     def __init__(self, path: str | Path, scratch: Path | None = None) -> None:
@@ -54,6 +56,7 @@ class Genome(Sequences):
         self.lengths: dict[str, int] = {}
         self.known = 0
         self.soft_masked = 0
+        self.organelles: set[str] = set()
         self._offsets: dict[str, int] = {}
         self._scratch = scratch
         self._file = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - `close` closes it
@@ -115,8 +118,8 @@ class Genome(Sequences):
 
     def _begin(self, header: bytes, line: int) -> str:
         # Only a blank or a tab ends a name, as only \n ends a line; to Python there are more of both.
-        first_word = header.rstrip(b"\r").replace(b"\t", b" ").lstrip(b" ").partition(b" ")[0]
-        name = first_word.decode("utf-8", "surrogateescape")
+        words = header.rstrip(b"\r").replace(b"\t", b" ").lstrip(b" ").decode("utf-8", "surrogateescape")
+        name, _, description = words.partition(" ")
         if not name:
             raise SequenceError(f"{self.source}: line {line}: a sequence without a name; expected one after the >")
         if fault := fault_of(name):
@@ -127,6 +130,8 @@ class Genome(Sequences):
                 "differ, rename one"
             )
         self._offsets[name], self.lengths[name] = self._file.tell(), 0
+        if is_organelle(name, description):
+            self.organelles.add(name)
         return name
 
     def _add(self, name: str | None, letters: bytes, line: int) -> None:

@@ -1,10 +1,11 @@
 """Whether an annotation belongs to a genome: names and places must fit."""
 
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
-from spliceai_jax.data.annotation import Gene
+from spliceai_jax.data.annotation import Annotation, Gene
 from spliceai_jax.data.fasta import Genome
 from spliceai_jax.errors import SequenceError, some
 
@@ -14,28 +15,38 @@ class PlacedGenes(NamedTuple):
 
     Attributes:
         genes: The genes, in the annotation's order.
-        note: What the user should know of the others; None where there are none.
+        left_out: Reason -> the number of the others.
+        notes: What the user should know of them.
     """
 
     genes: list[Gene]
-    note: str | None
+    left_out: Counter[str]
+    notes: list[str]
+
+
+def organelles(annotation: Annotation, genome: Genome) -> frozenset[str]:
+    """Return the sequences of mitochondria and plastids, by the annotation, by name or by the FASTA file's headers."""
+    return annotation.organelles & genome.lengths.keys() | genome.organelles
 
 
 def genes_on_genome(
-    genes: Sequence[Gene], genome: Genome, source: str | Path, names: Collection[str] | None = None
+    annotation: Annotation, genome: Genome, source: str | Path, names: Collection[str] | None = None
 ) -> PlacedGenes:
     """Return the genes that lie on the genome's sequences.
 
+    A gene over the origin of a circular sequence, which ends beyond it in NCBI's files, is left out.
+
     Arguments:
-        genes: The annotation's genes, at least one.
+        annotation: The annotation.
         genome: The genome.
-        source: The annotation, for messages.
+        source: The annotation's file, for messages.
         names: The sequences whose genes are wanted; None: all.
 
     Raises:
         SequenceError: The annotation is of another genome: no name of a sequence is in both, or a wanted gene, or one
             of its exons, ends beyond its sequence.
     """
+    genes = annotation.genes
     elsewhere = {gene.sequence for gene in genes if gene.sequence not in genome.lengths}
     known = [gene for gene in genes if gene.sequence in genome.lengths]
     if not known:
@@ -43,18 +54,33 @@ def genes_on_genome(
             f"{source}: none of its sequences is in {genome.source}: {some(elsewhere)} here, {some(genome.lengths)} "
             "there; give a genome and an annotation with the same sequence names"
         )
-    wanted = [gene for gene in known if names is None or gene.sequence in names]
-    for gene in wanted:
-        end = max([gene.end, *(int(transcript.exons.max(initial=0)) for transcript in gene.transcripts)])
-        if end > (length := genome.lengths[gene.sequence]):
+    circular = annotation.circular | organelles(annotation, genome)
+    wanted: list[Gene] = []
+    over_origin: list[Gene] = []
+    for gene in known:
+        if names is not None and gene.sequence not in names:
+            continue
+        if gene.end <= (length := genome.lengths[gene.sequence]):
+            wanted.append(gene)
+        elif gene.sequence in circular:
+            over_origin.append(gene)
+        else:
             raise SequenceError(
-                f"{source}: gene {gene.name} ends at {end}, but {gene.sequence} has {length} bases in {genome.source}; "
-                "give the annotation of this very assembly"
+                f"{source}: gene {gene.name} ends at {gene.end}, but {gene.sequence} has {length} bases in "
+                f"{genome.source}; give the annotation of this very assembly"
             )
-    if not elsewhere:
-        return PlacedGenes(wanted, None)
-    return PlacedGenes(
-        wanted,
-        f"{len(genes) - len(known)} of {len(genes)} genes of {source} lie on sequences that {genome.source} does not "
-        f"hold ({some(elsewhere)}; it holds {some(genome.lengths)}); they are left out",
-    )
+    left_out: Counter[str] = Counter()
+    notes = []
+    if elsewhere:
+        left_out["on a sequence that the genome lacks"] = len(genes) - len(known)
+        notes.append(
+            f"{len(genes) - len(known)} of {len(genes)} genes of {source} lie on sequences that {genome.source} does "
+            f"not hold ({some(elsewhere)}; it holds {some(genome.lengths)}); they are left out"
+        )
+    if over_origin:
+        left_out["over the origin of a circular sequence"] = len(over_origin)
+        notes.append(
+            f"{len(over_origin)} of {len(genes)} genes of {source} lie over the origin of a circular sequence "
+            f"({some({gene.name for gene in over_origin})}); they are left out"
+        )
+    return PlacedGenes(wanted, left_out, notes)

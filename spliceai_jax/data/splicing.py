@@ -1,6 +1,6 @@
 """Where splice sites lie: introns of transcripts, canonical transcripts, and labels of genes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -62,21 +62,32 @@ def coding_transcripts(gene: Gene) -> tuple[Transcript, ...]:
     return coding or gene.transcripts
 
 
-def canonical_transcript(transcripts: tuple[Transcript, ...], by: Literal["tag", "cds", "span"]) -> Transcript:
-    """Return the transcript that stands for its gene; the first of those that are equal.
+def canonical_transcript(
+    transcripts: Sequence[Transcript], by: Literal["tag", "cds", "span"]
+) -> tuple[Transcript, str]:
+    """Return the transcript that stands for its gene, and what decided it.
+
+    Of several transcripts with the best mark, the next mark or measure decides. Of equal spans the first name counts,
+    as in OpenSpliceAI.
 
     Arguments:
         transcripts: The candidates, at least one.
-        by: "tag": the one with the annotation's tag, or else as "cds"; "cds": the one with the longest coding sequence,
-            or else, if none has one, as "span"; "span": the one with the longest span.
+        by: "tag": the annotation's marks, in the order of `PREFERRED_TAGS`, or else as "cds"; "cds": the longest coding
+            sequence, or else, if none has one, as "span"; "span": the longest span.
+
+    Returns:
+        The transcript; and "only transcript", a mark, "longest CDS" or "longest span".
     """
-    if by == "tag":
-        for tag in PREFERRED_TAGS:
-            if tagged := next((transcript for transcript in transcripts if tag in transcript.tags), None):
-                return tagged
+    if len(transcripts) == 1:
+        return transcripts[0], "only transcript"
+    for tag in PREFERRED_TAGS if by == "tag" else ():
+        marked = [transcript for transcript in transcripts if tag in transcript.tags]
+        if len(marked) == 1:
+            return marked[0], tag
+        transcripts = marked or transcripts
     if by != "span" and any(transcript.coding_length for transcript in transcripts):
-        return max(transcripts, key=lambda transcript: transcript.coding_length)
-    return max(transcripts, key=lambda transcript: transcript.end - transcript.start)
+        return max(transcripts, key=lambda transcript: transcript.coding_length), "longest CDS"
+    return min(transcripts, key=lambda one: (one.start - one.end, one.name)), "longest span"
 
 
 def gene_labels(gene: Gene, labelled: Introns, left_out: Sites = NO_SITES) -> UInt8[np.ndarray, " length"]:

@@ -1,18 +1,18 @@
 """Which genes go into the data sets, and which of their introns are labelled."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import groupby
 
 import numpy as np
 from jaxtyping import UInt8
 
-from spliceai_jax.data.annotation import Gene, Transcript
+from spliceai_jax.data.annotation import Annotation, Gene, Repair, Transcript
 from spliceai_jax.data.coding_genes import divide_genes
 from spliceai_jax.data.fasta import Genome
-from spliceai_jax.data.same_assembly import genes_on_genome
+from spliceai_jax.data.same_assembly import genes_on_genome, organelles
 from spliceai_jax.data.splicing import (
     NO_SITES,
     Introns,
@@ -23,6 +23,7 @@ from spliceai_jax.data.splicing import (
     gene_labels,
     sites_beside,
 )
+from spliceai_jax.data_sets.notes import Notes, tell_repairs
 from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.display import Display
 from spliceai_jax.encoding import COMPLEMENT, decode
@@ -44,12 +45,14 @@ class ChosenGene:
         canonical: The transcript that stands for it.
         introns: The introns whose ends are labelled.
         left_out: Sites that are left out of loss and scores.
+        decided_by: What decided that it is the canonical transcript: "MANE_Select" or "longest CDS", for example.
     """
 
     gene: Gene
     canonical: Transcript
     introns: Introns
     left_out: Sites
+    decided_by: str = ""
 
     @property
     def length(self) -> int:
@@ -70,27 +73,26 @@ class Choice:
         left_out: Reason -> the number of genes left out for it.
         motifs: Motif of the introns ("GT-AG") -> their number, those that `canonical_only` does not label included.
         notes: What the user should know.
+        repairs: What was not read as it stands.
     """
 
     genes: list[ChosenGene]
     left_out: Counter[str] = field(default_factory=Counter)
     motifs: Counter[str] = field(default_factory=Counter)
-    notes: list[str] = field(default_factory=list)
+    notes: Notes = field(default_factory=Notes)
+    repairs: list[Repair] = field(default_factory=list)
 
 
-def choose_genes(genes: Sequence[Gene], genome: Genome, settings: CreateDataSettings, display: Display) -> Choice:
-    """Choose the genes, and the introns that are labelled.
+def choose_genes(annotation: Annotation, genome: Genome, settings: CreateDataSettings, display: Display) -> Choice:
+    """Choose the genes, and the introns that are labelled; repairs and notes are told as they are found.
 
     Raises:
         SequenceError: Genome and annotation do not belong together: no name of a sequence is in both, a gene ends
             beyond its sequence, or fewer than 90 % of the introns have a usual motif and `accept_motifs` is not set.
         DatasetError: No gene is left, or none has an intron.
     """
-    choice = Choice([])
-    known, note = genes_on_genome(genes, genome, settings.annotation_gff)
-    if note:
-        choice.left_out["on a sequence that the genome lacks"] += len(genes) - len(known)
-        choice.notes.append(note)
+    choice = Choice([], repairs=list(annotation.repairs))
+    known = _nuclear(annotation, genome, settings, choice)
     wanted = _of_biotype(known, settings, choice)
     left_out_sites = _sites_by_strand(known) if settings.labelled_isoforms == "mask" else {}
     with display.progress("choosing genes", len(wanted), "genes") as advance:
@@ -101,15 +103,42 @@ def choose_genes(genes: Sequence[Gene], genome: Genome, settings: CreateDataSett
     return choice
 
 
+def _nuclear(annotation: Annotation, genome: Genome, settings: CreateDataSettings, choice: Choice) -> list[Gene]:
+    """Return the genes on the genome's sequences; those of organelles, whose introns splice otherwise, if wanted."""
+    of_organelles = frozenset[str]() if settings.keep_organelles else organelles(annotation, genome)
+    genes = [gene for gene in annotation.genes if gene.sequence not in of_organelles]
+    if lost := len(annotation.genes) - len(genes):
+        choice.left_out["of a mitochondrion or plastid"] = lost
+        choice.notes.append(
+            f"{settings.annotation_gff}: {lost} genes on {some(of_organelles)} are left out, since no spliceosome "
+            "removes the introns of mitochondria and plastids; `keep_organelles=True` to `spliceai-jax create-data` "
+            "keeps them"
+        )
+    if not genes:
+        raise DatasetError(
+            f"{settings.annotation_gff}: all of its genes are of a mitochondrion or plastid; give an annotation of the "
+            "nuclear genome, or `keep_organelles=True` to `spliceai-jax create-data`"
+        )
+    placed = genes_on_genome(replace(annotation, genes=genes), genome, settings.annotation_gff)
+    choice.left_out.update(placed.left_out)
+    for note in placed.notes:
+        choice.notes.append(note)
+    return placed.genes
+
+
 def _of_biotype(genes: list[Gene], settings: CreateDataSettings, choice: Choice) -> list[Gene]:
     """Return the genes of the wanted biotype that have a transcript with exons and lie in one place."""
     in_one_place = [gene for gene in genes if not gene.trans_spliced]
     divided = divide_genes(in_one_place)
+    if divided.without_biotype:
+        what = "genes without a biotype where others have one, taken as protein-coding if they have CDS"
+        choice.repairs.append(Repair("biotype", divided.without_biotype, f"{what}: {divided.without_biotype}"))
+    tell_repairs(choice.repairs)
     if settings.biotype == "all":
         wanted = in_one_place
     else:
         wanted = divided.coding if settings.biotype == "protein-coding" else divided.others
-        if divided.told_by == "nothing":
+        if divided.told_by == "nothing" and wanted:
             choice.notes.append(
                 f"{settings.annotation_gff}: does not say which genes are protein-coding, neither by biotypes nor by "
                 "CDS; all count as such"
@@ -122,8 +151,8 @@ def _of_biotype(genes: list[Gene], settings: CreateDataSettings, choice: Choice)
         reasons = "; ".join(f"{count} {reason}" for reason, count in choice.left_out.items() if count)
         raise DatasetError(
             f"{settings.annotation_gff}: none of its {choice.left_out.total()} genes is {settings.biotype} and has "
-            f"exons ({reasons}; biotypes: {some({gene.biotype or 'none' for gene in genes})}); give another `biotype`, "
-            "or an annotation with exons"
+            f"exons ({reasons}; biotypes: {some({gene.biotype or 'none' for gene in genes})}); give another `biotype` "
+            "to `spliceai-jax create-data`, or an annotation with exons"
         )
     return usable
 
@@ -151,7 +180,7 @@ def _chosen(
 ) -> ChosenGene:
     wanted = coding_transcripts(gene) if settings.biotype == "protein-coding" else gene.transcripts
     candidates = _with_exons(wanted) or _with_exons(gene.transcripts)
-    canonical = canonical_transcript(candidates, settings.canonical_by)
+    canonical, decided_by = canonical_transcript(candidates, settings.canonical_by)
     labelled = all_introns(candidates if settings.labelled_isoforms == "union" else (canonical,))
     labelled = labelled[(labelled[:, 0] > gene.start) & (labelled[:, 1] < gene.end)]
     found = list(_motifs(gene, labelled, genome))
@@ -160,7 +189,7 @@ def _chosen(
         labelled = labelled[[motif in USUAL_MOTIFS for motif in found]]
     strand = sites.get(_strand_of(gene), NO_SITES)
     inside = (positions[slice(*np.searchsorted(positions, (gene.start, gene.end)))] for positions in strand)
-    return ChosenGene(gene, canonical, labelled, Sites(*inside))
+    return ChosenGene(gene, canonical, labelled, Sites(*inside), decided_by)
 
 
 def _with_exons(transcripts: tuple[Transcript, ...]) -> tuple[Transcript, ...]:

@@ -6,18 +6,19 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Num
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from spliceai_jax.architecture import SITE_KINDS, SiteKind
 from spliceai_jax.data.fasta import Genome
 from spliceai_jax.data.splicing import sites_beside
 from spliceai_jax.data_sets.folder import DataFolder
+from spliceai_jax.data_sets.gene_views import example_genes
 from spliceai_jax.data_sets.genes import USUAL_MOTIFS, ChosenGene
-from spliceai_jax.data_sets.plan import DataPlan
-from spliceai_jax.data_sets.record import DataSetsRecord
+from spliceai_jax.data_sets.plan import DataPlan, sites_of
+from spliceai_jax.data_sets.record import DataSetsRecord, GeneKind
 from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.data_sets.split import TITLES, SetName
 from spliceai_jax.files import write_whole
@@ -37,7 +38,14 @@ _LOGO_SITES = 3000
 _BINS_PER_TENFOLD = 10
 _OTHERS_NAMED = 3
 
+_KINDS = 12
+"""The most sources and biotypes that are shown one by one."""
+
+_MOST_COUNTED = 20
+"""The last bin of the figures of sites and transcripts of a gene."""
+
 Lengths = dict[SetName, Int[np.ndarray, " parts"]]
+Numbers = dict[SetName, Int[np.ndarray, " genes"]]
 
 
 class Bar(NamedTuple):
@@ -90,6 +98,12 @@ def write_page(
         unlisted_genes=unlisted_genes,
         plots={drawing.name: drawing for drawing in _figures(plan, names, genome)},
         motifs=_motif_table(record.motifs),
+        unusual=sum(not check.usual for check in record.checks),
+        examples=example_genes(plan),
+        kinds=record.kinds[:_KINDS],
+        other_kinds=_other_kinds(record.kinds[_KINDS:]),
+        decided_by=sorted(record.decided_by.items(), key=lambda reason: -reason[1]),
+        introns_named={"Shortest introns": record.shortest_introns, "Longest introns": record.longest_introns},
         left_out=sorted(record.left_out.items(), key=lambda reason: -reason[1]),
         sites_left_out=any(counts.left_out_sites for counts in record.sets.values()),
         sequences=len(genome.lengths),
@@ -128,7 +142,14 @@ def _motif_table(motifs: dict[str, int]) -> list[Share]:
     return [Share(name, count, count / total) for name, count in rows]
 
 
+def _other_kinds(kinds: list[GeneKind]) -> tuple[int, int, int]:
+    """Return the numbers of kinds, of their genes, and of those in the sets."""
+    return len(kinds), sum(kind.annotated for kind in kinds), sum(kind.in_sets for kind in kinds)
+
+
 def _figures(plan: DataPlan, names: list[SetName], genome: Genome) -> list[Drawing]:
+    sites: Numbers = {}
+    transcripts: Numbers = {}
     introns: Lengths = {}
     exons: Lengths = {}
     for name in names:
@@ -136,9 +157,15 @@ def _figures(plan: DataPlan, names: list[SetName], genome: Genome) -> list[Drawi
         introns[name] = of_set[:, 1] - of_set[:, 0]
         of_set = np.concatenate([chosen.canonical.exons for chosen in plan.sets[name]])
         exons[name] = of_set[:, 1] - of_set[:, 0]
+        sites[name] = np.array([sites_of(chosen) for chosen in plan.sets[name]])
+        transcripts[name] = np.array([len(chosen.gene.transcripts) for chosen in plan.sets[name]])
     drawings = [
         draw_figure("introns", "Lengths of introns", partial(_lengths, lengths=introns, what="introns")),
         draw_figure("exons", "Lengths of exons", partial(_lengths, lengths=exons, what="exons")),
+        draw_figure(
+            "sites", "Labelled sites of a gene", partial(_numbers, numbers=sites, what="labelled sites", step=2)
+        ),
+        draw_figure("transcripts", "Transcripts of a gene", partial(_numbers, numbers=transcripts, what="transcripts")),
     ]
     for kind, counts in _bases_around_sites([chosen for name in names for chosen in plan.sets[name]], genome).items():
         logos = [(f"{int(counts.sum(axis=1).max()):,} {kind}s", counts)]
@@ -157,14 +184,41 @@ def _lengths(figure: Figure, lengths: Lengths, what: str) -> None:
     for name, of_set in lengths.items():
         counts, _ = np.histogram(of_set, edges)
         label = f"{TITLES[name]}, median {np.median(of_set):,.0f}" if len(of_set) else f"{TITLES[name]}, none"
-        line = {"train": "-", "validation": (0, (1, 1)), "test": (0, (4, 1.5))}[name]
-        ax.stairs(100 * counts / max(len(of_set), 1), edges, color=COLOURS[name], linestyle=line, label=label)
+        _outline(ax, name, counts, edges, label)
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter(FuncFormatter(lambda bases, _: f"{bases:,.0f}"))
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_ylim(0, 1.25 * ax.get_ylim()[1])  # room for the legend
     ax.set_xlabel("bases")
-    ax.set_ylabel(f"% of the {what}")
+    _finish(ax, f"% of the {what}")
+
+
+def _numbers(figure: Figure, numbers: Numbers, what: str, step: int = 1) -> None:
+    """Draw how many genes of each set have which number of something; the last bin holds those with more too.
+
+    Bins are `step` wide: sites mostly come in pairs.
+    """
+    ax: Axes = figure.add_subplot()
+    most = max(min(max(int(of_set.max()) for of_set in numbers.values()) // step, _MOST_COUNTED), 5)
+    edges = step * (np.arange(most + 2) - 0.5)
+    for name, of_set in numbers.items():
+        counts = np.bincount((-(-of_set // step)).clip(max=most), minlength=most + 1)
+        _outline(ax, name, counts, edges, f"{TITLES[name]}, mean {of_set.mean():.1f}")
+    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    more = f" ({step * most}: {step * most} or more)" if most == _MOST_COUNTED else ""
+    ax.set_xlabel(f"{what} of a gene{more}")
+    _finish(ax, "% of the genes")
+
+
+def _outline(
+    ax: Axes, name: SetName, counts: Int[np.ndarray, " bins"], edges: Num[np.ndarray, " edges"], label: str
+) -> None:
+    line = {"train": "-", "validation": (0, (1, 1)), "test": (0, (4, 1.5))}[name]
+    ax.stairs(100 * counts / max(counts.sum(), 1), edges, color=COLOURS[name], linestyle=line, label=label)
+
+
+def _finish(ax: Axes, ylabel: str) -> None:
+    ax.set_ylim(0, 1.25 * ax.get_ylim()[1])  # room for the legend
+    ax.set_ylabel(ylabel)
     ax.legend(fontsize=8, loc="upper right")
 
 

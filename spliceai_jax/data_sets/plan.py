@@ -1,20 +1,25 @@
 """What the data sets will hold: everything that can be wrong is found before anything is written."""
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
-from spliceai_jax.data.annotation import Gene
+import numpy as np
+
+from spliceai_jax.data.annotation import Annotation, Gene, Repair
 from spliceai_jax.data.fasta import Genome
 from spliceai_jax.data_sets.division import divide
-from spliceai_jax.data_sets.genes import choose_genes
-from spliceai_jax.data_sets.notes import Notes
+from spliceai_jax.data_sets.genes import ChosenGene, choose_genes
 from spliceai_jax.data_sets.paralogs import Paralog
-from spliceai_jax.data_sets.record import DataSetsRecord, Identity, Source
+from spliceai_jax.data_sets.record import DataSetsRecord, GeneKind, Identity, NamedIntron, Source
 from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.data_sets.split import TITLES, SetName, Sets
+from spliceai_jax.data_sets.usual import Check, check_genes
 from spliceai_jax.data_sets.writing import SetCounts, windows_of
 from spliceai_jax.display import Display, counted
+from spliceai_jax.encoding import decode
 from spliceai_jax.runs.versions import versions
 
 _WINDOW_BYTES = 11_000
@@ -24,6 +29,9 @@ _PACKAGES = ("spliceai-jax", "numpy", "h5py", "mappy", "isal")
 
 _FEW = 20
 """Fewer sites of a kind than this say little of a model."""
+
+_INTRONS_NAMED = 5
+_TWO_ENDS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +45,8 @@ class DataPlan:
         left_out: Reason -> the number of genes left out for it.
         motifs: Motif of the introns -> their number; see `Choice`.
         notes: What the user should know.
+        repairs: What of the annotation was not read as it stands.
+        annotated: Source and biotype -> the number of genes in the annotation.
     """
 
     sets: Sets
@@ -45,10 +55,22 @@ class DataPlan:
     left_out: Counter[str]
     motifs: Counter[str]
     notes: list[str]
+    repairs: list[Repair] = field(default_factory=list)
+    annotated: Counter[tuple[str, str | None]] = field(default_factory=Counter)
+
+    @property
+    def genes(self) -> list[ChosenGene]:
+        """The genes of all sets."""
+        return [chosen for together in self.sets.values() for chosen in together]
+
+    @cached_property
+    def checks(self) -> list[Check]:
+        """Numbers of the data sets beside their usual ranges."""
+        return check_genes(self.genes, self.motifs)
 
     def bytes_needed(self, settings: CreateDataSettings) -> int:
         """Return an upper bound of the room that the files take."""
-        genes = [chosen for together in self.sets.values() for chosen in together]
+        genes = self.genes
         bases = sum(chosen.length for chosen in genes)
         per_base = 3 if settings.write_fasta else 2
         return sum(map(windows_of, genes)) * _WINDOW_BYTES + per_base * bases + 10_000_000
@@ -64,7 +86,12 @@ class DataPlan:
         facts["split"] = self.split
         if reasons := [f"{count} {reason}" for reason, count in self.left_out.items() if count]:
             facts["genes left out"] = "; ".join(reasons)
-        return facts | {"motifs": self._motifs()}
+        facts["motifs"] = self._motifs()
+        if unusual := [
+            f"{check.name}: {check.shown} (usual: {check.range})" for check in self.checks if not check.usual
+        ]:
+            facts["unusual"] = "; ".join(unusual)
+        return facts
 
     def _motifs(self) -> str:
         common = self.motifs.most_common(3)
@@ -98,30 +125,76 @@ class DataPlan:
             exons_from_cds=sum(chosen.canonical.exons_from_cds for genes in self.sets.values() for chosen in genes),
             versions=versions(_PACKAGES),
             warnings=self.notes,
+            repairs=self.repairs,
+            checks=self.checks,
+            kinds=self._kinds(),
+            decided_by=dict(Counter(chosen.decided_by for chosen in self.genes).most_common()),
+            transcripts=_histogram(len(chosen.gene.transcripts) for chosen in self.genes),
+            sites=_histogram(map(sites_of, self.genes)),
+            shortest_introns=self._introns(genome, longest=False),
+            longest_introns=self._introns(genome, longest=True),
         )
+
+    def _kinds(self) -> list[GeneKind]:
+        in_sets = Counter(map(kind_of, (chosen.gene for chosen in self.genes)))
+        return [GeneKind(*kind, count, in_sets[kind]) for kind, count in self.annotated.most_common()]
+
+    def _introns(self, genome: Genome, longest: bool) -> list[NamedIntron]:
+        """Return the shortest or the longest introns; of equal ones the first."""
+        genes = self.genes
+        owners = np.repeat(np.arange(len(genes)), [len(chosen.introns) for chosen in genes])
+        introns = np.concatenate([chosen.introns for chosen in genes])
+        lengths = introns[:, 1] - introns[:, 0]
+        found = []
+        for index in np.argsort(-lengths if longest else lengths, kind="stable")[:_INTRONS_NAMED].tolist():
+            gene, (start, end) = genes[owners[index]].gene, introns[index].tolist()
+            bases = decode(genome.bases(gene.sequence, start, end, gene.strand))
+            motif = f"{bases[:2]}-{bases[-2:]}" if end - start >= _TWO_ENDS else bases
+            found.append(NamedIntron(gene.name, gene.sequence, start + 1, end, gene.strand, motif))
+        return found
+
+
+def kind_of(gene: Gene) -> tuple[str, str | None]:
+    """Return a gene's source, "" where it is not told, and biotype."""
+    return "" if gene.source == "." else gene.source, gene.biotype
+
+
+def sites_of(chosen: ChosenGene) -> int:
+    """Return the number of labelled sites of a gene."""
+    return sum(len(set(ends)) for ends in chosen.introns.T.tolist())
+
+
+def _histogram(numbers: Iterable[int]) -> dict[str, int]:
+    return {str(number): count for number, count in sorted(Counter(numbers).items())}
 
 
 def make_plan(
-    settings: CreateDataSettings, genome: Genome, genes: list[Gene], scratch: Path, display: Display
+    settings: CreateDataSettings, genome: Genome, annotation: Annotation, scratch: Path, display: Display
 ) -> DataPlan:
     """Choose and divide the genes, and check the sets; what the user should know is told as soon as it is found.
 
     Arguments:
         settings: What the caller asked for.
         genome: The genome.
-        genes: The annotation's genes.
+        annotation: The annotation.
         scratch: A folder for temporary files.
         display: Shows the progress.
 
     Raises:
         SequenceError, DatasetError, SettingsError: See `create_data`.
     """
-    choice = choose_genes(genes, genome, settings, display)
-    notes = Notes()
-    for note in choice.notes:
-        notes.append(note)
-    division = divide(choice.genes, genome, settings, choice.left_out, notes, scratch, display)
-    plan = DataPlan(division.sets, division.split, division.removed, division.left_out, choice.motifs, notes)
+    choice = choose_genes(annotation, genome, settings, display)
+    division = divide(choice.genes, genome, settings, choice.left_out, choice.notes, scratch, display)
+    plan = DataPlan(
+        division.sets,
+        division.split,
+        division.removed,
+        division.left_out,
+        choice.motifs,
+        choice.notes,
+        choice.repairs,
+        Counter(map(kind_of, annotation.genes)),
+    )
     _add_doubts(plan)
     return plan
 
@@ -133,7 +206,7 @@ def _add_doubts(plan: DataPlan) -> None:
             plan.notes.append(
                 f"the {TITLES[name]} set has only {counted(introns, 'intron')}; scores on it will be uncertain"
             )
-    genes = [chosen for together in plan.sets.values() for chosen in together]
+    genes = plan.genes
     single = sum(not len(chosen.introns) for chosen in genes)
     if 2 * single > len(genes):
         plan.notes.append(

@@ -1,14 +1,17 @@
 """`dataset.json`: where data sets come from and what is in them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from spliceai_jax.data.annotation import Repair
 from spliceai_jax.data.compressed import TextKind, check_unchanged, sha256_of
 from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.data_sets.split import SetName
+from spliceai_jax.data_sets.usual import Check
 from spliceai_jax.data_sets.writing import SetCounts
 from spliceai_jax.display import counted
+from spliceai_jax.encoding import Strand
 from spliceai_jax.runs.stored import Json
 
 
@@ -91,6 +94,49 @@ class Identity:
         ]
 
 
+@dataclass(frozen=True)
+class GeneKind:
+    """Genes of one source and biotype.
+
+    Attributes:
+        source: Column 2 of their lines; "" where it is empty or a dot.
+        biotype: Their biotype; None where the annotation gives none.
+        annotated: Their number in the annotation.
+        in_sets: How many of them are in the data sets.
+    """
+
+    source: str
+    biotype: str | None
+    annotated: int
+    in_sets: int
+
+
+@dataclass(frozen=True)
+class NamedIntron:
+    """An intron and the gene that it is of.
+
+    Attributes:
+        gene: The gene's name.
+        sequence: The sequence that it lies on.
+        start: Its first base there, counted from 1.
+        end: Its last base.
+        strand: "+" or "-".
+        motif: Its first two bases and its last two, "GT-AG" for example; of fewer than four bases, all.
+    """
+
+    gene: str
+    sequence: str
+    start: int
+    end: int
+    strand: Strand
+    motif: str
+
+    @property
+    def length(self) -> int:
+        """The number of its bases."""
+        return self.end - self.start + 1
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataSetsRecord:
     """The contents of `dataset.json`.
@@ -111,6 +157,14 @@ class DataSetsRecord:
         exons_from_cds: The number of genes whose exons are known from their CDS alone, without untranslated exons.
         versions: Version of each package that had a part.
         warnings: What the user was warned of.
+        repairs: What of the annotation was not read as it stands.
+        checks: Numbers of the data sets beside their usual ranges.
+        kinds: The annotation's genes by source and biotype, the most frequent first.
+        decided_by: What decided which transcript is canonical ("MANE_Select", "longest CDS") -> for how many genes.
+        transcripts: The number of transcripts of a gene -> how many genes of the sets have as many.
+        sites: The number of labelled sites of a gene -> how many genes of the sets have as many.
+        shortest_introns: Some labelled introns, the shortest first.
+        longest_introns: Some labelled introns, the longest first.
     """
 
     identity: Identity
@@ -127,6 +181,14 @@ class DataSetsRecord:
     exons_from_cds: int
     versions: dict[str, str]
     warnings: list[str]
+    repairs: list[Repair] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
+    kinds: list[GeneKind] = field(default_factory=list)
+    decided_by: dict[str, int] = field(default_factory=dict)
+    transcripts: dict[str, int] = field(default_factory=dict)
+    sites: dict[str, int] = field(default_factory=dict)
+    shortest_introns: list[NamedIntron] = field(default_factory=list)
+    longest_introns: list[NamedIntron] = field(default_factory=list)
 
 
 def described(sets: Mapping[SetName, SetCounts]) -> dict[str, str]:

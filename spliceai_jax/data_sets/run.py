@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from spliceai_jax.data.annotation import read_genes
+from spliceai_jax.data.annotation import read_annotation
 from spliceai_jax.data.fasta import Genome
 from spliceai_jax.data_sets import writing
 from spliceai_jax.data_sets.folder import DataFolder
@@ -68,10 +68,10 @@ def create_data(settings: CreateDataSettings, display: Display | None = None) ->
     identity = Identity.of(settings, *sources)
     if record := folder.check(identity):
         return _made_already(folder, record, display)
-    genes = read_genes(settings.annotation_gff)
+    annotation = read_annotation(settings.annotation_gff)
     with unexpected_errors_logged(folder.root / "error.log"), closing(Genome(settings.genome_fasta, scratch)) as genome:
         check_sources(*sources)
-        plan = make_plan(settings, genome, genes, scratch, display)
+        plan = make_plan(settings, genome, annotation, scratch, display)
         _check_room(folder, plan.bytes_needed(settings))
         display.facts(plan.facts() | {"folder": str(folder.root)})
         with held(folder.root, _BUSY), stop_request() as stop:

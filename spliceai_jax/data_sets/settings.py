@@ -43,12 +43,13 @@ class CreateDataSettings:
         test_sequences: Names of the sequences whose genes are the test set; None: `split_method` chooses.
         validation_sequences: Names of the sequences whose genes are the validation set; None: genes of the remaining
             sequences are drawn.
-        canonical_by: What makes a transcript its gene's canonical one: the annotation's tag (MANE Select, Ensembl
-            canonical, RefSeq Select), the longest coding sequence, or the longest span, which is OpenSpliceAI's rule. A
-            gene without a tag falls back to the coding sequence, and without that to the span.
+        canonical_by: What makes a transcript its gene's canonical one: the annotation's mark (see
+            `annotation.PREFERRED_TAGS`), the longest coding sequence, or the longest span, which is OpenSpliceAI's
+            rule. A gene without a mark falls back to the coding sequence, and without that to the span.
         isoforms: Which splice sites are labelled: those of the canonical transcript; those of all transcripts (union);
             or those of the canonical one, with the other transcripts' sites left out of loss and scores (mask).
         context: The bases around a gene: the genome's, which is what `predict` sees, or N as OpenSpliceAI writes.
+        keep_organelles: Keep the genes of mitochondria and plastids, whose introns the spliceosome does not remove.
         accept_motifs: Go on although fewer than 90 % of the introns have one of the usual motifs.
 
     Raises:
@@ -76,6 +77,7 @@ class CreateDataSettings:
     canonical_by: CanonicalBy = "tag"
     isoforms: Isoforms | None = None
     context: Context = "genome"
+    keep_organelles: bool = False
     accept_motifs: bool = False
 
     def __post_init__(self) -> None:

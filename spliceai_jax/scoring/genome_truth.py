@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spliceai_jax.architecture import SITE_KINDS
-from spliceai_jax.data.annotation import Gene, read_genes
+from spliceai_jax.data.annotation import Annotation, Gene, read_annotation
 from spliceai_jax.data.coding_genes import CodingGenes, divide_genes
 from spliceai_jax.data.fasta import Genome
-from spliceai_jax.data.same_assembly import genes_on_genome
+from spliceai_jax.data.same_assembly import genes_on_genome, organelles
 from spliceai_jax.encoding import Strand
 from spliceai_jax.errors import SequenceError, SettingsError, SpliceAIWarning, some
 from spliceai_jax.scoring.annotated_sites import AnnotatedSites
@@ -52,18 +52,19 @@ def genome_truth(
     genome_fasta: str | Path, annotation_gff: str | Path, sequences: Sequence[str] | None
 ) -> Iterator[GenomeTruth]:
     """Read a genome and its annotation and find out what is true; see `scoring.genome_evaluation.evaluate_genome`."""
-    genes = read_genes(annotation_gff)
+    annotation = read_annotation(annotation_gff)
     with Genome(genome_fasta) as genome:
-        names = _names(genome, sequences)
-        found, note = genes_on_genome(genes, genome, annotation_gff, names)
-        if note:
+        names = _names(genome, annotation, sequences)
+        placed = genes_on_genome(annotation, genome, annotation_gff, names)
+        for note in placed.notes:
             warnings.warn(note, SpliceAIWarning, stacklevel=2)
-        yield _with_truth(genome, names, found, divide_genes(genes), annotation_gff)
+        yield _with_truth(genome, names, placed.genes, divide_genes(annotation.genes), annotation_gff)
 
 
-def _names(genome: Genome, sequences: Sequence[str] | None) -> Collection[str]:
+def _names(genome: Genome, annotation: Annotation, sequences: Sequence[str] | None) -> Collection[str]:
+    """Return the sequences that are named, or all but those of organelles, whose introns no spliceosome removes."""
     if sequences is None:
-        return genome.lengths
+        return genome.lengths.keys() - organelles(annotation, genome)
     unknown = [name for name in sequences if name not in genome.lengths]
     if unknown or not sequences:
         raise SettingsError(

@@ -2,13 +2,12 @@
 
 import time
 import warnings
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from spliceai_jax.architecture import SiteKind
-from spliceai_jax.data.annotation import Gene, read_genes
+from spliceai_jax.data.annotation import Annotation, read_annotation
 from spliceai_jax.data.fasta import Genome
 from spliceai_jax.data.selection import Selection
 from spliceai_jax.display import Advance, Display
@@ -82,9 +81,9 @@ def predict(settings: PredictSettings, display: Display | None = None) -> Predic
     tracks = Tracks(folder, settings.threshold, form, settings.strands if settings.bigwig else (), spsc)
     tracks.check()
     scratch = check_writable(folder)
-    genes = None if settings.annotation_file is None else read_genes(settings.annotation_file, transcripts=False)
+    annotation = None if settings.annotation_file is None else read_annotation(settings.annotation_file)
     with unexpected_errors_logged(folder / "error.log"), closing(Genome(settings.input_sequence, scratch)) as genome:
-        selection = _select(settings, genome, genes, scorer.flanking_size, form)
+        selection = _select(settings, genome, annotation, scorer.flanking_size, form)
         display.facts(_facts(settings, genome, selection, scorer) | {"folder": str(folder)})
         start = time.monotonic()
         with stop_request() as stop, held(folder, _BUSY):
@@ -130,12 +129,12 @@ def _advice(writer: TrackWriter, threshold: float) -> str:
 
 
 def _select(
-    settings: PredictSettings, genome: Genome, genes: Sequence[Gene] | None, flanking_size: int, form: BedForm
+    settings: PredictSettings, genome: Genome, annotation: Annotation | None, flanking_size: int, form: BedForm
 ) -> Selection:
-    if genes is None:
+    if annotation is None:
         return whole_sequences(genome, settings.strands)
     flank = flanking_size // 2 if settings.gene_flank is None else settings.gene_flank
-    return genes_and_flanks(genome, genes_to_score(genes, genome, settings), flank, form.gene_name)
+    return genes_and_flanks(genome, genes_to_score(annotation, genome, settings), flank, form.gene_name)
 
 
 def _facts(settings: PredictSettings, genome: Genome, selection: Selection, scorer: Scorer) -> dict[str, str]:

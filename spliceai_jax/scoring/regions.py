@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from spliceai_jax.data.annotation import Gene
+from spliceai_jax.data.annotation import Annotation, Gene
 from spliceai_jax.data.fasta import Genome
 from spliceai_jax.data.same_assembly import genes_on_genome
 from spliceai_jax.data.selection import Region, Selection, Stretch
@@ -111,19 +111,20 @@ def _stretch(start: int, end: int, here: Mapping[int, Span]) -> Stretch:
     return Stretch(start, end, tuple(names), len(here) - len(names))
 
 
-def genes_to_score(genes: Sequence[Gene], genome: Genome, settings: PredictSettings) -> list[Gene]:
+def genes_to_score(annotation: Annotation, genome: Genome, settings: PredictSettings) -> list[Gene]:
     """Return the genes that lie on the genome's sequences, on a strand that is to be scored.
 
-    Genes on sequences that the genome lacks are left out with a `SpliceAIWarning`.
+    Genes on sequences that the genome lacks, or over the origin of a circular one, are left out with a
+    `SpliceAIWarning`.
 
     Raises:
         SequenceError: The annotation is of another genome: a gene ends beyond its sequence, or no sequence is known.
         SettingsError: No gene is on the strand.
     """
-    known, note = genes_on_genome(genes, genome, settings.annotation_file or "")
-    if note:
+    placed = genes_on_genome(annotation, genome, settings.annotation_file or "")
+    for note in placed.notes:
         warnings.warn(note, SpliceAIWarning, stacklevel=2)
-    wanted = [gene for gene in known if gene.strand in settings.strands]
+    wanted = [gene for gene in placed.genes if gene.strand in settings.strands]
     if not wanted:
         raise SettingsError(f"`strand={settings.strand!r}`: {settings.annotation_file} has no gene on that strand")
     return wanted

@@ -22,7 +22,7 @@ from hostile.mutants import SEEDS, read_mutants
 from spliceai_jax import CreateDataSettings
 from spliceai_jax import create_data as create_data_sets
 from spliceai_jax.data import fasta
-from spliceai_jax.data.annotation import Gene, read_genes
+from spliceai_jax.data.annotation import Annotation, read_annotation
 from spliceai_jax.data.fasta import Genome
 from spliceai_jax.errors import SequenceError
 
@@ -244,12 +244,12 @@ def test_a_file_that_is_exchanged_after_its_digest(tmp_path, monkeypatch):
     fasta_path, annotation = MADE.write(tmp_path / "made")
     given = CreateDataSettings(genome_fasta=fasta_path, annotation_gff=annotation, output_dir=tmp_path / "out")
 
-    def exchange_and_read(path: Path) -> list[Gene]:
-        genes = read_genes(path)
+    def exchange_and_read(path: Path) -> Annotation:
+        annotation = read_annotation(path)
         path.write_text(path.read_text() + "# more\n")
-        return genes
+        return annotation
 
-    monkeypatch.setattr("spliceai_jax.data_sets.run.read_genes", exchange_and_read)
+    monkeypatch.setattr("spliceai_jax.data_sets.run.read_annotation", exchange_and_read)
     with pytest.raises(SequenceError, match=r"annotation\.gff3: was changed while it was read; give the same command"):
         create_data_sets(given)
     assert not (tmp_path / "out").exists()
