@@ -58,7 +58,7 @@ def _read(path: Path) -> Any:
     if it_is.what not in (ZIP, MODEL, OLD_MODEL):
         raise WeightsError(
             f"{path}: cannot be read as a .pt file: it is {it_is.what}; "
-            f"{it_is.way_out or 'give a model of PyTorch, a .pt file that torch.save wrote'}"
+            f"{it_is.advice('a model of PyTorch, a .pt file that torch.save wrote')}"
         )
     return read_archive(path)
 

@@ -377,7 +377,7 @@ WEIGHTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a tensor missing": (without(BIAS), f"{BIAS} is missing"),
     "two tensors missing": (without(BIAS, MEAN), f"{BIAS} is missing; {MEAN} is missing"),
     "a tensor too many": (edited(lambda s: s.update(extra=torch.zeros(3))), "extra is unexpected"),
-    "a tensor renamed": (edited(lambda s: s.update(b=s.pop(BIAS))), f"{BIAS} is missing; b is unexpected"),
+    "a tensor renamed": (edited(lambda s: s.update(b=s.pop(BIAS))), f"b is unexpected; {BIAS} is missing"),
     "misshapen": (tensor("final_conv.weight", lambda t: t[:2]), r"has shape \(2, 32, 1\), expected \(3, 32, 1\)"),
     "transposed": (tensor("initial_conv.weight", lambda t: t.transpose(0, 1)), r"has shape \(4, 32, 1\)"),
     "float16": (tensor(BIAS, lambda t: t.half()), f"{BIAS} is torch.float16, expected torch.float32"),

@@ -26,7 +26,7 @@ _BEGINNINGS = [
         (rb"\x28\xb5\x2f\xfd", "compressed by zstd", "unpack it by `unzstd {}`"),
         # The first file in an archive is named in its first bytes.
         (rb"PK\x03\x04.{26}[^/]{1,99}/data\.pkl", MODEL, ""),
-        (rb"PK\x03\x04.{22}\x0d\x00..metadata\.json", f"a model of {_KERAS}", "give one of PyTorch, a .pt file"),
+        (rb"PK\x03\x04.{22}\x0d\x00..metadata\.json", f"a model of {_KERAS}", ""),
         (rb"PK(\x03\x04|\x05\x06)", ZIP, "unpack it by `unzip {}`"),
         (rb"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it by `7z x {}`"),
         (rb".{257}ustar", "a tar archive", "unpack it by `tar -xf {}`"),
@@ -34,7 +34,7 @@ _BEGINNINGS = [
         (
             rb"version https://git-lfs\.github\.com/",
             "a pointer of Git LFS, not the file itself",
-            "get it by `git lfs pull` in its repository, or download it",
+            "get it by `git lfs pull` in its repository",
         ),
         (
             rb"(?i)(\xef\xbb\xbf)?\s*<(!doctype|html|\?xml)",
@@ -46,7 +46,7 @@ _BEGINNINGS = [
         (rb"\x80[\x02-\x05]", OLD_MODEL, ""),
         (rb"(\xef\xbb\xbf)?>", FASTA, ""),
         (rb"(\xef\xbb\xbf)?##gff", GFF3, ""),
-        (rb"LOCUS +\S+ +\d+ bp", "a GenBank file", "download it as FASTA and GFF3"),
+        (rb"LOCUS +\S+ +\d+ (bp|aa)", "a GenBank file", "download it as FASTA and GFF3"),
     )
 ]
 """How files begin, what they are, and what to do about it, {} being the file; "" where only another file helps."""
@@ -62,6 +62,10 @@ class Found(NamedTuple):
 
     what: str
     way_out: str
+
+    def advice(self, expected: str) -> str:
+        """Return what to do, up to giving the file that was expected."""
+        return f"{self.way_out}, and give {expected}" if self.way_out else f"give {expected}"
 
 
 def told(begins: bytes, path: Path) -> Found | None:

@@ -120,7 +120,7 @@ def _text(
         file = io.BufferedReader(_Unpacked(path, unpacked, packed_bytes), _BUFFER)
         found = _found(file, path)
     if found and found.what != (GFF3 if kind == "a GFF3 or GTF file" else FASTA):
-        raise SequenceError(f"{path}: cannot be read as {kind}: it is {found.what}; {found.way_out or f'give {kind}'}")
+        raise SequenceError(f"{path}: cannot be read as {kind}: it is {found.what}; {found.advice(kind)}")
     if file.peek(len(BYTE_ORDER_MARK)).startswith(BYTE_ORDER_MARK):
         file.read(len(BYTE_ORDER_MARK))
     return file

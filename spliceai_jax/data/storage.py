@@ -51,9 +51,9 @@ def opened(path: Path) -> Iterator[h5py.File]:
     try:
         before = os.stat(path)
         if not h5py.is_hdf5(path):
-            what, way_out = _what_it_is(path)
+            it_is = _what_it_is(path)
             raise DatasetError(
-                f"{path}: cannot be read as HDF5: it is {what}; {way_out or 'give a data set made by create-data'}"
+                f"{path}: cannot be read as HDF5: it is {it_is.what}; {it_is.advice('a data set made by create-data')}"
             )
         # Not locked, which fails on many file systems of clusters; that it is not written to meanwhile is seen below.
         with h5py.File(path, "r", rdcc_nbytes=2**20, locking=False) as file:

@@ -286,7 +286,7 @@ ARCHIVES: dict[str, tuple[Callable[[], bytes], str]] = {
     "big-endian": (lambda: archive(whole(b"N"), {"byteorder": b"big"}), "not little-endian"),
     "tar": (tar, "cannot be read"),
     "HDF5": (lambda: b"\x89HDF\r\n\x1a\n" + bytes(1000), "an HDF5 file, as data sets are, and models of Keras"),
-    "Keras": (keras, "a model of Keras, such as those of the original SpliceAI; give one of PyTorch, a .pt file"),
+    "Keras": (keras, "a model of Keras, such as those of the original SpliceAI; give a model of PyTorch"),
     "a pointer": (lambda: LFS_POINTER, "it is a pointer of Git LFS, not the file itself; get it by `git lfs"),
     "a page": (lambda: b"<html><head>", "it is a web page; download it again"),
     "bzip2": (lambda: bz2.compress(bytes(99)), "compressed by bzip2; unpack it by `bunzip2 --keep "),
