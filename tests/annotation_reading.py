@@ -1,0 +1,97 @@
+"""What tests of annotations ask of the package: the one place that knows its names."""
+
+from collections import Counter
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from annotation_oracle import Found
+
+from spliceai_jax.data import annotation as reader
+from spliceai_jax.data.fasta import Genome
+from spliceai_jax.data_sets.genes import choose_genes
+from spliceai_jax.data_sets.settings import CreateDataSettings
+from spliceai_jax.display import Display
+
+
+@dataclass(frozen=True)
+class Read:
+    """An annotation as the reader gives it: its genes, and how often it applied which rule to repair them."""
+
+    genes: list[reader.Gene]
+    repairs: Counter[str]
+
+
+def read(path: Path) -> Read:
+    if not hasattr(reader, "read_annotation"):  # until the reader is rebuilt
+        return Read(reader.read_genes(path), Counter())
+    annotation = reader.read_annotation(path)
+    return Read(list(annotation.genes), Counter({repair.rule: repair.count for repair in annotation.repairs}))
+
+
+def introns_of(transcript: reader.Transcript) -> list[tuple[int, int]]:
+    return [(end, start) for (_, end), (start, _) in pairwise(transcript.exons.tolist()) if end < start]
+
+
+def found(path: Path) -> list[Found]:
+    """The genes that have exons, in the form of the oracle."""
+    genes = [
+        (
+            gene.sequence,
+            gene.strand,
+            gene.start,
+            gene.end,
+            frozenset(intron for transcript in gene.transcripts for intron in introns_of(transcript)),
+        )
+        for gene in read(path).genes
+        if any(len(transcript.exons) for transcript in gene.transcripts)
+    ]
+    return sorted(genes, key=lambda gene: (gene[:4], sorted(gene[4])))
+
+
+Labels = list[tuple[str, str, int, int, str]]
+"""Sequence, strand, start and end of each gene, and the label of each base as a digit."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The genes that `create-data` takes.
+
+    Attributes:
+        labels: Their labels, in the order of the sequences.
+        counted: What was repaired or left out -> how often.
+        notes: What the user is told.
+    """
+
+    labels: Labels
+    counted: Counter[str]
+    notes: list[str]
+
+    @property
+    def sites(self) -> set[tuple[str, str, int, str]]:
+        """Sequence, strand, place and label of every labelled base."""
+        return {
+            (sequence, strand, start + at if strand == "+" else end - 1 - at, label)
+            for sequence, strand, start, end, labels in self.labels
+            for at, label in enumerate(labels)
+            if label != "0"
+        }
+
+
+def chosen(fasta: Path, annotation: Path, **options: object) -> Chosen:
+    """Choose the genes of these files as `create-data` does with these options."""
+    annotated = read(annotation)
+    with TemporaryDirectory() as folder:
+        settings = CreateDataSettings(
+            genome_fasta=fasta, annotation_gff=annotation, output_dir=Path(folder) / "out", **options
+        )
+        with closing(Genome(fasta, Path(folder))) as genome:
+            choice = choose_genes(annotated.genes, genome, settings, Display())
+            labels = sorted(
+                (one.gene.sequence, one.gene.strand, one.gene.start, one.gene.end, "".join(map(str, one.labels())))
+                for one in choice.genes
+            )
+    left_out = Counter({reason: count for reason, count in choice.left_out.items() if count})
+    return Chosen(labels, annotated.repairs + left_out, choice.notes)
