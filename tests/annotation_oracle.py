@@ -7,6 +7,7 @@ keeps a file in dicts, is slow, and refuses nothing: a line that belongs nowhere
 import gzip
 import re
 from collections import defaultdict
+from functools import partial
 from itertools import pairwise
 from operator import itemgetter
 from pathlib import Path
@@ -156,7 +157,8 @@ def gtf_genes(lines: list[Line]) -> list[tuple[Line | None, list[Transcript]]]:
     of_genes, alone = {line: [] for line in genes}, []
     for key, transcript in transcripts.items():
         (of_genes[key[4]] if key[4] else alone).append(transcript)
-    same = alone and all(one.gene == re.sub(r"_dup\d+$", "", one.name) for one in alone if one.name)
+    without_dup = partial(re.sub, r"_dup\d+$", "")  # UCSC's suffix of the second place of a transcript
+    same = all(without_dup(one.gene) == without_dup(one.name) for one in alone if one.name)
     for one in alone if same else ():
         one.gene = one.parts[0].called("gene_name")
     return [*of_genes.items(), *((None, together) for together in grouped(alone))]

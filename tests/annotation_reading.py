@@ -1,6 +1,7 @@
 """What tests of annotations ask of the package: the one place that knows its names."""
 
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
@@ -55,6 +56,14 @@ Labels = list[tuple[str, str, int, int, str]]
 """Sequence, strand, start and end of each gene, and the label of each base as a digit."""
 
 
+def labels_of(length: int, strand: str, introns: Iterable[tuple[int, int]]) -> str:
+    """The labels of a gene whose introns are given from its start: 1 acceptor, 2 donor."""
+    labels = ["0"] * length
+    for first, behind in introns:
+        labels[first - 1], labels[behind] = "21" if strand == "+" else "12"
+    return "".join(labels if strand == "+" else labels[::-1])
+
+
 @dataclass(frozen=True)
 class Chosen:
     """The genes that `create-data` takes.
@@ -68,16 +77,6 @@ class Chosen:
     labels: Labels
     counted: Counter[str]
     notes: list[str]
-
-    @property
-    def sites(self) -> set[tuple[str, str, int, str]]:
-        """Sequence, strand, place and label of every labelled base."""
-        return {
-            (sequence, strand, start + at if strand == "+" else end - 1 - at, label)
-            for sequence, strand, start, end, labels in self.labels
-            for at, label in enumerate(labels)
-            if label != "0"
-        }
 
 
 def chosen(fasta: Path, annotation: Path, **options: object) -> Chosen:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import h5py
 import pytest
-from annotation_reading import chosen, read
+from annotation_reading import chosen, labels_of, read
 from conftest import SHARED, needs_shared
 from test_errors import call
 
@@ -118,13 +118,6 @@ def expected_from_cds(path: Path) -> list[tuple[str, str, int, int, str]]:
         introns = [(left[1] - start, right[0] - start) for left, right in pairwise(longest)]
         expected.append((sequence, strand, start, end, labels_of(end - start, strand, introns)))
     return sorted(expected)
-
-
-def labels_of(length: int, strand: str, introns: list[tuple[int, int]]) -> str:
-    labels = ["0"] * length
-    for first, behind in introns:
-        labels[first - 1], labels[behind] = "21" if strand == "+" else "12"
-    return "".join(labels if strand == "+" else labels[::-1])
 
 
 @pytest.mark.parametrize(
