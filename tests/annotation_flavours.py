@@ -335,6 +335,10 @@ for _biotype, _taken in {"protein-coding": CODING, "non-coding": OTHERS, "all": 
         ),
     }
 
+for _types in [("gene", "pseudogene"), ("transposable_element_gene", "mRNA_TE_gene")]:
+    # FlyBase and TAIR10 give transcripts such types; with a Parent they are no genes.
+    FLAVOURS[f"transcripts of the type {_types[1]}"] = Flavour(gff3(types=_types), options={"biotype": "all"})
+
 # -- marks of the canonical transcript -------------------------------------------------------------------------------
 
 
