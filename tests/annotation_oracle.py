@@ -37,7 +37,7 @@ class Line:
             for key, quoted, bare in re.findall(r'(\w+)\s+(?:"([^"]*)"|([^\s;]+))', column):
                 self.named.setdefault(key, quoted or bare)
         letters = re.sub("[^a-z0-9]", "", self.kind.lower())
-        self.is_part = letters in ("exon", "cds") or "utr" in letters or "untranslated" in letters
+        self.is_part = letters == "cds" or letters.endswith("exon") or "utr" in letters or "untranslated" in letters
         # TAIR10 has mRNA_TE_gene, whose Parent is a transposable_element_gene.
         self.is_gene = re.search("^(pseudo)?gene$|_gene$", self.kind) is not None and not self.parents
         self.is_rna = letters.endswith(("rna", "transcript"))

@@ -36,8 +36,8 @@ def introns_of(transcript: reader.Transcript) -> list[tuple[int, int]]:
     return [(end, start) for (_, end), (start, _) in pairwise(transcript.exons.tolist()) if end < start]
 
 
-def found(path: Path) -> list[Found]:
-    """The genes that have exons, in the form of the oracle."""
+def found(path: Path, transcripts: set[str] | None = None) -> list[Found]:
+    """The genes that have exons, in the form of the oracle; of these transcripts, or of all."""
     genes = [
         (
             gene.sequence,
@@ -47,7 +47,10 @@ def found(path: Path) -> list[Found]:
             frozenset(intron for transcript in gene.transcripts for intron in introns_of(transcript)),
         )
         for gene in read(path).genes
-        if any(len(transcript.exons) for transcript in gene.transcripts)
+        if any(
+            len(transcript.exons) and (transcripts is None or transcript.name in transcripts)
+            for transcript in gene.transcripts
+        )
     ]
     return sorted(genes, key=lambda gene: (gene[:4], sorted(gene[4])))
 

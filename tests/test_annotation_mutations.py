@@ -252,6 +252,7 @@ def scaffolds(count: int) -> str:
     )
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_scaffolds(tmp_path):
     """Ten times as many take ten times as long; the time is the processor's, since the machine has other work."""
     seconds = {}
