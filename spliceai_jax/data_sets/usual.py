@@ -62,7 +62,8 @@ def check_genes(genes: Sequence[ChosenGene], motifs: Mapping[str, int]) -> list[
     """Compare genes and their introns with what is usual.
 
     The ranges are those measured on the annotations of a fly (FlyBase), a worm (WormBase) and arabidopsis (TAIR10),
-    widened to hold vertebrates and other plants, whose values are in textbooks. `tests/test_data_page.py` measures again.
+    widened to hold vertebrates and other plants, whose values are in textbooks. `tests/test_data_page.py` measures
+    again.
 
     Arguments:
         genes: The genes of all sets, at least one of which has an intron.
