@@ -82,8 +82,8 @@ def canonical_of(made: MadeGene, by: str) -> MadeTranscript:
         return sum(end - start for start, end in transcript.cds)
 
     candidates = [transcript for transcript in made.transcripts if coding(transcript)] or list(made.transcripts)
-    if by == "tag" and (tagged := [transcript for transcript in candidates if transcript.tag]):
-        return tagged[0]
+    if by == "tag":
+        candidates = [transcript for transcript in candidates if transcript.tag] or candidates
     if by != "span" and any(map(coding, candidates)):
         return max(candidates, key=coding)
     return max(candidates, key=lambda transcript: transcript.exons[-1][1] - transcript.exons[0][0])
