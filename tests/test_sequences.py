@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spliceai_jax.data import fasta
-from spliceai_jax.data.annotation import Gene, read_annotation
+from spliceai_jax.data.annotation import read_annotation
 from spliceai_jax.data.fasta import Genome
 from spliceai_jax.errors import SequenceError
 
