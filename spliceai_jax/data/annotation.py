@@ -62,7 +62,8 @@ Of the 8,000 genes of shared/'s annotations of fly, worm and arabidopsis no gene
 pairs of genes become one, most of which do share a splice site. A splice site alone parts 13 genes.
 """
 
-_ALL_BUT_A_FEW = 0.9
+_MOST = 0.5
+"""The share of transcripts named as their gene from which on such a gene_id names no gene."""
 
 _BIOTYPE_NOTE = re.compile(r"protein_coding_gene|pseudogene|transposable_element_gene|other_RNA|(mi|t|r|nc|sn|sno)RNA")
 """TAIR10 has the biotype of a gene as its note."""
@@ -256,7 +257,7 @@ _RULES = {
     "short gaps": f"gaps of fewer than {SHORTEST_INTRON} bases between exons, closed since no intron is so short",
     "span": "genes extended to the ends of their transcripts, which reach beyond the gene's line",
     "no gene lines": "genes made of transcripts that have no gene line",
-    "gene_id is transcript_id": "transcripts whose gene_id is their own name, grouped into genes by shared exons",
+    "gene_id is transcript_id": "transcripts without a gene_id but their own name, grouped into genes by shared exons",
     "nameless": "transcripts told apart by their place, since several have one name or none",
     "far apart": "transcripts that do not overlap the gene that they name, taken as another gene of that name",
     "lost lines": "transcripts without a line, given to the gene that they lie in",
@@ -387,7 +388,7 @@ def _draft(feature: Feature, key: int, name: str, gene: str, parents: Sequence[s
 def _gene_facts(feature: Feature, name: str) -> _Facts:
     attributes = feature.named.attributes
     biotype = first(attributes, *GENE_BIOTYPES)
-    if not biotype and feature.type != "gene":  # ncRNA_gene, pseudogene, transposable_element_gene
+    if not biotype and feature.type.lower() != "gene":  # ncRNA_gene, pseudogene, transposable_element_gene
         biotype = re.sub("(?<=RNA)_gene$", "", feature.type)
     if not biotype and _BIOTYPE_NOTE.fullmatch(note := first(attributes, "Note")):
         biotype = note
@@ -680,7 +681,7 @@ def _genes(lines: _Lines, drafts: list[_Draft]) -> list[Gene]:
     loci = list(lines.loci)
     orphans = _adopted(lines, drafts)
     orphans = _by_place(lines, orphans)
-    named, alone = _named_and_alone(lines.form, orphans)
+    named, alone = _named_and_alone(lines, orphans)
     grouped = _by_shared_exons(alone)
     if lines.form == "GTF" and len(grouped) < len(alone):
         lines.repairs.count("gene_id is transcript_id", alone[0].name, len(alone))
@@ -702,7 +703,8 @@ def _adopted(lines: _Lines, drafts: Iterable[_Draft]) -> list[_Draft]:
     """Give transcripts to the gene lines that they name, and return the others.
 
     Of several lines with one ID, or gene_id, a transcript belongs to the last that starts no later than it does, or
-    else to the first, if it overlaps it: PAR genes, tRNAs and NCBI's genes without a name stand in many places.
+    else to the first, if it overlaps it or its other transcripts: PAR genes, tRNAs and NCBI's genes without a name
+    stand in many places.
     """
     by_name: dict[tuple[str, str], list[_Locus]] = defaultdict(list)
     for line in sorted(lines.loci, key=_start_of):
@@ -710,6 +712,7 @@ def _adopted(lines: _Lines, drafts: Iterable[_Draft]) -> list[_Draft]:
     transcripts = {(draft.sequence, draft.name) for draft in lines.drafts}
     orphans: list[_Draft] = []
     implied: list[tuple[_Locus, _Draft]] = []
+    apart: list[tuple[_Locus, _Draft]] = []
     for draft in drafts:
         there = by_name.get((draft.sequence, draft.gene), ())
         locus = next((one for one in reversed(there) if one.start <= draft.start), there[0] if there else None)
@@ -719,15 +722,24 @@ def _adopted(lines: _Lines, drafts: Iterable[_Draft]) -> list[_Draft]:
             else:
                 locus.drafts.append(draft)
         elif locus:
-            lines.repairs.count("far apart", draft.name)
-            orphans.append(draft)
+            apart.append((locus, draft))
         elif not any((draft.sequence, parent) in transcripts for parent in draft.parents):
             # A child of a transcript is none of the gene's: miRNA ID=m1;Parent=primary_transcript1
+            orphans.append(draft)
+    for parent, draft in sorted(apart, key=lambda pair: _distance(*pair)):
+        if any(other.start < draft.end and draft.start < other.end for other in parent.drafts):
+            parent.drafts.append(draft)
+        else:
+            lines.repairs.count("far apart", draft.name)
             orphans.append(draft)
     for parent, draft in implied:  # parts of the gene itself count if its transcripts have none
         if not any(len(other.exons) for other in parent.drafts):
             parent.drafts.append(draft)
     return orphans
+
+
+def _distance(locus: _Locus, draft: _Draft) -> int:
+    return max(draft.start - locus.end, locus.start - draft.end)
 
 
 def _by_place(lines: _Lines, orphans: Iterable[_Draft]) -> list[_Draft]:
@@ -762,16 +774,22 @@ def _by_place(lines: _Lines, orphans: Iterable[_Draft]) -> list[_Draft]:
     return [draft for draft in rest if len(draft.exons) or lines.form == "GTF"]
 
 
-def _named_and_alone(form: Form, orphans: Sequence[_Draft]) -> tuple[list[_Draft], list[_Draft]]:
+def _named_and_alone(lines: _Lines, orphans: Sequence[_Draft]) -> tuple[list[_Draft], list[_Draft]]:
     """Divide transcripts without a gene line into those that name their gene, and the others.
 
-    A gene_id that is the transcript's own name in nearly all lines, as in UCSC's tables, names no gene:
+    A gene_id that is the transcript's own name in most lines, as in UCSC's tables, names no gene:
 
         exon  gene_id "NM_1"; transcript_id "NM_1"       exon  gene_id "NM_1"; transcript_id "NM_1_dup1"
     """
-    own = [draft for draft in orphans if draft.gene and re.fullmatch(re.escape(draft.gene) + r"(_dup\d+)?", draft.name)]
+    own = [
+        draft
+        for draft in orphans
+        if draft.gene
+        and lines.names[draft.key][2]  # a transcript without a name has that of its gene
+        and re.fullmatch(re.escape(draft.gene) + r"(_dup\d+)?", draft.name)
+    ]
     named = [draft for draft in orphans if draft.gene]
-    if form == "GFF3" or len(own) < _ALL_BUT_A_FEW * len(named):
+    if lines.form == "GFF3" or len(own) < _MOST * len(named):
         own = []
     alone = {id(draft) for draft in own}
     return (

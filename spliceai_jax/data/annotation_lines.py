@@ -51,7 +51,7 @@ _GTF_BEGINS = re.compile(r'\s*[^\s=;"]+\s+[^\s=;]')
 _GTF_PAIR = re.compile(r'(?<![^\s;])([^\s=;"]++)\s++("[^"]*+"|[^\s=;"]++)')
 _GFF3_BEGINS = re.compile(r'\s*[^\s=;"]+\s*=')
 _BARE = re.compile(r'([^\s=;"]+)\s*;?')
-_GTF_IDS = re.compile(rb'gene_id "[^"]+"; transcript_id "[^"]*";|transcript_id "[^"]*"; gene_id "[^"]+";')
+_GTF_IDS = re.compile(rb'gene_id "[^".][^"]*"; transcript_id "[^"]*";|transcript_id "[^"]*"; gene_id "[^".][^"]*";')
 _GFF3_PARENT = re.compile(rb"(?:^|;) *(?:Parent|(transcript_id))=([^;]*)")
 
 SYMBOLS = ("Name", "gene_name", "gene", "gene_symbol")
@@ -142,11 +142,16 @@ def _lines(file: IO[bytes], path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _form(lines: Iterator[tuple[int, bytes]]) -> tuple[Form, Iterator[tuple[int, bytes]]]:
-    """Find the form by the first line that shows it; until then at most as much is held as one line may have."""
+    """Find the form by the first line that shows it; until then at most as much is held as one line may have.
+
+    Lines that are not used do not count: AUGUSTUS writes its hints (src=RM) before genes in GTF.
+    """
     seen: list[tuple[int, bytes]] = []
     room = _LONGEST_LINE
     form: Form = "GFF3"
     for number, line in lines:
+        if line.count(b"\t") >= 8 and _role(line.split(b"\t", 3)[2]) is None:
+            continue
         seen.append((number, line))
         attributes = _text(line.rsplit(b"\t", 1)[-1])
         room -= len(line)
@@ -283,8 +288,10 @@ def _gtf_line(text: str, role: Role, place: str) -> Named:
     attributes: dict[str, list[str]] = {}
     for key, value in _GTF_PAIR.findall(text):
         if key in _KEYS:
-            attributes.setdefault(key, []).extend(filter(None, [value.strip('"').strip(" ")]))
-    gene, transcript = first(attributes, *_NAMES_OF_GTF), first(attributes, "transcript_id")
+            attributes.setdefault(key, []).extend(
+                said for said in [value.strip('"').strip(" ")] if said not in ("", ".")
+            )
+    gene, transcript = first(attributes, *_NAMES_OF_GTF), first(attributes, "transcript_id")  # a dot stands for none
     if role == "gene":
         return Named(gene, (), gene, attributes)
     return Named(transcript, (), gene, attributes)

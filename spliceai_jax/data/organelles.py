@@ -15,7 +15,7 @@ GENOMES_OF_ORGANELLES = (
 
 _NAMES = re.compile(
     r"(?i)(chr(omosome)?_?)?(mt|mito|mtdna|mitochondri(on|a|al)(_(genome|dna))?|pt|ptdna|pltd|plastid"
-    r"|chloroplast(_(genome|dna))?|apicoplast)|chr[mc]|(dmel_)?mitochondrion_genome"
+    r"|chloroplast(_(genome|dna))?|apicoplast)|chr(m|c|cp)|(dmel_)?mitochondrion_genome"
 )
 
 _ACCESSIONS = re.compile(

@@ -67,8 +67,8 @@ def canonical_transcript(
 ) -> tuple[Transcript, str]:
     """Return the transcript that stands for its gene, and what decided it.
 
-    Of several transcripts with the best mark, the next mark or measure decides. Of equal spans the first name counts,
-    as in OpenSpliceAI.
+    Of several transcripts with the best mark, the next mark or measure decides. Of equal coding sequences the first in
+    the file counts, of equal spans the first by name, as in OpenSpliceAI.
 
     Arguments:
         transcripts: The candidates, at least one.
@@ -76,7 +76,8 @@ def canonical_transcript(
             sequence, or else, if none has one, as "span"; "span": the longest span.
 
     Returns:
-        The transcript; and "only transcript", a mark, "longest CDS" or "longest span".
+        The transcript; and "only transcript", a mark, "longest CDS", "first in the file of equal CDS" or "longest
+        span".
     """
     if len(transcripts) == 1:
         return transcripts[0], "only transcript"
@@ -86,7 +87,9 @@ def canonical_transcript(
             return marked[0], tag
         transcripts = marked or transcripts
     if by != "span" and any(transcript.coding_length for transcript in transcripts):
-        return max(transcripts, key=lambda transcript: transcript.coding_length), "longest CDS"
+        longest = max(transcript.coding_length for transcript in transcripts)
+        equal = [transcript for transcript in transcripts if transcript.coding_length == longest]
+        return equal[0], "longest CDS" if len(equal) == 1 else "first in the file of equal CDS"
     return min(transcripts, key=lambda one: (one.start - one.end, one.name)), "longest span"
 
 

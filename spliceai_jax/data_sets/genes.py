@@ -36,6 +36,10 @@ _LEAST_USUAL = 0.9
 """The share of introns with a usual motif below which the annotation is of another genome."""
 
 
+_SHORT = 30
+"""Introns of fewer bases are rare in all species; see docs/from_a_genome.md."""
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class ChosenGene:
     """A gene of a data set.
@@ -223,8 +227,16 @@ def _check_introns(choice: Choice, genome: Genome, settings: CreateDataSettings)
         )
     usual = sum(choice.motifs[motif] for motif in USUAL_MOTIFS)
     if usual < _LEAST_USUAL * total and not settings.accept_motifs:
+        lengths = np.concatenate([chosen.introns[:, 1] - chosen.introns[:, 0] for chosen in choice.genes])
+        short = int((lengths < _SHORT).sum())
+        why = (
+            f"{short} have fewer than {_SHORT} bases, so that they are gaps in alignments rather than introns: give an "
+            "annotation without them"
+            if short > total - usual - short
+            else "give the annotation of this very assembly"
+        )
         raise SequenceError(
             f"{settings.annotation_gff}: only {usual / total:.0%} of its {total} introns begin and end with "
-            f"{', '.join(USUAL_MOTIFS)} in {genome.source}, where 98 % or more are usual; give the annotation of this "
-            "very assembly, or `accept_motifs=True` to `spliceai-jax create-data` if this is right"
+            f"{', '.join(USUAL_MOTIFS)} in {genome.source}, where 98 % or more are usual; {why}, or "
+            "`accept_motifs=True` to `spliceai-jax create-data` if this is right"
         )

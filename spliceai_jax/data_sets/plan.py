@@ -203,9 +203,8 @@ def _add_doubts(plan: DataPlan) -> None:
     for name, genes in plan.sets.items():
         introns = sum(len(chosen.introns) for chosen in genes)
         if introns < _FEW:
-            plan.notes.append(
-                f"the {TITLES[name]} set has only {counted(introns, 'intron')}; scores on it will be uncertain"
-            )
+            what = "little can be learned from it" if name == "train" else "scores on it will be uncertain"
+            plan.notes.append(f"the {TITLES[name]} set has only {counted(introns, 'intron')}; {what}")
     genes = plan.genes
     single = sum(not len(chosen.introns) for chosen in genes)
     if 2 * single > len(genes):
