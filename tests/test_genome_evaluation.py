@@ -405,7 +405,7 @@ BAD: dict[str, tuple[Callable[[dict[str, Path]], object], str]] = {
     "no such genome": (lambda files: files[FASTA].unlink(), "no such file"),
     "no such annotation": (lambda files: files[GFF].unlink(), "no such file"),
     "no such model": (lambda files: Path(files["-m"]).unlink(), "no such"),
-    "not FASTA": (lambda files: files.update({FASTA: files[GFF]}), "expected FASTA"),
+    "not FASTA": (lambda files: files.update({FASTA: files[GFF]}), "it is GFF3; give a FASTA file"),
     "another flanking size": (given("-f", "400"), "400"),
 }
 
