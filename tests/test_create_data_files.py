@@ -468,7 +468,7 @@ def tricky() -> MadeGenome:
         for number, (length, strand) in enumerate(
             [(5000, "+"), (5001, "-"), (10000, "+"), (4999, "-"), (300, "+"), (40, "-"), (10001, "-"), (2000, "-")]
         ):
-            exons = [(at, at + 7), (at + 11, at + 12), (at + 15, at + 16), (at + 21, at + length)]
+            exons = [(at, at + 7), (at + 17, at + 18), (at + 28, at + 29), (at + 39, at + length)]
             long = MadeTranscript(f"{name}{number}.2", exons)
             short = MadeTranscript(f"{name}{number}.1", exons[:-1])
             again = MadeTranscript(f"{name}{number}.3", [exons[0], exons[-1]])
