@@ -31,6 +31,7 @@ from spliceai_jax.data.annotation_lines import (
     annotation_features,
     first,
 )
+from spliceai_jax.data.joined_groups import Joined
 from spliceai_jax.data.names import fault_of
 from spliceai_jax.data.organelles import GENOMES_OF_ORGANELLES
 from spliceai_jax.encoding import Strand
@@ -47,7 +48,7 @@ PREFERRED_TAGS = (
 """What annotations call the representative transcript of a gene, the better choice first."""
 
 SHORTEST_INTRON = 10
-"""Exons nearer to each other than this many bases are one; see `_exons`."""
+"""Exons nearer to each other than this many bases are one; see `_set_exons`."""
 
 _FAR = 2_000_000
 """The parts of a transcript lie nearer to each other; the longest introns of animals have some 1.2 million bases."""
@@ -678,7 +679,6 @@ def _placed(group: Indices, place: Indices) -> Indices:
 
 def _genes(lines: _Lines, drafts: list[_Draft]) -> list[Gene]:
     """Give each transcript to its gene, make the genes that have no line, and return all genes that have a strand."""
-    loci = list(lines.loci)
     orphans = _adopted(lines, drafts)
     orphans = _by_place(lines, orphans)
     named, alone = _named_and_alone(lines, orphans)
@@ -689,7 +689,7 @@ def _genes(lines: _Lines, drafts: list[_Draft]) -> list[Gene]:
     if lines.form == "GFF3":
         for locus in made:
             lines.repairs.count("no gene lines", locus.name)
-    loci = _without_doubles(lines, loci, made) + made
+    loci = _without_doubles(lines, made) + made
     found = []
     for locus in sorted(loci, key=lambda locus: locus.line):
         if locus.strand:
@@ -822,7 +822,7 @@ def _by_shared_exons(drafts: Sequence[_Draft]) -> list[_Locus]:
     exon  150-200  300-350  t2      of one gene with t1: the same intron
     exon  380-500  600-700  t3      another gene, which overlaps by 20 bases
     """
-    groups = _Groups(len(drafts))
+    groups = Joined(len(drafts))
     at_site: dict[tuple[str, int, int, int], int] = {}
     for number, draft in enumerate(drafts):
         for side, sites in enumerate((draft.exons[:-1, 1].tolist(), draft.exons[1:, 0].tolist())):
@@ -834,33 +834,15 @@ def _by_shared_exons(drafts: Sequence[_Draft]) -> list[_Locus]:
         place = draft.sequence, draft.strand
         active = [n for n in active if (drafts[n].sequence, drafts[n].strand) == place and drafts[n].end > draft.start]
         for other in active:
-            if groups.of(other) != groups.of(number) and _share_enough(draft, drafts[other]):
+            if groups.group(other) != groups.group(number) and _share_enough(draft, drafts[other]):
                 groups.join(number, other)
         active.append(number)
     loci: dict[int, _Locus] = {}
     for number in sorted(range(len(drafts)), key=lambda n: drafts[n].line):
         draft = drafts[number]
         name = draft.facts.symbol or draft.name
-        loci.setdefault(groups.of(number), _locus(draft, name)).drafts.append(draft)
+        loci.setdefault(groups.group(number), _locus(draft, name)).drafts.append(draft)
     return list(loci.values())
-
-
-class _Groups:
-    """Things that are joined into groups."""
-
-    def __init__(self, count: int) -> None:
-        self._up = list(range(count))
-
-    def of(self, number: int) -> int:
-        """Return the number of the group."""
-        while self._up[number] != number:
-            self._up[number] = self._up[self._up[number]]
-            number = self._up[number]
-        return number
-
-    def join(self, one: int, other: int) -> None:
-        """Make their groups one."""
-        self._up[self.of(one)] = self.of(other)
 
 
 def _share_enough(one: _Draft, other: _Draft) -> bool:
@@ -881,7 +863,7 @@ def _locus(draft: _Draft, name: str) -> _Locus:
     return _Locus(draft.line, name, *place, draft.source, draft.facts, has_line=False)
 
 
-def _without_doubles(lines: _Lines, loci: Sequence[_Locus], made: Sequence[_Locus]) -> list[_Locus]:
+def _without_doubles(lines: _Lines, made: Sequence[_Locus]) -> list[_Locus]:
     """Leave out gene lines without transcripts of which a gene without a line covers at least half.
 
     gene  100-900  g1                                BRAKER's mixtures have the same gene under two names
@@ -893,11 +875,11 @@ def _without_doubles(lines: _Lines, loci: Sequence[_Locus], made: Sequence[_Locu
         places[locus.sequence, locus.strand].append(locus)
     for there in places.values():
         there.sort(key=_start_of)
+    longest = max((locus.end - locus.start for locus in made), default=0)
     kept = []
-    for locus in loci:
+    for locus in lines.loci:
         there = places.get((locus.sequence, locus.strand), [])
         if not locus.drafts and there:
-            longest = max(other.end - other.start for other in there)
             near = there[
                 bisect_left(there, locus.start - longest, key=_start_of) : bisect_left(there, locus.end, key=_start_of)
             ]

@@ -288,10 +288,10 @@ def _gtf_line(text: str, role: Role, place: str) -> Named:
     attributes: dict[str, list[str]] = {}
     for key, value in _GTF_PAIR.findall(text):
         if key in _KEYS:
-            attributes.setdefault(key, []).extend(
-                said for said in [value.strip('"').strip(" ")] if said not in ("", ".")
-            )
-    gene, transcript = first(attributes, *_NAMES_OF_GTF), first(attributes, "transcript_id")  # a dot stands for none
+            values = attributes.setdefault(key, [])
+            if (said := value.strip('"').strip(" ")) not in ("", "."):  # a dot stands for nothing
+                values.append(said)
+    gene, transcript = first(attributes, *_NAMES_OF_GTF), first(attributes, "transcript_id")
     if role == "gene":
         return Named(gene, (), gene, attributes)
     return Named(transcript, (), gene, attributes)

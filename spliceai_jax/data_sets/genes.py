@@ -36,8 +36,8 @@ _LEAST_USUAL = 0.9
 """The share of introns with a usual motif below which the annotation is of another genome."""
 
 
-_SHORT = 30
-"""Introns of fewer bases are rare in all species; see docs/from_a_genome.md."""
+SHORT = 30
+"""Introns of fewer bases are hardly ever spliced: nearly all of an annotation's are frame shifts or mistakes."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -228,9 +228,9 @@ def _check_introns(choice: Choice, genome: Genome, settings: CreateDataSettings)
     usual = sum(choice.motifs[motif] for motif in USUAL_MOTIFS)
     if usual < _LEAST_USUAL * total and not settings.accept_motifs:
         lengths = np.concatenate([chosen.introns[:, 1] - chosen.introns[:, 0] for chosen in choice.genes])
-        short = int((lengths < _SHORT).sum())
+        short = int((lengths < SHORT).sum())
         why = (
-            f"{short} have fewer than {_SHORT} bases, so that they are gaps in alignments rather than introns: give an "
+            f"{short} have fewer than {SHORT} bases, so that they are gaps in alignments rather than introns: give an "
             "annotation without them"
             if short > total - usual - short
             else "give the annotation of this very assembly"

@@ -6,10 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spliceai_jax.data_sets.genes import ChosenGene
-
-_SHORT = 30
-"""Introns of fewer bases are hardly ever spliced: nearly all of an annotation's are frame shifts or mistakes."""
+from spliceai_jax.data_sets.genes import SHORT, ChosenGene
 
 
 @dataclass(frozen=True)
@@ -91,8 +88,8 @@ def check_genes(genes: Sequence[ChosenGene], motifs: Mapping[str, int]) -> list[
             "the annotation may belong to another assembly, or its introns may be no introns",
         ),
         _share(
-            f"introns of fewer than {_SHORT} bases",
-            int((lengths < _SHORT).sum()),
+            f"introns of fewer than {SHORT} bases",
+            int((lengths < SHORT).sum()),
             len(lengths),
             (0, 0.1),
             "such gaps between exons are mostly frame shifts; the list of the shortest introns says where they are",
