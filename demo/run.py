@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import warnings
 from pathlib import Path
 
 from spliceai_jax import TransferSettings, transfer
@@ -13,6 +14,7 @@ HERE = Path(__file__).parent
 
 
 def main() -> None:
+    warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"  # as the command prints them
     output = HERE / "output"
     shutil.rmtree(output, ignore_errors=True)  # left by an earlier run of the demo
     print(
@@ -34,7 +36,7 @@ def main() -> None:
     except Interrupted:
         sys.exit("The demo was stopped; it begins anew when it is started again.")
     before, after = result.history.untouched["test"].metrics, result.best_measured["test"].metrics
-    print("\nOn the 29 genes of 2L, AUPRC (top-k accuracy):")
+    print("\nOn the 30 genes of 2L, AUPRC (top-k accuracy):")
     for kind in SITE_KINDS:
         was, now = before.site(kind), after.site(kind)
         print(
