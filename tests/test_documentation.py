@@ -207,7 +207,7 @@ def test_the_notebook_runs(tmp_path: Path) -> None:
     path = ROOT / "examples" / "fine_tune.ipynb"
     notebook = nbformat.read(path, as_version=4)
     assert not [cell for cell in notebook.cells if cell.get("outputs")], "stored with outputs; clear them"
-    NotebookClient(notebook, timeout=200, resources={"metadata": {"path": path.parent}}).execute()
+    NotebookClient(notebook, timeout=1200, resources={"metadata": {"path": path.parent}}).execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     printed = "".join(output.text for output in outputs if output.output_type == "stream" and output.name == "stdout")
     before, after = map(float, re.findall(r"donor AUPRC ([\d.]+) before, ([\d.]+) after", printed)[0])
