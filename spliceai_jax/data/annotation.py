@@ -66,6 +66,9 @@ pairs of genes become one, most of which do share a splice site. A splice site a
 _MOST = 0.5
 """The share of transcripts named as their gene from which on such a gene_id names no gene."""
 
+_AT_ONCE = 4096
+"""The exons of so many transcripts are put together at once, so that memory does not grow with their number."""
+
 _BIOTYPE_NOTE = re.compile(r"protein_coding_gene|pseudogene|transposable_element_gene|other_RNA|(mi|t|r|nc|sn|sno)RNA")
 """TAIR10 has the biotype of a gene as its note."""
 
@@ -497,7 +500,13 @@ def _transcripts(lines: _Lines) -> list[_Draft]:
     for index in np.unique(owner[held[astray]]).tolist():
         drafts[index].astray = True
     held = held[~astray]
-    _set_exons(lines, drafts, parts.at(held), owner[held])
+    held = held[np.argsort(owner[held], kind="stable")]
+    short_gaps: dict[tuple[str, int, int], str] = {}
+    for begin in range(0, len(drafts), _AT_ONCE):
+        members = held[slice(*np.searchsorted(owner[held], [begin, begin + _AT_ONCE]))]
+        some = drafts[begin : begin + _AT_ONCE]
+        short_gaps |= _set_exons(lines, some, parts.at(members), owner[members] - begin)
+    lines.repairs.count("short gaps", next(iter(short_gaps.values()), ""), len(short_gaps))
     return drafts
 
 
@@ -590,8 +599,10 @@ def _containing(lines: _Lines, parts: _Parts, wanted: Bool[np.ndarray, " feature
     return found
 
 
-def _set_exons(lines: _Lines, drafts: Sequence[_Draft], parts: _Parts, owner: Indices) -> None:
-    """Put the exons of transcripts together from all their parts.
+def _set_exons(
+    lines: _Lines, drafts: Sequence[_Draft], parts: _Parts, owner: Indices
+) -> dict[tuple[str, int, int], str]:
+    """Put the exons of transcripts together from all their parts, and return the short gaps that were closed.
 
     An exon is the union of exon, CDS and UTR lines that touch, overlap or lie nearer than `SHORTEST_INTRON`:
 
@@ -611,7 +622,6 @@ def _set_exons(lines: _Lines, drafts: Sequence[_Draft], parts: _Parts, owner: In
     blocks, first_block, more_gaps = _merged(parts, owner, is_exon | (behind - begin < 2), count, SHORTEST_INTRON)
     gaps = np.concatenate([gaps, more_gaps])
     places = {(drafts[index].sequence, *gap): drafts[index].name for index, *gap in gaps.tolist()}
-    lines.repairs.count("short gaps", next(iter(places.values()), ""), len(places))
 
     lengths = [np.concatenate([[0], np.cumsum(one[:, 1] - one[:, 0])]) for one in (exons, cds, blocks)]
     of_exons, of_cds, of_blocks = (
@@ -628,6 +638,7 @@ def _set_exons(lines: _Lines, drafts: Sequence[_Draft], parts: _Parts, owner: In
         draft.start, draft.end = min(draft.start, int(draft.exons[0, 0])), max(draft.end, int(draft.exons[-1, 1]))
         if together[index]:
             lines.repairs.count("exons put together", draft.name)
+    return places
 
 
 def _merged(
