@@ -18,7 +18,7 @@ from spliceai_jax import Predictions, PredictSettings, Pretrained, predict
 from spliceai_jax.architecture import SITE_KINDS
 from spliceai_jax.commands.main import main
 from spliceai_jax.data.annotation import Gene, read_annotation
-from spliceai_jax.data.selection import Stretch
+from spliceai_jax.data.sequences import Stretch
 from spliceai_jax.errors import SequenceError, SettingsError
 from spliceai_jax.scoring.bed import BedWriter, OpenSpliceAIForm, UcscForm, form_of
 

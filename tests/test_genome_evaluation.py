@@ -32,7 +32,7 @@ from spliceai_jax.errors import Interrupted, WeightsError
 from spliceai_jax.evaluation import ranking
 from spliceai_jax.evaluation.genome_metrics import PLACES, GenomeMetrics
 from spliceai_jax.evaluation.ranking import Ranking
-from spliceai_jax.network import scorer
+from spliceai_jax.network import score as scorer
 from spliceai_jax.report.writing import is_current
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.read import read_run

@@ -16,7 +16,7 @@ from conftest import ROOT, random_model, scored_whole
 from spliceai_jax import ARCHITECTURES, Ensemble, Genome, Pretrained, SpliceAI, evaluate
 from spliceai_jax.encoding import encode
 from spliceai_jax.errors import SettingsError, SpliceAIError, WeightsError
-from spliceai_jax.network import scorer
+from spliceai_jax.network import score as scorer
 
 COMPLEMENT = str.maketrans("ACGT", "TGCA")
 COLUMNS = ("sequence", "position_1based", "strand", "base", "neither", "acceptor", "donor")

@@ -30,7 +30,8 @@ from spliceai_jax.evaluation.bootstrap import Difference, Differences
 from spliceai_jax.evaluation.metrics import MEASURES
 from spliceai_jax.files import write_whole
 from spliceai_jax.fine_tuning import ending
-from spliceai_jax.report import shown_mistakes, verdict
+from spliceai_jax.report import mistakes as shown
+from spliceai_jax.report import verdict
 from spliceai_jax.report.comparison import LOGO_SPANS, compare_on_test_set
 from spliceai_jax.report.mistakes import KEPT, Mistake, WorstMistakes
 from spliceai_jax.report.page_warnings import find_warnings
@@ -161,8 +162,8 @@ def test_a_mistake_names_gene_and_place_where_they_are_known(tmp_path) -> None:
         ("kni", "2L:1979", True),
         ("wg", "X:8008", False),
     ]
-    assert "another transcript of the gene has this acceptor" in shown_mistakes._note(found[0], 1)
-    assert "another transcript" not in shown_mistakes._note(found[1], 1)
+    assert "another transcript of the gene has this acceptor" in shown._note(found[0], 1)
+    assert "another transcript" not in shown._note(found[1], 1)
     (tmp_path / "test_other_sites.txt").write_text("another file\n")
     assert not any(one.of_other_transcript for one in false_calls())
 
@@ -183,15 +184,15 @@ def test_a_mistake_says_what_is_near(tmp_path) -> None:
         for wanted in (("donor", True, 0, 105), ("donor", False, 0, 100))
     )
     assert miss.nearest == -5
-    assert "the model calls a donor 5 bases upstream" in shown_mistakes._note(miss, 1)
+    assert "the model calls a donor 5 bases upstream" in shown._note(miss, 1)
     assert false.nearest == 5
-    assert "a donor is annotated 5 bases downstream" in shown_mistakes._note(false, 1)
+    assert "a donor is annotated 5 bases downstream" in shown._note(false, 1)
     odd = replace(false, bases="A" * 61, nearest=None)
-    assert shown_mistakes._note(odd, 1) == "AA where GT is usual; no donor is annotated within 50 bases"
-    assert shown_mistakes._note(miss, 3).endswith("; 3 times, in windows of the same sequence")
-    assert shown_mistakes._parts(odd)[1] == ("aa", "pair odd")
+    assert shown._note(odd, 1) == "AA where GT is usual; no donor is annotated within 50 bases"
+    assert shown._note(miss, 3).endswith("; 3 times, in windows of the same sequence")
+    assert shown._parts(odd)[1] == ("aa", "pair odd")
     for mistake in (miss, false, odd):
-        assert "".join(letters for letters, _ in shown_mistakes._parts(mistake)).upper() == mistake.bases
+        assert "".join(letters for letters, _ in shown._parts(mistake)).upper() == mistake.bases
 
 
 # -- the page --------------------------------------------------------------------------------------------------

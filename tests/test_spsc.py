@@ -16,7 +16,7 @@ from spliceai_jax import PredictSettings, Pretrained, SpliceAIError, SpliceAIWar
 from spliceai_jax.architecture import SITE_KINDS
 from spliceai_jax.commands.main import main
 from spliceai_jax.data.fasta import Genome
-from spliceai_jax.network import scorer
+from spliceai_jax.network import score as scorer
 from spliceai_jax.scoring import spsc
 from spliceai_jax.scoring.spsc import SpliceScoreWriter
 

@@ -18,7 +18,7 @@ from spliceai_jax.evaluation.metrics import Metrics, MetricsAccumulator
 from spliceai_jax.in_flight import one_in_flight
 from spliceai_jax.network.ensemble import GivenModel, read_models
 from spliceai_jax.network.model import Variables
-from spliceai_jax.network.scorer import mean
+from spliceai_jax.network.score import mean
 from spliceai_jax.training.engine import Engine
 from spliceai_jax.training.losses import cross_entropy_loss
 from spliceai_jax.training.recipes import Recipe

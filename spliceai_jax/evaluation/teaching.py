@@ -20,7 +20,7 @@ from spliceai_jax.display import Advance
 from spliceai_jax.errors import WeightsError
 from spliceai_jax.evaluation.evaluate import score_windows
 from spliceai_jax.network.model import Variables
-from spliceai_jax.network.scorer import mean
+from spliceai_jax.network.score import mean
 from spliceai_jax.training.engine import Engine
 
 _BYTES_A_POSITION = np.dtype(np.float16).itemsize * len(CLASSES)

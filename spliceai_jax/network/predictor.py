@@ -11,14 +11,12 @@ from jaxtyping import Float32, Integer, UInt8
 
 from spliceai_jax.architecture import CLASSES
 from spliceai_jax.data.fasta import Genome
-from spliceai_jax.data.selection import Region, Selection, check_region, read_region
-from spliceai_jax.data.sequences import Sequences, SequencesInMemory
+from spliceai_jax.data.sequences import Region, Selection, Sequences, SequencesInMemory, check_region, read_region
 from spliceai_jax.encoding import BASES, Strand, encode
 from spliceai_jax.errors import SettingsError, check_choice, some
 from spliceai_jax.interrupts import StopRequest
 from spliceai_jax.network.model import Variables
-from spliceai_jax.network.scored_pieces import scored_pieces
-from spliceai_jax.network.scorer import Scorer
+from spliceai_jax.network.score import Scorer, scored_pieces
 
 Codes = Integer[np.ndarray, "sequences length"]
 Scores = Float32[np.ndarray, "sequences positions 3"]

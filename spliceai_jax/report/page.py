@@ -7,10 +7,10 @@ from spliceai_jax.report import verdict
 from spliceai_jax.report.comparison import Comparison
 from spliceai_jax.report.forgetting import forgetting_section
 from spliceai_jax.report.genome_section import PLACE_NAMES, genome_section
+from spliceai_jax.report.mistakes import show_mistakes
 from spliceai_jax.report.page_warnings import find_warnings
 from spliceai_jax.report.plots import Plot
 from spliceai_jax.report.reliability import calibration_section
-from spliceai_jax.report.shown_mistakes import show_mistakes
 from spliceai_jax.report.template import rendered
 from spliceai_jax.runs.card import released_as
 from spliceai_jax.runs.history import SET_NAMES
@@ -32,6 +32,7 @@ def render(run: Run, mark: str, comparison: Comparison | None, plots: dict[str, 
     """
     before, after = verdict.before_and_after(run, comparison)
     changes = verdict.differences_on_test_set(run, comparison)
+    mistakes = comparison.mistakes if comparison else ()
     return rendered(
         "spliceai_jax.report",
         "page.html",
@@ -49,8 +50,12 @@ def render(run: Run, mark: str, comparison: Comparison | None, plots: dict[str, 
         test_files=verdict.rows_of_test_files(run),
         forgetting=forgetting_section(run, changes),
         mistakes=[
-            ("Misses", "sites that the model does not call", show_mistakes(comparison, missed=True)),
-            ("False calls", "positions that it calls but that are no such sites", show_mistakes(comparison, False)),
+            ("Misses", "sites that the model does not call", show_mistakes(mistakes, missed=True)),
+            (
+                "False calls",
+                "positions that it calls but that are no such sites",
+                show_mistakes(mistakes, missed=False),
+            ),
         ],
         calibration=calibration_section(run.calibration),
         genome=genome_section(run),

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int, UInt8
 
 from spliceai_jax.architecture import SiteKind
 from spliceai_jax.data.annotation import Gene
-from spliceai_jax.data.selection import Stretch
+from spliceai_jax.data.sequences import Stretch
 from spliceai_jax.encoding import Strand
 from spliceai_jax.errors import SequenceError, some
 from spliceai_jax.scoring.settings import BedFormName

@@ -10,8 +10,7 @@ from spliceai_jax.evaluation.genome_metrics import GenomeMetrics, GenomeMetricsA
 from spliceai_jax.interrupts import stop_request
 from spliceai_jax.network.ensemble import GivenModel, read_models
 from spliceai_jax.network.pretrained import Pretrained
-from spliceai_jax.network.scored_pieces import scored_pieces
-from spliceai_jax.network.scorer import Scorer
+from spliceai_jax.network.score import Scorer, scored_pieces
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.genome_evaluation import GenomeEvaluation, ModelEvaluation, read_genome_evaluation
 from spliceai_jax.scoring.genome_truth import STRANDS, GenomeTruth, genome_truth

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from spliceai_jax.data.annotation import Annotation, Gene
 from spliceai_jax.data.fasta import Genome
 from spliceai_jax.data.same_assembly import genes_on_genome
-from spliceai_jax.data.selection import Region, Selection, Stretch
+from spliceai_jax.data.sequences import Region, Selection, Stretch
 from spliceai_jax.encoding import Strand
 from spliceai_jax.errors import SettingsError, SpliceAIWarning
 from spliceai_jax.scoring.settings import PredictSettings

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 
 from spliceai_jax.architecture import CLASSES, SITE_KINDS, SiteKind
 from spliceai_jax.data.fasta import Genome
-from spliceai_jax.data.selection import Stretch
+from spliceai_jax.data.sequences import Stretch
 from spliceai_jax.encoding import Strand
 from spliceai_jax.errors import RunFolderError, SettingsError, some
 from spliceai_jax.files import all_written_whole, check_writable
