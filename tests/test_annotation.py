@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spliceai_jax.data import annotation_lines
-from spliceai_jax.data.annotation import PREFERRED_TAGS, Gene, Transcript, read_annotation
+from spliceai_jax.data.annotation import Gene, Transcript, read_annotation
+from spliceai_jax.data.annotation_records import PREFERRED_TAGS
 from spliceai_jax.errors import SequenceError
 
 FLAVOURS = Path(__file__).parent / "data" / "annotations"

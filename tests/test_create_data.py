@@ -29,7 +29,8 @@ from synthetic_genome import (
 )
 
 from spliceai_jax.architecture import PADDING
-from spliceai_jax.data.annotation import SHORTEST_INTRON, read_annotation
+from spliceai_jax.data.annotation import read_annotation
+from spliceai_jax.data.annotation_repairs import SHORTEST_INTRON
 from spliceai_jax.data.fasta import Genome
 from spliceai_jax.data.gene_table import other_sites
 from spliceai_jax.data.hdf5 import read_windows

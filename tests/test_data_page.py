@@ -19,7 +19,8 @@ from test_report import CHROMIUM, MEASURE, browse, console
 
 from spliceai_jax.architecture import SITE_KINDS
 from spliceai_jax.commands.main import make_parser
-from spliceai_jax.data.annotation import Repair, read_annotation
+from spliceai_jax.data.annotation import read_annotation
+from spliceai_jax.data.annotation_repairs import Repair
 from spliceai_jax.data.fasta import Genome
 from spliceai_jax.data_sets import page, run
 from spliceai_jax.data_sets.gene_views import GeneView, example_genes

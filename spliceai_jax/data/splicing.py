@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from spliceai_jax.architecture import CLASSES, PADDING
-from spliceai_jax.data.annotation import PREFERRED_TAGS, Gene, Transcript
+from spliceai_jax.data.annotation import Gene, Transcript
+from spliceai_jax.data.annotation_records import PREFERRED_TAGS
 from spliceai_jax.encoding import Strand
 
 Introns = Int[np.ndarray, "introns 2"]

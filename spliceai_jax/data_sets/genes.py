@@ -9,7 +9,8 @@ from itertools import groupby
 import numpy as np
 from jaxtyping import UInt8
 
-from spliceai_jax.data.annotation import Annotation, Gene, Repair, Transcript
+from spliceai_jax.data.annotation import Annotation, Gene, Transcript
+from spliceai_jax.data.annotation_repairs import Repair
 from spliceai_jax.data.coding_genes import divide_genes
 from spliceai_jax.data.fasta import Genome
 from spliceai_jax.data.same_assembly import genes_on_genome, organelles

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Sequence
 
-from spliceai_jax.data.annotation import Repair
+from spliceai_jax.data.annotation_repairs import Repair
 from spliceai_jax.errors import SpliceAIWarning
 
 _REPAIRS_TOLD = 8

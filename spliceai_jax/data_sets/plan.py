@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from spliceai_jax.data.annotation import Annotation, Gene, Repair
+from spliceai_jax.data.annotation import Annotation, Gene
+from spliceai_jax.data.annotation_repairs import Repair
 from spliceai_jax.data.fasta import Genome
 from spliceai_jax.data_sets.division import divide
 from spliceai_jax.data_sets.genes import ChosenGene, choose_genes

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from spliceai_jax.data.annotation import Repair
+from spliceai_jax.data.annotation_repairs import Repair
 from spliceai_jax.data.compressed import TextKind, check_unchanged, sha256_of
 from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.data_sets.split import SetName
