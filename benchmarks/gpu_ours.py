@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from gpu_side import Step, serve
 
-from spliceai_jax import ARCHITECTURES, RECIPES, Pretrained, SpliceAI
+from spliceai_jax import ARCHITECTURES, Pretrained, SpliceAI
 from spliceai_jax.architecture import CHANNELS, WINDOW, Architecture
 from spliceai_jax.data.batches import Batch
 from spliceai_jax.data.hdf5 import read_windows
@@ -74,8 +74,7 @@ def batch_of(row: dict[str, Any], architecture: Architecture, first_entry: int) 
 def build(row: dict[str, Any]) -> Step:
     """Return the step of a row of gpu.py."""
     architecture = ARCHITECTURES[row["flanking_size"]]
-    # Of the recipes that train everything, the one that does what the other side does, BatchNorm's statistics included.
-    recipe = Recipe(unfreeze=row["unfreeze"]) if row["unfreeze"] else RECIPES["best-0.1.0"]
+    recipe = Recipe(unfreeze=row["unfreeze"]) if row["unfreeze"] else Recipe(unfreeze_all=True)
     trainable = Trainable.of(architecture, recipe)
     engine = engine_of(architecture, recipe, row["precision"], row.get("layouts"))
     state = jax.device_get(init_state(variables_of(row["flanking_size"], row["weights"]), trainable, recipe))

@@ -65,7 +65,6 @@ STARTS = {
 
 RECIPES: dict[str, dict[str, Any]] = {
     "best": {},
-    "best-0.1.0": {"recipe": "best-0.1.0"},
     "openspliceai": {"recipe": "openspliceai", "unfreeze": 2},
     "best-3-seeds": {"seeds": 3},
     "best-unlabelled": {},

@@ -238,10 +238,10 @@ def test_version_says_what_a_bug_report_needs(command_line) -> None:
 
 
 def test_the_shell_completes_flags(command_line, tmp_path: Path) -> None:
-    line = "spliceai-jax transfer --kept"
+    line = "spliceai-jax transfer --activ"
     told = tmp_path / "completions"
     asked = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "COMP_TYPE": "9"}
     done = command_line(**asked, _ARGCOMPLETE_STDOUT_FILENAME=str(told), _ARGCOMPLETE_IFS="\n")
     assert done.returncode == 0, done.stderr
-    assert told.read_text().strip() == "--kept-trunk"
+    assert told.read_text().strip() == "--activation-cache"
     assert "_ARGCOMPLETE" not in os.environ

@@ -266,6 +266,9 @@ class Case:
 
 
 BEST = replace(RECIPES["best"], dropout=0.0)
+EVERYTHING = replace(
+    RECIPES["openspliceai"], unfreeze_all=True, learning_rate=1e-3, scheduler="OneCycleLR", batch_size=12
+)
 """PyTorch's random numbers are others."""
 
 CASES = {
@@ -284,10 +287,10 @@ CASES = {
     "openspliceai_focal_unfreeze2": Case(80, replace(RECIPES["openspliceai"], unfreeze=2, loss="focal_loss")),
     "openspliceai_head_alone": Case(80, replace(RECIPES["openspliceai"], unfreeze=0)),
     "best": Case(80, BEST),
-    "best-0.1.0": Case(80, RECIPES["best-0.1.0"]),
+    "openspliceai_unfreeze_all": Case(80, EVERYTHING),
     "openspliceai_partial_batch": Case(80, replace(RECIPES["openspliceai"], unfreeze=2), windows=2, fill=3),
     "best_partial_batch": Case(80, BEST, windows=2, fill=1),
-    "best-0.1.0_partial_batch": Case(80, RECIPES["best-0.1.0"], windows=2, fill=1),
+    "openspliceai_unfreeze_all_partial_batch": Case(80, EVERYTHING, windows=2, fill=1),
     "padding_counts_partial_batch": Case(80, RELEASE, windows=2, fill=2),
 }
 
@@ -384,7 +387,7 @@ def test_evaluation_step_gives_each_positions_loss() -> None:
 
 
 def test_bfloat16_is_close_and_keeps_float32_parameters() -> None:
-    architecture, recipe, model = ARCHITECTURES[80], RECIPES["best-0.1.0"], random_model(80)
+    architecture, recipe, model = ARCHITECTURES[80], EVERYTHING, random_model(80)
     engine = Engine(architecture, recipe, "bfloat16")
     bases = np.random.default_rng(2).integers(1, 5, (2, 180), dtype=np.uint8)
     labels = np.random.default_rng(3).integers(0, 3, (2, 100), dtype=np.uint8)

@@ -20,6 +20,7 @@ import pytest
 from spliceai_jax import ConsoleDisplay, Pretrained, TransferSettings, processes, transfer
 from spliceai_jax.errors import DivergedError, Interrupted, RunFolderError
 from spliceai_jax.fine_tuning import data_sets, stop
+from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.read import read_run
 from spliceai_jax.training.engine import Engine
 
@@ -268,3 +269,17 @@ def test_the_history_is_there_without_the_checkpoints(small_data, small_model, t
     result = transfer(TransferSettings(**arguments(small_data, small_model, tmp_path)))
     shutil.rmtree(tmp_path / FOLDER / "checkpoints")
     assert read_run(tmp_path / FOLDER).history == result.history
+
+
+@pytest.mark.parametrize("lacking", ["dropout", "genomic_eval_dataset"])
+def test_a_field_that_a_file_lacks_has_its_default(lacking, finished, tmp_path):
+    content = json.loads((finished / "run.json").read_text())
+    del content[lacking]
+    (tmp_path / "run.json").write_text(json.dumps(content))
+    assert RunFolder(tmp_path).read_identity() == RunFolder(finished).read_identity()
+
+
+def test_a_file_of_another_form_is_named(tmp_path):
+    (tmp_path / "run.json").write_text('{"format_version": 2}')
+    with pytest.raises(RunFolderError, match=r"run\.json: damaged \(format version 2; this spliceai-jax knows 1\)"):
+        RunFolder(tmp_path).read_identity()

@@ -138,5 +138,4 @@ def test_only_the_release_runs_late() -> None:
         "openspliceai": "exact",
         "openspliceai-0.0.7": "batch_late",
         "best": "exact",
-        "best-0.1.0": "exact",
     }

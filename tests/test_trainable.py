@@ -70,12 +70,10 @@ def test_recipes_train_the_last_units_and_the_head(flanking_size, recipe) -> Non
         "openspliceai": (last, "final_conv"),
         "openspliceai-0.0.7": (last,),
         "best": ("initial", "residual", "final"),
-        "best-0.1.0": ("initial", "residual", "final"),
     }[recipe]
     assert {name for name, trains in trainable.trains.items() if trains} == {
         name for name in trainable.trains if name.startswith(wanted)
     }
-    # A frozen submodule is one leaf, so that checkpoints have the same form as in 0.1.0.
     assert set(trainable.labels.values()) <= {TRAINABLE, FROZEN}
 
 

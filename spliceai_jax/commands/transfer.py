@@ -252,7 +252,6 @@ def _add_computing(add_flag: AddFlag) -> None:
     add_flag("--parallel", choices=get_args(Parallel), help="how several devices are used (default: jit)")
     add_flag(
         "--activation-cache",
-        "--kept-trunk",
         type=float,
         metavar="GB",
         help="the most room on disk for the output of the frozen part of the network, so that it is computed only once "

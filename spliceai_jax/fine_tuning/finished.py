@@ -19,7 +19,7 @@ from spliceai_jax.fine_tuning.outcome import (
     show_temperature,
     show_untouched,
 )
-from spliceai_jax.fine_tuning.plan import recipe_of, start
+from spliceai_jax.fine_tuning.plan import start
 from spliceai_jax.fine_tuning.settings import TransferSettings
 from spliceai_jax.network.pretrained import Pretrained
 from spliceai_jax.report.writing import is_current
@@ -82,7 +82,7 @@ def _known(settings: TransferSettings, pretrained: Pretrained, folder: RunFolder
         return None
     if settings.rehearsal_dataset is not None or settings.unlabelled_dataset is not None:
         return None
-    recipe, architecture = recipe_of(settings, folder), ARCHITECTURES[pretrained.flanking_size]
+    recipe, architecture = settings.effective_recipe, ARCHITECTURES[pretrained.flanking_size]
     wanted = replace(  # the data sets, which are compared below, are left
         identity,
         recipe=settings.recipe_name,
@@ -113,7 +113,7 @@ def _checked(pretrained: Pretrained, folder: RunFolder, identity: RunIdentity, r
     recipe, architecture = identity.choices, ARCHITECTURES[identity.flanking_size]
     like = jax.device_get(init_state(pretrained.variables, Trainable.of(architecture, recipe), recipe))
     with Checkpoints(folder) as checkpoints:
-        state, loop = checkpoints.restore(like, recipe, record.batches_per_epoch) or (like, LoopState())
+        state, loop = checkpoints.restore(like) or (like, LoopState())
     if not loop.history.finished(recipe):
         return None
     check_kept(folder, identity, loop, state.variables, pretrained.pt_bytes())

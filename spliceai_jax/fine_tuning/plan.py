@@ -236,7 +236,7 @@ def make_plan(settings: TransferSettings, display: Display) -> Plan:
     """
     settings, pretrained, folder = start(settings)
     parent = parent_of(settings.one_model, pretrained)
-    recipe = recipe_of(settings, folder)
+    recipe = settings.effective_recipe
     sets = read_sets(settings, pretrained.flanking_size, display)
     levers = read_levers(settings, pretrained, sets.windows, display)
     # The models of every epoch and the best one; two checkpoints, and a third one while it is written, each of the
@@ -306,27 +306,10 @@ def start(settings: TransferSettings) -> tuple[TransferSettings, Pretrained, Run
     return settings, pretrained, folder
 
 
-def recipe_of(settings: TransferSettings, folder: RunFolder) -> Recipe:
-    """Return the recipe with what the settings override.
-
-    No setting says how much is dropped out, which epoch's model is the tuned one, and whether the untouched model is
-    kept where tuning does not help. All three were otherwise in earlier versions: a run goes on as it began.
-    """
-    recipe = settings.effective_recipe
-    if settings.resume and folder.holds_run:
-        recorded = folder.read_identity().choices
-        as_begun = {name: getattr(recorded, name) for name in ("dropout", "keeps_last", "untouched_if_better")}
-        recipe = replace(recipe, **as_begun)
-    return recipe
-
-
 def _with_recipe(settings: TransferSettings, folder: RunFolder) -> TransferSettings:
     """Return settings that name the recipe."""
-    if settings.resume and folder.holds_run:
-        recorded = folder.read_identity().recipe
-        # `best` was another recipe in 0.1.0: a run that began with it goes on with it.
-        if settings.recipe is None or (settings.recipe, recorded) == ("best", "best-0.1.0"):
-            return replace(settings, recipe=recorded)
+    if settings.resume and settings.recipe is None and folder.holds_run:
+        return replace(settings, recipe=folder.read_identity().recipe)
     return replace(settings, recipe=settings.recipe_name)
 
 

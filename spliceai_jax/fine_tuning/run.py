@@ -103,7 +103,7 @@ def _folder_taken(plan: Plan, display: Display) -> Iterator[None]:
 def _restored(plan: Plan, checkpoints: Checkpoints) -> tuple[TrainState, LoopState]:
     """Return what the latest checkpoint holds, or if there is none, the state before the first step."""
     start = initial_state(plan)
-    state, loop = checkpoints.restore(start, plan.recipe, len(plan.batches(0))) or (start, LoopState())
+    state, loop = checkpoints.restore(start) or (start, LoopState())
     processes.check_same({"epoch": loop.epoch, "batch": loop.batch})
     return state, loop
 

@@ -24,7 +24,7 @@ from spliceai_jax.runs import stored
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import SPLITS, History, Split
 from spliceai_jax.runs.identity import RunIdentity
-from spliceai_jax.runs.record import DatasetRecord, Parent, Record, Session, UnlabelledRecord, rename_of_0_1
+from spliceai_jax.runs.record import DatasetRecord, Parent, Record, Session, UnlabelledRecord
 from spliceai_jax.training.recipes import Recipe
 
 _SPECIES = {"mane": "human (MANE)"}
@@ -303,7 +303,7 @@ def _temperature_beside(path: Path, digest: str) -> tuple[Temperature | None, st
 def _card_beside(path: Path, digest: str) -> tuple[ModelCard | None, str | None]:
     place = beside(path, CARD)
     try:
-        card = stored.parse(place, ModelCard, rename_of_0_1)
+        card = stored.parse(place, ModelCard)
     except FileNotFoundError:
         return None, None
     except (OSError, ValueError) as error:

@@ -10,10 +10,9 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import orbax.checkpoint as ocp
@@ -28,7 +27,6 @@ from spliceai_jax.runs import stored
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import LoopState
 from spliceai_jax.runs.stored import Json
-from spliceai_jax.training.recipes import Recipe
 from spliceai_jax.training.step import TrainState
 
 logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs at length, and raises its errors anyway
@@ -37,7 +35,7 @@ _STATE, _LOOP = "state", "progress"
 """The names of the two items of a checkpoint."""
 
 _DIGEST = "sha256"
-"""The field of the progress that holds the digest; checkpoints of earlier versions have none."""
+"""The field of the progress that holds the digest."""
 
 
 class Checkpoints:
@@ -49,7 +47,11 @@ class Checkpoints:
         with _refusals(
             folder.checkpoints, "cannot be opened", "move the latest checkpoint away, or bring back a copy of it"
         ):
-            self._manager = _manager(folder.checkpoints, max_to_keep=2, enable_async_checkpointing=False)
+            self._manager = ocp.CheckpointManager(
+                folder.checkpoints,
+                options=ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False),
+                item_names=(_STATE, _LOOP),
+            )
 
     def save(self, state: TrainState, loop: LoopState) -> None:
         """Save; if the process is killed meanwhile, the checkpoint before remains the latest.
@@ -68,15 +70,13 @@ class Checkpoints:
         with _refusals(self._path(serial), "the checkpoint cannot be written", way_out):
             self._manager.save(serial, args=ocp.args.Composite(**items))
 
-    def restore(self, like: TrainState, recipe: Recipe, batches: int) -> tuple[TrainState, LoopState] | None:
+    def restore(self, like: TrainState) -> tuple[TrainState, LoopState] | None:
         """Read the latest checkpoint that is whole; None where there is no checkpoint.
 
         Damaged ones after it are kept under other names, with a warning. All processes take the same one.
 
         Arguments:
             like: A state that is arranged as the one to read.
-            recipe: The recipe of the run.
-            batches: The number of batches in an epoch.
 
         Returns:
             The state, as numpy arrays, and where the run stands.
@@ -88,7 +88,7 @@ class Checkpoints:
         reasons: list[str] = []
         for serial in reversed(self._manager.all_steps()):
             try:
-                found = processes.all_or_none(partial(self._read, serial, like, recipe, batches))
+                found = processes.all_or_none(partial(self._read, serial, like))
             except (RunFolderError, ProcessesError) as error:  # the latter where it failed in another process
                 damaged.append(serial)
                 reasons.append(str(error))
@@ -115,20 +115,15 @@ class Checkpoints:
         except (OSError, RunFolderError):
             return 0
 
-    def _read(self, serial: int, like: TrainState, recipe: Recipe, batches: int) -> tuple[TrainState, LoopState]:
+    def _read(self, serial: int, like: TrainState) -> tuple[TrainState, LoopState]:
         items = {_STATE: ocp.args.StandardRestore(like), _LOOP: ocp.args.JsonRestore()}
         try:
             _check_size(self._path(serial))
             restored = self._manager.restore(serial, args=ocp.args.Composite(**items))
             state, progress = restored[_STATE], dict(restored[_LOOP])
-            given = progress.pop(_DIGEST, None)
-            if given is None and progress.keys() != {field.name for field in fields(LoopState)}:
-                raise ValueError(f"its progress has the fields {', '.join(sorted(progress)):.100}")
-            if given is not None and given != _digest(state, progress):
+            if progress.pop(_DIGEST, None) != _digest(state, progress):
                 raise ValueError("its contents are not those that were saved: their SHA-256 is another")
-            loop = stored.convert(progress, LoopState)
-            loop.check_range(recipe, batches)
-            return state, loop
+            return state, stored.convert(progress, LoopState)
         except Exception as error:  # orbax raises whatever its storage layers do
             if processes.is_loss(error):  # another process is gone; the checkpoint is fine
                 raise
@@ -163,25 +158,6 @@ class Checkpoints:
             self._shown(unraisable)
 
 
-def read_loop_state(folder: Path) -> LoopState | None:
-    """Read from the latest checkpoint where the run stands; None where there is none. Nothing is written or deleted.
-
-    For runs of spliceai-jax 0.1.0; later ones have a `history.json`.
-    """
-    if not folder.is_dir():
-        return None
-    with _manager(folder, read_only=True) as manager:
-        serial = manager.latest_step()
-        if serial is None:
-            return None
-        try:
-            _check_size(folder / str(serial))
-            restored = manager.restore(serial, args=ocp.args.Composite(**{_LOOP: ocp.args.JsonRestore()}))
-            return stored.convert(restored[_LOOP], LoopState)
-        except Exception as error:  # orbax raises whatever its storage layers do
-            raise RunFolderError(f"{folder / str(serial)}: this checkpoint is damaged ({_in_a_line(error)})") from error
-
-
 @contextlib.contextmanager
 def _refusals(path: Path, what: str, way_out: str) -> Iterator[None]:
     """Turn what orbax and the operating system raise into a refusal; the loss of another process passes."""
@@ -193,12 +169,6 @@ def _refusals(path: Path, what: str, way_out: str) -> Iterator[None]:
         if processes.is_loss(error):
             raise
         raise RunFolderError(f"{path}: {what} ({_in_a_line(error)}); {way_out}") from error
-
-
-def _manager(folder: Path, **options: Any) -> ocp.CheckpointManager:
-    return ocp.CheckpointManager(
-        folder.absolute(), options=ocp.CheckpointManagerOptions(**options), item_names=(_STATE, _LOOP)
-    )
 
 
 def _digest(state: TrainState, progress: Json) -> str:

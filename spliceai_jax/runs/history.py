@@ -45,14 +45,14 @@ class Epoch:
         validation: On the whole validation split.
         test: On the whole test split.
         old_species: On the whole data set of the old species; None where the run has none.
-        model_sha256: SHA-256 of the `.pt` file of the weights after the epoch; "" where an earlier version trained it.
+        model_sha256: SHA-256 of the `.pt` file of the weights after the epoch.
     """
 
     learning_rate: float
     train: SplitRecord
     validation: SplitRecord
     test: SplitRecord
-    model_sha256: str = ""
+    model_sha256: str
     old_species: SplitRecord | None = None
 
     @property
@@ -163,18 +163,3 @@ class LoopState:
     def to_json(self) -> Json:
         """Return the content of `history.json`. A split that the run does not have is left out, not written as null."""
         return asdict(self, dict_factory=lambda items: {name: value for name, value in items if value is not None})
-
-    def check_range(self, recipe: Recipe, batches: int) -> None:
-        """Refuse, with a ValueError, what is no place in a run.
-
-        Arguments:
-            recipe: The recipe of the run.
-            batches: The number of batches in an epoch.
-        """
-        last = recipe.epochs * batches
-        done = self.epoch * batches + self.batch
-        if self.batch > batches or done > last:
-            place = f"`epoch` {self.epoch}, `batch` {self.batch}"
-            raise ValueError(f"it is in {place}, of {recipe.epochs} epochs of {batches} batches")
-        if len(self.history.update_losses) != done:
-            raise ValueError(f"`history` holds {len(self.history.update_losses)} losses after {done} batches")

@@ -85,6 +85,4 @@ class RunIdentity:
 
 def from_json(content: Json) -> Json:
     """Return the content of `run.json` arranged as the fields of `RunIdentity`."""
-    if content.get("recipe") == "best" and "trained_batchnorm" not in content:
-        content = {**content, "recipe": "best-0.1.0"}  # its name in 0.1.0
     return {**content, "choices": content}

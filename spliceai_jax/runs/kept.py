@@ -5,8 +5,8 @@ import warnings
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
-from spliceai_jax.convert import pt_bytes, read_calibrated_pt
-from spliceai_jax.errors import RunFolderError, SpliceAIWarning, WeightsError
+from spliceai_jax.convert import pt_bytes
+from spliceai_jax.errors import RunFolderError, SpliceAIWarning
 from spliceai_jax.network.model import Variables
 from spliceai_jax.runs import stored
 from spliceai_jax.runs.card import ModelCard, model_card
@@ -14,7 +14,7 @@ from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import History, LoopState
 from spliceai_jax.runs.identity import RunIdentity
 from spliceai_jax.runs.logs import render_logs
-from spliceai_jax.runs.record import Session, read_record, rename_of_0_1
+from spliceai_jax.runs.record import Session, read_record
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class _Model:
 
     Attributes:
         copies: The files that should hold it.
-        sha256: Their SHA-256; "" where an earlier version did not record it.
+        sha256: Their SHA-256.
         content: Their bytes; None where only a whole copy holds them.
     """
 
@@ -37,8 +37,7 @@ def check_kept(folder: RunFolder, identity: RunIdentity, loop: LoopState, last: 
 
     What is missing or damaged is made again, and a warning says so; the damaged file is kept under another name. The
     models that can be made again are the best one, the copy of it that its epoch left, and the last epoch's; a best
-    model that is the untouched one is made from the weights that the run was given. Of a run of an earlier version,
-    which recorded no digests, only the best model is looked at.
+    model that is the untouched one is made from the weights that the run was given.
 
     Arguments:
         folder: The run's folder.
@@ -53,7 +52,7 @@ def check_kept(folder: RunFolder, identity: RunIdentity, loop: LoopState, last: 
     made_again: list[Path] = []
     lost: list[Path] = []
     for model in _named_models(folder, identity, loop.history, pt_bytes(identity.flanking_size, last), untouched):
-        whole = [path for path in model.copies if _is_whole(path, model.sha256, identity)]
+        whole = [path for path in model.copies if _is_whole(path, model.sha256)]
         content = whole[0].read_bytes() if whole else model.content
         if content is None:
             lost += model.copies
@@ -83,14 +82,13 @@ def check_kept(folder: RunFolder, identity: RunIdentity, loop: LoopState, last: 
 def _named_models(
     folder: RunFolder, identity: RunIdentity, history: History, last: bytes, untouched: bytes
 ) -> list[_Model]:
-    """Return the models of a finished run whose digests are known, and the best one in any case."""
+    """Return the models of a finished run."""
     best = history.kept_epoch(identity.choices)
     found = [_Model([folder.best_model], identity.pretrained_model, untouched)] if best is None else []
     for number, epoch in enumerate(history.epochs):
-        if epoch.model_sha256 or number == best:
-            copies = [folder.epoch_model(number)] + ([folder.best_model] if number == best else [])
-            content = last if number == len(history.epochs) - 1 else None
-            found.append(_Model(copies, epoch.model_sha256, content))
+        copies = [folder.epoch_model(number)] + ([folder.best_model] if number == best else [])
+        content = last if number == len(history.epochs) - 1 else None
+        found.append(_Model(copies, epoch.model_sha256, content))
     return found
 
 
@@ -102,29 +100,25 @@ def check_best(folder: RunFolder, identity: RunIdentity, loop: LoopState) -> Non
     """
     best = loop.history.kept_epoch(identity.choices)
     wanted = identity.pretrained_model if best is None else loop.history.epochs[best].model_sha256
-    if not _is_whole(folder.best_model, wanted, identity):
+    if not _is_whole(folder.best_model, wanted):
         raise RunFolderError(
             f"{folder.best_model}: was removed or changed after the run had finished; give the same command with "
             "`resume=True` to make it again"
         )
 
 
-def _is_whole(model: Path, sha256: str, identity: RunIdentity) -> bool:
+def _is_whole(model: Path, sha256: str) -> bool:
     try:
-        if sha256:
-            with open(model, "rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest() == sha256
-        read_calibrated_pt(model, identity.flanking_size)  # of an earlier version, which did not record it
-    except (OSError, WeightsError):
+        with open(model, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+    except OSError:
         return False
-    return True
 
 
 def _put_back_texts(folder: RunFolder, identity: RunIdentity, loop: LoopState) -> list[Path]:
     """Write the texts that are not what follows from the history, and return their paths."""
     expected = {folder.log(name): text for name, text in render_logs(loop.history).items()}
-    if folder.history.exists() or loop.history.epochs[-1].model_sha256:  # runs of 0.1.0 have none
-        expected[folder.history] = stored.render(loop.to_json(), indent=None)
+    expected[folder.history] = stored.render(loop.to_json(), indent=None)
     if (card := _card(folder, identity, loop)) is not None:
         expected[folder.best_card] = card
     put_back = []
@@ -149,7 +143,7 @@ def _card(folder: RunFolder, identity: RunIdentity, loop: LoopState) -> str | No
         return None
     card = model_card(folder.best_model.read_bytes(), identity, record, loop.history)
     try:  # an earlier session may have written it
-        found = stored.parse(folder.best_card, ModelCard, rename_of_0_1)
+        found = stored.parse(folder.best_card, ModelCard)
     except (OSError, ValueError):
         return stored.render(asdict(card))
     known = {field.name: getattr(found, field.name) for field in fields(Session)}

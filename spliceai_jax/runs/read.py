@@ -104,9 +104,4 @@ def read_history(folder: RunFolder) -> History:
     try:
         return stored.read(folder.history, LoopState).history
     except FileNotFoundError:
-        pass
-    # A run of spliceai-jax 0.1.0 has its history in its checkpoints only.
-    from spliceai_jax.runs.checkpoints import read_loop_state  # orbax takes a second to import
-
-    loop = read_loop_state(folder.checkpoints)
-    return loop.history if loop else History()
+        return History()

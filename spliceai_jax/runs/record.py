@@ -16,7 +16,6 @@ from spliceai_jax.json_files import Count, check_keys
 from spliceai_jax.runs import stored
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import SPLITS, Split
-from spliceai_jax.runs.stored import Json
 from spliceai_jax.startup import processor
 
 
@@ -137,7 +136,7 @@ class Session:
         activation_cache: Whether the frozen part's output was computed once and cached: see `activation_cache`.
         rounding: What else decides how sums are rounded: see `what_rounds`.
         files: The files of the data sets that it read: the name of the set, followed by a number from its second file
-            on, -> the file. An earlier version did not record them.
+            on, -> the file.
     """
 
     started: str
@@ -221,20 +220,6 @@ def now() -> str:
     return datetime.now(UTC).astimezone().isoformat(timespec="seconds")
 
 
-def rename_of_0_1(data: Json) -> Json:
-    """Return a session's fields, with those of spliceai-jax 0.1.0 under their present names."""
-    if "trunk_kept" in data:
-        data = {**data, "activation_cache": data["trunk_kept"]}
-    return data
-
-
-def _upgraded(data: Json) -> Json:
-    sessions = data.get("sessions")
-    if isinstance(sessions, list):
-        return {**data, "sessions": [rename_of_0_1(one) if isinstance(one, dict) else one for one in sessions]}
-    return data
-
-
 def read_record(path: Path) -> Record | None:
     """Read a run's record; None where there is none.
 
@@ -242,7 +227,7 @@ def read_record(path: Path) -> Record | None:
         RunFolderError: It cannot be read.
     """
     try:
-        return stored.read(path, Record, _upgraded)
+        return stored.read(path, Record)
     except FileNotFoundError:
         return None
 

@@ -11,15 +11,16 @@ import msgspec
 from spliceai_jax.errors import RunFolderError, SpliceAIWarning
 from spliceai_jax.json_files import read_json
 
-FORMAT_VERSION = 2
-"""Written into every file. Files of spliceai-jax 0.1.0 have no version and count as 1."""
+FORMAT_VERSION = 1
+"""Written into every file. A new field has a default, with which files that lack it are read; other changes of the form
+raise the version."""
 
 Json = dict[str, Any]
 """A JSON object."""
 
 T = TypeVar("T")
-Upgrade = Callable[[Json], Json]
-"""Renames what older versions wrote."""
+Arrange = Callable[[Json], Json]
+"""Arranges a file's content as the fields of a dataclass."""
 
 
 def render(content: Json, indent: int | None = 2) -> str:
@@ -27,13 +28,13 @@ def render(content: Json, indent: int | None = 2) -> str:
     return json.dumps({"format_version": FORMAT_VERSION, **content}, indent=indent) + "\n"
 
 
-def parse(path: Path, kind: type[T], upgrade: Upgrade = lambda data: data) -> T:
-    """Turn a file into a dataclass. Fields that older files lack get their defaults, unknown ones are ignored.
+def parse(path: Path, kind: type[T], arrange: Arrange = lambda data: data) -> T:
+    """Turn a file into a dataclass. Fields that the file lacks get their defaults, unknown ones are ignored.
 
     Arguments:
         path: The file.
         kind: The dataclass.
-        upgrade: Applied to the JSON object first, to rename what older versions wrote.
+        arrange: Arranges the JSON object as the dataclass.
 
     Raises:
         OSError: It cannot be read.
@@ -44,10 +45,9 @@ def parse(path: Path, kind: type[T], upgrade: Upgrade = lambda data: data) -> T:
         data = read_json(path)
         if not isinstance(data, dict):
             raise ValueError(f"expected a JSON object, found {type(data).__name__}")
-        if (version := data.get("format_version", 1)) not in range(1, FORMAT_VERSION + 1):
-            known = f"this spliceai-jax knows 1 to {FORMAT_VERSION}, use a newer one"
-            raise ValueError(f"format version {version!r:.50}; {known}")
-        return convert(upgrade(data), kind)
+        if (version := data.get("format_version")) != FORMAT_VERSION:
+            raise ValueError(f"format version {version!r:.50}; this spliceai-jax knows {FORMAT_VERSION}")
+        return convert(arrange(data), kind)
     except RecursionError:
         raise ValueError("its lists are nested too deeply") from None
 
@@ -68,7 +68,7 @@ def unless_damaged(read_file: Callable[[], T]) -> T | None:
         return None
 
 
-def read(path: Path, kind: type[T], upgrade: Upgrade = lambda data: data) -> T:
+def read(path: Path, kind: type[T], arrange: Arrange = lambda data: data) -> T:
     """Read a file that must be there; see `parse`.
 
     Raises:
@@ -76,7 +76,7 @@ def read(path: Path, kind: type[T], upgrade: Upgrade = lambda data: data) -> T:
         RunFolderError: It cannot be read, or is damaged.
     """
     try:
-        return parse(path, kind, upgrade)
+        return parse(path, kind, arrange)
     except (FileNotFoundError, NotADirectoryError):
         raise
     except OSError as error:

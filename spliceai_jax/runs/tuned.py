@@ -18,12 +18,12 @@ def tuned_model(folder: RunFolder, history: History, recipe: Recipe) -> Path:
     return folder.best_model if copied and not model.exists() else model
 
 
-def tuned_fingerprint(folder: RunFolder, history: History, recipe: Recipe) -> str | None:
+def tuned_fingerprint(folder: RunFolder, history: History, recipe: Recipe) -> str:
     """Return the fingerprint of the tuned epoch's model, which is the SHA-256 of a file that a run wrote.
 
-    Where the file is gone it is the one that the run recorded, or None if an earlier version did not record it.
+    Where the file is gone it is the one that the run recorded.
     """
     try:
         return hashlib.sha256(tuned_model(folder, history, recipe).read_bytes()).hexdigest()
     except OSError:
-        return history.epochs[history.tuned_epoch(recipe)].model_sha256 or None
+        return history.epochs[history.tuned_epoch(recipe)].model_sha256

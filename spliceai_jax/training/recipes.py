@@ -13,9 +13,6 @@ Parallel = Literal["jit", "pmap"]
 class Recipe:
     """Every choice of a training run that is not a file name.
 
-    Runs of earlier versions are read with the defaults of the fields that they lack: the default of a new field must be
-    what earlier versions did.
-
     Attributes:
         unfreeze: The number of residual units, counted from the last, that train.
         unfreeze_all: All parameters train.
@@ -137,12 +134,5 @@ RECIPES = {
         fewest_steps=25,
         keeps_last=True,
         untouched_if_better=True,
-    ),
-    # What `best` was in 0.1.0.
-    "best-0.1.0": Recipe(
-        unfreeze_all=True,
-        learning_rate=1e-3,
-        scheduler="OneCycleLR",
-        batch_size=12,
     ),
 }
