@@ -2,33 +2,48 @@ PYTHON ?= python3
 BIN := .venv/bin
 SET_UP := .venv/.set-up
 STOCK := .venv-stock/.complete
-TPU := .venv-tpu/.complete
+TPU := .libtpu/.complete
 GPU := .venv-gpu/.complete
+NEWEST := .venv-newest/.complete
 DOCS := .venv/.docs
 MINIMAP2 := .minimap2/minimap2
+# Installs into the environment of a folder; uv, where it is there, in a third of pip's time.
+install = $(if $(shell command -v uv),uv pip install --quiet --python $(1)/bin/python,$(1)/bin/pip install --quiet) -c constraints.txt
 
-.PHONY: setup demo test test-fast test-hostile lint types docs docs-figures package bench-steps bench-run bench-predict bench-data bench-labels bench-forgetting bench-align bench-human bench-quality bench-gpu tpu-check
+.PHONY: setup demo test tests test-fast test-newest test-all lint types docs docs-figures package bench-steps bench-run bench-predict bench-data bench-labels bench-forgetting bench-align bench-human bench-quality bench-gpu tpu-check
 
 setup: $(SET_UP)
 
 $(SET_UP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	$(call install,.venv) -e '.[dev]'
 	touch $(SET_UP)
 
 demo: $(SET_UP)
 	$(BIN)/python demo/run.py
 
-# Three workers on two cores: many tests wait for processes that they start. A file stays on one worker: fixtures last.
-test: lint types
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+test: lint types tests
+
+# A file stays on one worker: its fixtures last.
+tests: $(SET_UP)
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-fast: $(SET_UP)
-	$(BIN)/pytest -n 2 --dist worksteal -m 'not slow and not campaign'
+	$(BIN)/pytest -n 2 --dist worksteal -m 'not slow and not full' $(ARGS)
 
-# All attacks; `make test` makes a short selection of them.
-test-hostile: $(SET_UP)
-	$(BIN)/pytest -n 2 --dist worksteal -m 'campaign or not campaign' tests/hostile $(ARGS)
+# The fast tests on the newest Python found, with JAX's newest release; our own deprecation warnings are errors.
+$(NEWEST): pyproject.toml constraints.txt
+	test -x .venv-newest/bin/python || $$(for n in 15 14 13 12 11; do command -v python3.$$n && break; done) -m venv .venv-newest
+	$(call install,.venv-newest) -e '.[dev]'
+	touch $(NEWEST)
+
+test-newest: $(NEWEST)
+	.venv-newest/bin/pytest -n 2 --dist worksteal -m 'not slow and not full' \
+		-o filterwarnings=error::DeprecationWarning:spliceai_jax $(ARGS)
+
+# Hours: OpenSpliceAI beside ours, every attack and kill, ten times as many random examples.
+test-all: lint types
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m '' --hypothesis-profile many $(ARGS)
 
 lint: $(SET_UP)
 	$(BIN)/ruff check .
@@ -44,7 +59,7 @@ types: $(SET_UP)
 	cd build/package && ../../$(BIN)/lint-imports ../../pyproject.toml --no-cache
 
 $(DOCS): $(SET_UP)
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[docs]'
+	$(call install,.venv) -e '.[docs]'
 	touch $(DOCS)
 
 # -n: every reference must lead somewhere; -W: a warning is an error.
@@ -66,10 +81,12 @@ package: $(SET_UP)
 	cd build/wheel && find spliceai_jax -type f ! -name '*.pyc' | sort | diff ../tracked -
 	PYTHONPATH=build/wheel build/wheel/bin/spliceai-jax inspect demo/worm_400nt.pt
 
-# OpenSpliceAI itself, in an environment of its own, to compare with.
-$(STOCK): constraints.txt
-	test -x .venv-stock/bin/python || $(PYTHON) -m venv .venv-stock
-	.venv-stock/bin/pip install --quiet -c constraints.txt torch openspliceai==0.0.7
+# OpenSpliceAI itself, to compare with; its environment sees what ours holds, torch above all.
+$(STOCK): $(SET_UP)
+	test -x .venv-stock/bin/python || $(BIN)/python -m venv .venv-stock
+	$(BIN)/python -c 'import importlib.util, pathlib; print(pathlib.Path(importlib.util.find_spec("torch").origin).parents[1])' \
+		> $$(.venv-stock/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/ours.pth
+	.venv-stock/bin/pip install --quiet -c constraints.txt openspliceai==0.0.7
 	touch $(STOCK)
 
 bench-steps: $(SET_UP) $(STOCK)
@@ -111,7 +128,7 @@ bench-human: $(SET_UP)
 # JAX and torch for NVIDIA cards, and both programs. With OURS and THEIRS, two Pythons that have them, none is made.
 $(GPU): pyproject.toml constraints.txt
 	test -x .venv-gpu/bin/python || $(PYTHON) -m venv .venv-gpu
-	.venv-gpu/bin/pip install --quiet -c constraints.txt -e '.[cuda]' openspliceai==0.0.7
+	$(call install,.venv-gpu) -e '.[cuda]' openspliceai==0.0.7
 	touch $(GPU)
 
 OURS := .venv-gpu/bin/python
@@ -120,11 +137,12 @@ THEIRS := .venv-gpu/bin/python
 bench-gpu: $(if $(filter .venv-gpu/bin/python,$(OURS) $(THEIRS)),$(GPU))
 	$(OURS) benchmarks/gpu.py --ours $(OURS) --theirs $(THEIRS) $(ARGS)
 
-# The TPU compiler, in an environment of its own: where libtpu is installed every start of JAX prints its complaints.
-$(TPU): pyproject.toml constraints.txt
-	test -x .venv-tpu/bin/python || $(PYTHON) -m venv .venv-tpu
-	.venv-tpu/bin/pip install --quiet -c constraints.txt -e '.[tpu]'
+# The TPU compiler that our JAX asks for, in a folder apart: where it is installed each start of JAX prints complaints.
+$(TPU): $(SET_UP)
+	rm -rf .libtpu
+	$(BIN)/pip install --quiet --no-deps --target .libtpu "$$($(BIN)/python -c 'from importlib.metadata import requires; \
+		print(next(line.partition(";")[0] for line in requires("jax") if line.startswith("libtpu")))')"
 	touch $(TPU)
 
 tpu-check: $(TPU)
-	.venv-tpu/bin/python benchmarks/tpu_check.py $(ARGS)
+	PYTHONPATH=.libtpu $(BIN)/python benchmarks/tpu_check.py $(ARGS)

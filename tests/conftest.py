@@ -1,9 +1,15 @@
 """What several test files share: small real-shaped data sets and models that the tests make themselves."""
 
+import contextlib
+import hashlib
+import inspect
+import io
 import os
+import pickle
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -15,21 +21,94 @@ import pytest
 from filelock import FileLock
 
 from spliceai_jax.architecture import ARCHITECTURES, CONTEXT, PADDING, WINDOW
+from spliceai_jax.commands.main import main
 from spliceai_jax.encoding import encode
+from spliceai_jax.evaluation import bootstrap
+from spliceai_jax.fine_tuning import ending
 from spliceai_jax.network.model import SpliceAI
 from spliceai_jax.network.pretrained import Pretrained
+from spliceai_jax.report.writing import write_report
 from spliceai_jax.startup import keep_compiled_programs
+from spliceai_jax.training.engine import Engine
 
 # Most tests run the same few programs, which take longer to compile than to run.
 keep_compiled_programs()
 
 # How long an example takes depends on what else the machine does.
-hypothesis.settings.register_profile("no deadline", deadline=None)
-hypothesis.settings.load_profile("no deadline")
+hypothesis.settings.register_profile("few", deadline=None, max_examples=20)
+hypothesis.settings.register_profile("many", deadline=None, max_examples=200)
+hypothesis.settings.load_profile("few")
+
+# What a test writes need not outlive a power cut.
+os.fsync = lambda file: None
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the folder ../shared is not here")
+
+
+def full(cases: Iterable, *kept: object) -> list:
+    """The cases of a parametrised test, of which only those named are not left to `make test-all`."""
+    return [
+        case if case in kept else pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.full)
+        for case in cases
+    ]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cheap_endings() -> Iterator[None]:
+    """End runs in this process without their page, whose figures take seconds, and with few draws of genes.
+
+    Tests about either ask for `pages`, or for `all_draws`.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ending, "write_report", lambda run, scoring: run.folder.report)
+        patch.setattr(bootstrap, "DRAWS", 100)
+        patch.setattr(bootstrap, "_AT_ONCE", 100)
+        yield
+
+
+@contextlib.contextmanager
+def with_pages() -> Iterator[None]:
+    """End runs with their page."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ending, "write_report", write_report)
+        yield
+
+
+@pytest.fixture
+def pages() -> Iterator[None]:
+    """End the runs of a test with their page."""
+    with with_pages():
+        yield
+
+
+@pytest.fixture
+def all_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw genes as often as the program does."""
+    monkeypatch.setattr(bootstrap, "DRAWS", 1000)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_programs() -> Iterator[None]:
+    """Let equal engines of this process share what they compile: tracing takes longer than most runs."""
+    made: dict = {}
+    start_up = Engine.__init__
+
+    def shared(self: Engine, *given: object, **named: object) -> None:
+        called = inspect.signature(start_up).bind(self, *given, **named)
+        called.apply_defaults()
+        called.arguments["self"] = type(self)
+        start = jax.tree.map(np.asarray, called.arguments.pop("start"))
+        key = hashlib.sha256(pickle.dumps((start, *map(str, called.arguments.values())))).digest()
+        if key not in made:
+            start_up(self, *given, **named)
+            made[key] = self.__dict__
+        self.__dict__ = made[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Engine, "__init__", shared)
+        yield
 
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 732345\n"
@@ -111,23 +190,48 @@ def scored_whole(model: Pretrained, letters: str) -> np.ndarray:
     return np.asarray(_network(model.flanking_size)(model.scoring_variables, bases))[0]
 
 
+Store = Callable[[str, Callable[[Path], object]], Path]
+
+
 @pytest.fixture(scope="session")
-def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def store(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Store:
+    """Return the folder of a name, which one worker fills for all of a session; only to be read.
+
+    A run on the files of one is the same run in all workers.
+    """
+    base = tmp_path_factory.getbasetemp()
+    root = base if worker_id == "master" else base.parent
+
+    def kept(name: str, make: Callable[[Path], object]) -> Path:
+        folder, whole = root / name, root / f"{name}.whole"
+        with FileLock(root / f"{name}.lock"):
+            if not whole.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                make(folder)
+                whole.touch()
+        return folder
+
+    return kept
+
+
+@pytest.fixture(scope="session")
+def small_data(store: Store) -> Path:
     """A folder with dataset_{train,validation,test,old}.h5: two shards of 7 and 4 windows, then 4, 4 and 12 windows."""
-    folder = tmp_path_factory.mktemp("data")
-    write_dataset(folder / "dataset_train.h5", [make_windows(7, 1), make_windows(4, 2)], compression="gzip")
-    write_dataset(folder / "dataset_validation.h5", [make_windows(4, 3)])
-    write_dataset(folder / "dataset_test.h5", [make_windows(4, 4)])
-    write_dataset(folder / "dataset_old.h5", [make_windows(12, 5)])
-    return folder
+
+    def write(folder: Path) -> None:
+        write_dataset(folder / "dataset_train.h5", [make_windows(7, 1), make_windows(4, 2)], compression="gzip")
+        write_dataset(folder / "dataset_validation.h5", [make_windows(4, 3)])
+        write_dataset(folder / "dataset_test.h5", [make_windows(4, 4)])
+        write_dataset(folder / "dataset_old.h5", [make_windows(12, 5)])
+
+    return store("small_data", write)
 
 
 @pytest.fixture(scope="session")
-def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_model(store: Store) -> Path:
     """A `.pt` file of an 80-nt network with random weights."""
-    path = tmp_path_factory.mktemp("model") / "model_80nt.pt"
-    random_model(80).to_pt(path)
-    return path
+    return store("model", lambda folder: random_model(80).to_pt(folder / "model_80nt.pt")) / "model_80nt.pt"
 
 
 CommandLine = Callable[..., subprocess.CompletedProcess]
@@ -135,7 +239,23 @@ CommandLine = Callable[..., subprocess.CompletedProcess]
 
 @pytest.fixture(scope="session")
 def command_line() -> CommandLine:
-    """Run the installed `spliceai-jax` in a process of its own; environment variables as keywords."""
+    """Run `spliceai-jax` within this process."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess:
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                status = main([str(word) for word in arguments])
+            except SystemExit as ended:
+                status = int(ended.code or 0)
+        return subprocess.CompletedProcess(arguments, status, out.getvalue(), err.getvalue())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def installed() -> CommandLine:
+    """Run the installed `spliceai-jax` in a process of its own, which takes seconds; environment as keywords."""
 
     def run(*arguments: object, timeout: float = 300, **environment: str) -> subprocess.CompletedProcess:
         program = Path(sys.executable).with_name("spliceai-jax")
@@ -171,25 +291,19 @@ def run_arguments(data: Path, model: Path, output: Path) -> dict[str, object]:
 
 
 @pytest.fixture(scope="session")
-def finished(
-    small_data: Path, small_model: Path, tmp_path_factory: pytest.TempPathFactory, command_line: CommandLine
-) -> Path:
+def finished(small_data: Path, small_model: Path, store: Store, installed: CommandLine) -> Path:
     """The folder of a finished run, from the real command line; only to be read."""
-    output = tmp_path_factory.mktemp("finished")
-    given = run_arguments(small_data, small_model, output)
-    given.pop("tensorboard")
-    flags = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value)]
-    done = command_line("transfer", *flags, "--tensorboard")
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    assert done.stdout.splitlines()[-1] == f"report: {output / RUN / 'report.html'}"
-    return output / RUN
 
+    def run(output: Path) -> None:
+        given = run_arguments(small_data, small_model, output)
+        given.pop("tensorboard")
+        flags = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value)]
+        done = installed("transfer", *flags, "--tensorboard")
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        assert done.stdout.splitlines()[-1] == f"report: {output / RUN / 'report.html'}"
 
-@pytest.fixture
-def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    """End runs in this process without their page, whose figures take seconds; for tests of something else."""
-    monkeypatch.setattr("spliceai_jax.fine_tuning.ending.write_report", lambda run, scoring: run.folder.report)
+    return store("finished", run) / RUN
 
 
 def made(target: Path, refusal: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_windows, random_model, write_dataset
+from conftest import full, make_windows, random_model, write_dataset
 
 from spliceai_jax import (
     ARCHITECTURES,
@@ -33,7 +33,7 @@ from spliceai_jax.training.trainable import Trainable
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("flanking_size", ARCHITECTURES)
+@pytest.mark.parametrize("flanking_size", full(ARCHITECTURES, 80, 400))
 def test_network_continues_from_activations(flanking_size):
     model = random_model(flanking_size)
     network = SpliceAI(ARCHITECTURES[flanking_size])
@@ -58,9 +58,8 @@ def test_where_it_ends():
     assert first_entry(RECIPES["openspliceai-0.0.7"]) == 0  # its frozen BatchNorms see the batch
 
 
-@pytest.mark.usefixtures("no_report")
 @pytest.mark.slow
-@pytest.mark.parametrize(("unfreeze", "parallel"), [(0, "jit"), (2, "jit"), (2, "pmap")])
+@pytest.mark.parametrize(("unfreeze", "parallel"), full([(0, "jit"), (2, "jit"), (2, "pmap")], (2, "jit")))
 def test_run_is_the_same(unfreeze, parallel, small_data, small_model, tmp_path, monkeypatch):
     """The split is derived from the training file, so that two sets share its arrays."""
     seen = set()
@@ -128,7 +127,7 @@ def test_file_is_read_by_row(small_data, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_disk_that_fills_meanwhile_is_one_clear_error(small_data, small_model, tmp_path):
+def test_a_disk_that_fills_meanwhile_is_one_clear_error(small_data, small_model, tmp_path, command_line):
     command = [
         Path(sys.executable).with_name("spliceai-jax"),
         "transfer",
@@ -148,7 +147,7 @@ def test_a_disk_that_fills_meanwhile_is_one_clear_error(small_data, small_model,
     assert done.stderr.count("\n") == 1
     assert "cannot be written (File too large)" in done.stderr
     assert "--activation-cache 0" in done.stderr
-    again = subprocess.run([*map(str, command), "--resume", "--activation-cache", "0"], check=False)
+    again = command_line(*command[1:], "--resume", "--activation-cache", "0")
     assert again.returncode == 0
 
 
@@ -196,7 +195,6 @@ def cached(result: TransferResult) -> list[bool]:
     return [session.activation_cache for session in read_record(result.folder / "record.json").sessions]
 
 
-@pytest.mark.usefixtures("no_report")
 @pytest.mark.slow
 def test_what_a_run_began_with_is_kept_to(small_data, small_model, tmp_path, monkeypatch):
     """Bit for bit, whatever room there is on the disk by then."""
@@ -206,7 +204,6 @@ def test_what_a_run_began_with_is_kept_to(small_data, small_model, tmp_path, mon
         assert cached(result) == [limit is None] * 2
 
 
-@pytest.mark.usefixtures("no_report")
 @pytest.mark.slow
 def test_a_full_disk_does_not_change_a_run_in_silence(small_data, small_model, tmp_path, monkeypatch):
     settings = stopped_run(small_data, small_model, tmp_path, monkeypatch)

@@ -8,8 +8,8 @@ from pathlib import Path
 import gffutils
 import numpy as np
 import pytest
-from conftest import SHARED, needs_shared
-from hypothesis import given, settings
+from conftest import SHARED, full, needs_shared
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spliceai_jax.data import annotation_lines
@@ -642,7 +642,6 @@ models = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(models=models, seed=st.integers(0, 1000), tagged=st.booleans())
 def test_any_genes(tmp_path_factory, models, seed, tagged):
     """Random genes, written as GFF3 and as GTF with and without lines of genes, in any order, come back the same."""
@@ -695,7 +694,7 @@ REAL = {
 
 
 @needs_shared
-@pytest.mark.parametrize("species", [pytest.param("celegans", marks=pytest.mark.slow), "arabidopsis", "fly"])
+@pytest.mark.parametrize("species", full(["celegans", "arabidopsis", "fly"], "arabidopsis", "fly"))
 def test_real_annotations(species):
     """Genes, transcripts, exons and CDS are those that gffutils' own database gives."""
     path = REAL[species] / "annotation.gff3.gz"

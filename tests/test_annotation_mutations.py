@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from annotation_reading import Chosen, chosen, read
 from conftest import ROOT, SHARED
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_genome import as_fasta, random_letters
 
@@ -227,7 +227,6 @@ def test_the_sources_are_read(source):
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
-@settings(max_examples=12)
 @given(source=st.sampled_from(SOURCES), biotype=st.sampled_from(["all", "protein-coding"]), seed=st.integers(0, 999))
 def test_no_other_labels_in_silence(name, source, biotype, seed):
     rows = rows_of(source)
@@ -252,7 +251,7 @@ def scaffolds(count: int) -> str:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_hundred_thousand_scaffolds(tmp_path):
     """Ten times as many take ten times as long; the time is the processor's, since the machine has other work."""
     seconds = {}

@@ -41,7 +41,7 @@ REAL = [
     "demo/fly_genome/annotation.gff3.gz",
     pytest.param(f"{DATA}/arabidopsis/annotation.gff3.gz", marks=needs_shared),
     pytest.param(f"{DATA}/arabidopsis_genome/annotation.gff3.gz", marks=needs_shared),
-    pytest.param(f"{DATA}/celegans/annotation.gff3.gz", marks=[needs_shared, pytest.mark.slow]),
+    pytest.param(f"{DATA}/celegans/annotation.gff3.gz", marks=[needs_shared, pytest.mark.full]),
 ]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, CommandLine, random_model
+from conftest import ROOT, CommandLine, full, random_model
 from synthetic_genome import Layout
 from test_predict import GENES, SEQUENCES, letters, rows_of, write_fasta, write_genes
 from ucsc_bed import faults
@@ -267,7 +267,6 @@ def test_counts_of_calibrated_scores_are_called_so(given, tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("no_report")
 def test_transfer_scores_the_genome_for_a_browser(tmp_path, weights, capsys):
     """Scores in another form are neither replaced nor taken for those that are asked for."""
     made = Layout({"one": 14, "two": 5, "three": 6, "four": 5}, apart=400).make()
@@ -299,7 +298,7 @@ def fly_sizes() -> dict[str, int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("annotated", [False, True])
+@pytest.mark.parametrize("annotated", full([False, True], True))
 def test_the_flys_genome(command_line: CommandLine, tmp_path, fly_sizes, annotated):
     """Both strands, by the demo's model, at the default threshold; rows carry the symbols of the fly's genes."""
     files = ["-i", FLY / "genome.fa.gz", "-m", ROOT / "demo" / "worm_400nt.pt", "-o", tmp_path / "out"]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import CommandLine, make_windows, random_model, run_arguments, write_dataset
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 
@@ -31,7 +31,7 @@ from spliceai_jax.evaluation.calibration import (
     measure_calibration,
     probabilities,
 )
-from spliceai_jax.fine_tuning import calibrating, ending
+from spliceai_jax.fine_tuning import calibrating
 from spliceai_jax.network.temperature import temperature_beside
 from spliceai_jax.training.engine import Engine
 from spliceai_jax.training.recipes import Recipe
@@ -55,7 +55,6 @@ def positions_of(logits: np.ndarray, labels: np.ndarray) -> Positions:
 
 
 @given(seed=st.integers(0, 2**32 - 1), true=st.tuples(*[st.floats(0.3, 3)] * 3))
-@settings(deadline=None, max_examples=15)
 def test_the_fit_finds_the_temperature_that_made_the_labels(seed: int, true: Temperature) -> None:
     logits, labels = synthetic(seed, 100_000, true, sites=-1.0)
     np.testing.assert_allclose(fit_temperature(positions_of(logits, labels), "class"), true, rtol=0.08)
@@ -292,7 +291,6 @@ def test_what_is_wrong_beside_a_model_is_one_line(command, calibrated_model, sma
 
 
 def test_transfer_starts_from_the_plain_weights(calibrated_model, small_data, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(ending, "write_report", lambda run, scoring: run.folder.report)
     results = []
     for model in (calibrated_model, calibrated_model.with_name("own.pt")):
         given = {**run_arguments(small_data, model, tmp_path / model.stem), "tensorboard": False, "epochs": 1}
@@ -426,7 +424,6 @@ def test_a_run_calibrates_its_best_model(finished, small_data) -> None:
 
 
 @pytest.mark.parametrize("lost", ["models/model_best.temperature.json", "calibration.json", "both", "another's"])
-@pytest.mark.usefixtures("no_report")
 def test_a_finished_run_without_it_makes_it(lost, finished, small_data, small_model, tmp_path) -> None:
     """As a run that was killed before, or that an earlier version made."""
     folder = tmp_path / finished.parent.name
@@ -445,7 +442,6 @@ def test_a_finished_run_without_it_makes_it(lost, finished, small_data, small_mo
         np.testing.assert_allclose(now, was, rtol=1e-3)
 
 
-@pytest.mark.usefixtures("no_report")
 def test_a_failure_to_calibrate_is_a_warning(finished, small_data, small_model, tmp_path, monkeypatch) -> None:
     folder = tmp_path / finished.parent.name
     shutil.copytree(finished.parent, folder)
@@ -461,7 +457,6 @@ def test_a_failure_to_calibrate_is_a_warning(finished, small_data, small_model, 
     monkeypatch.undo()
 
 
-@pytest.mark.usefixtures("no_report")
 def test_a_signal_while_it_calibrates_leaves_a_run_that_can_go_on(
     finished, small_data, small_model, tmp_path, monkeypatch
 ) -> None:
@@ -502,7 +497,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """Runs a program with a PyTorch that still takes an argument which it has dropped, and which 0.0.7 gives."""
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_model_that_openspliceai_calibrated(stock: Path, tmp_path: Path) -> None:
     """It loads, without running its code, and its scores are those that OpenSpliceAI measured."""
     (tmp_path / "cwd").mkdir()

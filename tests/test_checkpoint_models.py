@@ -190,7 +190,6 @@ def test_weights_that_are_not_finite(small_data, tmp_path, printed, refused) -> 
 # -- a run that starts from a checkpoint ---------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("no_report")
 def test_transfer(checkpoint, small_model, small_data, tmp_path) -> None:
     """It ends as the run from the `.pt` file does, and goes on from either form of the same weights, but no others."""
     given = {**run_arguments(small_data, small_model, tmp_path / "pt"), "tensorboard": False, "epochs": 1}
@@ -220,6 +219,5 @@ def test_transfer(checkpoint, small_model, small_data, tmp_path) -> None:
 def test_the_report_finds_the_untouched_model_again(checkpoint, small_data, tmp_path, printed) -> None:
     given = {**run_arguments(small_data, checkpoint, tmp_path), "tensorboard": False, "epochs": 1}
     page = transfer(TransferSettings(**given)).best_model.parents[1] / "report.html"
-    page.unlink()
     printed("report", page.parent)
     assert "The untouched model's curves" not in page.read_text()

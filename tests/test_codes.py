@@ -12,7 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import make_windows, write_dataset
+from conftest import full, make_windows, write_dataset
 from filelock import FileLock
 from test_resume import FOLDER, arguments, results
 
@@ -331,7 +331,7 @@ def test_a_disk_that_fills_meanwhile(dataset: Path) -> None:
     assert [path.name for path in dataset.parent.iterdir()] == [dataset.name]
 
 
-@pytest.mark.parametrize("where", ["put_labels", "find_facts", "finish"])
+@pytest.mark.parametrize("where", full(["put_labels", "find_facts", "finish"], "finish"))
 def test_killed_while_it_is_made(where: str, dataset: Path) -> None:
     """No cache is there; the next process makes it and leaves nothing else."""
     process = reading(dataset, KILLED.format(where))
@@ -345,6 +345,7 @@ def test_killed_while_it_is_made(where: str, dataset: Path) -> None:
     assert again == out
 
 
+@pytest.mark.full
 def test_several_processes_at_once(dataset: Path) -> None:
     processes = [reading(dataset) for _ in range(3)]
     found = [process.communicate(timeout=240) for process in processes]
@@ -402,7 +403,7 @@ print(json.dumps(peak() - before))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_memory_does_not_grow_with_the_data_set(tmp_path: Path) -> None:
     bases, labels = make_windows(100, seed=12, sites=1)
     small, large = (

@@ -15,7 +15,7 @@ import pytest
 import torch
 from conftest import SHARED, CommandLine, needs_shared, random_model
 from flax.traverse_util import flatten_dict
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch_twin import Twin
 
@@ -107,7 +107,6 @@ def test_read_variables_own_their_memory_and_have_the_networks_types(small_model
     patterns=st.lists(st.integers(0, 2**32 - 1), max_size=20),
     counts=st.lists(st.integers(0, 2**31 - 1), min_size=8, max_size=8),
 )
-@settings(deadline=None, max_examples=25)
 def test_any_finite_bits_survive(
     seed: int, patterns: list[int], counts: list[int], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -141,11 +140,11 @@ def test_orbax_survives(tmp_path: Path, small_model: Path) -> None:
 
 @pytest.mark.slow
 def test_convert_both_ways_gives_the_same_bytes_in_another_process(
-    tmp_path: Path, small_model: Path, command_line: CommandLine
+    tmp_path: Path, small_model: Path, command_line: CommandLine, installed: CommandLine
 ) -> None:
     checkpoint, again = tmp_path / "checkpoint", tmp_path / "again.pt"
-    for source, target in ((small_model, checkpoint), (checkpoint, again)):
-        result = command_line("convert", source, target)
+    for run, source, target in ((command_line, small_model, checkpoint), (installed, checkpoint, again)):
+        result = run("convert", source, target)
         assert result.returncode == 0, result.stderr
         assert "80-nt model" in result.stdout
     assert again.read_bytes() == pt_bytes(*read_pt(small_model))

@@ -46,7 +46,7 @@ from spliceai_jax.evaluation.evaluate import evaluate
 
 pytestmark = pytest.mark.filterwarnings("ignore::spliceai_jax.errors.SpliceAIWarning")
 
-QUIET = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
+QUIET = {"suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
 MOTIFS = {"GT-AG", "GC-AG", "AT-AC"}
 
 
@@ -134,7 +134,7 @@ def expected_labels(made: MadeGenome, gene: MadeGene, isoforms: str, by: str, ca
     return plain_labels(gene, labelled, others if isoforms == "mask" else ())
 
 
-@settings(max_examples=40, **QUIET)
+@settings(**QUIET)
 @given(
     made=made_genomes(),
     isoforms=st.sampled_from(["canonical", "union", "mask"]),
@@ -459,7 +459,7 @@ def crowded_genomes(draw: st.DrawFn) -> MadeGenome:
     return MadeGenome(sequences, genes)
 
 
-@settings(max_examples=25, **QUIET)
+@settings(**QUIET)
 @given(made=crowded_genomes(), seed=st.integers(0, 5), ratio=st.sampled_from([0.5, 0.8, 0.9]))
 def test_sets_do_not_overlap(made, seed, ratio):
     with opened(made, random_seed=seed, split_ratio=ratio, remove_paralogs=False) as (by, genome, _):

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import CommandLine, make_windows, write_dataset
+from conftest import CommandLine, full, make_windows, write_dataset
 from synthetic_genome import Layout, MadeGene, MadeGenome, MadeTranscript, as_fasta, as_gff3, as_gtf, random_letters
 from test_errors import call, only_line, snapshot
 
@@ -584,8 +584,8 @@ def test_evaluate_on_one_thing_and_the_whole_of_it(run: CreateData, options):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["flag", "genome", "annotation", "motifs", "output"])
-def test_real_processes_say_no_more(run: CreateData, command_line: CommandLine, case):
+@pytest.mark.parametrize("case", full(["flag", "genome", "annotation", "motifs", "output"], "genome"))
+def test_real_processes_say_no_more(run: CreateData, installed: CommandLine, case):
     """Nothing that only the interpreter or a library would print comes with the line."""
     options: list[object] = []
     if case == "flag":
@@ -600,7 +600,7 @@ def test_real_processes_say_no_more(run: CreateData, command_line: CommandLine, 
     else:
         run.out = run.fasta / "out"
     before = snapshot(run.folder)
-    done = command_line(*run.argv(*options))
+    done = installed(*run.argv(*options))
     assert done.returncode == 2
     assert only_line(done.stderr)
     assert done.stdout == ""

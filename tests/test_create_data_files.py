@@ -16,7 +16,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import SHARED, needs_shared, random_model
+from conftest import SHARED, full, needs_shared, random_model
 from filelock import FileLock
 from synthetic_genome import Layout, MadeGene, MadeGenome, MadeTranscript, random_letters, with_motifs
 from test_errors import call, only_line, snapshot
@@ -30,6 +30,7 @@ from spliceai_jax.data_sets.genes import choose_genes
 from spliceai_jax.data_sets.run import create_data
 from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.display import Display
+from spliceai_jax.training.engine import Engine
 
 SETS = ("test", "train", "validation")
 WRITTEN = {
@@ -372,7 +373,7 @@ def program(files: tuple[Path, Path], output: Path) -> list[str]:
     return [str(Path(sys.executable).with_name("spliceai-jax")), *map(str, command(files, output))]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_stopped_again_and_again(larger, tmp_path, number):
     """At random moments of one folder's making: while it reads, plans, and writes each of the sets."""
@@ -401,7 +402,7 @@ def test_stopped_again_and_again(larger, tmp_path, number):
     assert [path.name for path in folder.parent.iterdir()] == ["out"], moments  # nothing is left beside it
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_two_at_once(larger, tmp_path):
     """One makes them; the other is refused, or comes late and finds them."""
     files, undisturbed = larger
@@ -432,7 +433,7 @@ def test_too_little_room(files, tmp_path, monkeypatch, capfd):
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a file system")
-@pytest.mark.parametrize("size", [0.2, 1, 1.5, 2.5])
+@pytest.mark.parametrize("size", full([0.2, 1, 1.5, 2.5], 1.5))
 def test_a_disk_that_is_full(larger, tmp_path, monkeypatch, capfd, size):
     """Wherever it fills up, no half file has its final name, and with room the same command finishes."""
     files, undisturbed = larger
@@ -525,7 +526,7 @@ def same_as_stock(fasta: Path, annotation: Path, folder: Path, scratch: Path, **
     return count
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("canonical_only", [False, True])
 def test_equal_to_stock_on_a_made_genome(stock, tmp_path, canonical_only):
     fasta, annotation = tricky().write(tmp_path)
@@ -552,7 +553,7 @@ REAL = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @needs_shared
 @pytest.mark.parametrize("species", REAL)
 def test_equal_to_stock_on_a_real_genome(stock, tmp_path, species):
@@ -565,7 +566,7 @@ def test_equal_to_stock_on_a_real_genome(stock, tmp_path, species):
     assert same_as_stock(fasta, annotation, tmp_path / "stock", tmp_path / "ours") > 40
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_stock_trains_on_our_files(stock, tmp_path):
     """One epoch; its shards of less than a batch of 36 windows would be dropped."""
     files = Layout({"one": 36, "two": 36, "three": 36}, apart=100).make().write(tmp_path)
@@ -601,24 +602,20 @@ def transfer_command(files: tuple[Path, Path], model: Path, output: Path, *optio
 
 
 @pytest.mark.slow
-def test_transfer_from_a_genome(files, plain, small_model, tmp_path):
+def test_transfer_from_a_genome(files, plain, small_model, tmp_path, monkeypatch, command_line):
     """Stopped while it trains, it goes on with the same genome and is refused with another; the sets are made once."""
     copies = tuple(Path(shutil.copy(path, tmp_path)) for path in files)
     output = tmp_path / "out"
-    argv = transfer_command(copies, small_model, output, "--epochs", 2, "--resume")
-    line = [str(Path(sys.executable).with_name("spliceai-jax")), *map(str, argv)]
+    argv, train = transfer_command(copies, small_model, output, "--epochs", 2, "--resume"), Engine.train
 
-    def run() -> subprocess.CompletedProcess:
-        return subprocess.run(line, capture_output=True, text=True, timeout=300, check=False)
+    def interrupted(*given):
+        monkeypatch.setattr(Engine, "train", train)
+        signal.raise_signal(signal.SIGTERM)
+        return train(*given)
 
-    process, shown = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True), []
-    for text in process.stdout:
-        shown.append(text)
-        if text.strip().startswith("untouched"):
-            break
-    process.send_signal(signal.SIGTERM)
-    last, _ = process.communicate(timeout=300)
-    assert process.returncode == 128 + signal.SIGTERM, "".join(shown) + last
+    monkeypatch.setattr(Engine, "train", interrupted)
+    stopped = command_line(*argv)
+    assert stopped.returncode == 128 + signal.SIGTERM, stopped.stderr
     of_its_own = results(output / "data_made")
     assert {n: of_its_own[n] for n in WRITTEN - {"dataset.json"}} == {
         n: results(plain)[n] for n in WRITTEN - {"dataset.json"}
@@ -627,18 +624,18 @@ def test_transfer_from_a_genome(files, plain, small_model, tmp_path):
     genome = copies[0].read_text()
     copies[0].write_text(genome.replace("GTA", "GTC", 1))
     before = snapshot(output)
-    refused = run()
+    refused = command_line(*argv)
     assert refused.returncode == 2
     assert "the genome is another file" in only_line(refused.stderr)
     assert snapshot(output) == before
 
     copies[0].write_text(genome)
-    done = run()
+    done = command_line(*argv)
     assert done.returncode == 0, done.stderr
     assert "going on from epoch" in done.stdout
     model = output / RUN / "models" / "model_best.pt"
     before = snapshot(output / "data_made"), model.read_bytes()
-    again = run()
+    again = command_line(*argv)
     assert again.returncode == 0, again.stderr
     assert "made already" in again.stdout
     assert "finished already" in again.stdout

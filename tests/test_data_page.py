@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SHARED, needs_shared
+from conftest import SHARED, full, needs_shared
 from synthetic_genome import COMPLEMENT, Layout, MadeGene, MadeGenome, MadeTranscript, random_letters, with_motifs
 from test_report import CHROMIUM, MEASURE, browse, console
 
@@ -360,7 +360,7 @@ def test_what_is_unusual_of_genes_that_were_read_wrongly(tmp_path) -> None:
 
 @needs_shared
 @pytest.mark.parametrize(
-    "species", ["demo/fly_genome", "data/arabidopsis_genome", pytest.param("data/celegans", marks=pytest.mark.slow)]
+    "species", full(["demo/fly_genome", "data/arabidopsis_genome", "data/celegans"], "demo/fly_genome")
 )
 def test_real_annotations_are_usual(tmp_path, species) -> None:
     folder = SHARED / species

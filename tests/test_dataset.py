@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import SHARED, make_windows, needs_shared, write_dataset
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from spliceai_jax.architecture import ARCHITECTURES, CONTEXT, PADDING, WINDOW
@@ -194,7 +194,6 @@ def test_a_real_data_set_of_openspliceai() -> None:
 
 
 @given(st.integers(0, 5), st.integers(0, WINDOW + FLANK - 1), st.integers(0, WINDOW - 1), st.integers(1, 3))
-@settings(max_examples=40, deadline=None)
 def test_fingerprint_tells_apart_every_base_and_label(row: int, base: int, label: int, by: int) -> None:
     bases, labels = make_windows(6, seed=8)
     bases = bases[:, 4960:10040]
@@ -242,7 +241,7 @@ print(json.dumps(peak() - before))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_reading_takes_at_most_25_kb_a_window_and_a_constant(tmp_path) -> None:
     """The longest context; in the file a window takes 75 kB.
 
@@ -320,7 +319,6 @@ shard_numbers = st.lists(st.integers(1, 9), min_size=1, max_size=6).map(
 
 
 @given(shard_numbers, st.integers(1, 12), st.integers(0, 2**32), st.integers(0, 50))
-@settings(max_examples=60, deadline=None)
 def test_pooled_batches_hold_every_window_once_an_epoch(shards, size, seed, epoch) -> None:
     windows = of_shards(shards)
     batches = epoch_batches(windows.shards[windows.index], size, "pooled", seed, epoch)
@@ -332,7 +330,6 @@ def test_pooled_batches_hold_every_window_once_an_epoch(shards, size, seed, epoc
 
 
 @given(shard_numbers, st.integers(1, 12), st.integers(0, 2**32), st.integers(0, 50))
-@settings(max_examples=60, deadline=None)
 def test_per_shard_batches_mix_no_shards_and_drop_remainders(shards, size, seed, epoch) -> None:
     windows = of_shards(shards)
     batches = epoch_batches(windows.shards[windows.index], size, "per_shard", seed, epoch)
@@ -408,7 +405,6 @@ def first_windows(genes: list[tuple[int, bool]]) -> np.ndarray:
 
 
 @given(gene_sizes, st.integers(0, 1000), st.integers(1, 9))
-@settings(max_examples=40, deadline=None)
 def test_gene_starts_are_found(genes, seed, genes_a_shard) -> None:
     shards = [number // genes_a_shard for number in range(len(genes))]
     windows = make_genes(genes, shards, seed)
@@ -464,7 +460,6 @@ def check_split(windows: Windows, pieces: list[np.ndarray], seed: int) -> None:
 
 
 @given(gene_sizes, st.integers(0, 1000), st.integers(3, 9), st.integers(0, 2**32))
-@settings(max_examples=60, deadline=None)
 def test_the_split_cuts_no_gene(genes, data_seed, genes_a_shard, seed) -> None:
     shards = [number // genes_a_shard for number in range(len(genes))]  # nine shards at most: by genes
     windows = make_genes(genes, shards, data_seed)
@@ -475,7 +470,6 @@ def test_the_split_cuts_no_gene(genes, data_seed, genes_a_shard, seed) -> None:
     st.lists(st.lists(st.tuples(st.integers(1, 2), st.booleans()), min_size=1, max_size=4), min_size=10, max_size=14),
     st.integers(0, 2**32),
 )
-@settings(max_examples=30, deadline=None)
 def test_the_split_is_by_whole_shards_where_there_are_ten(shards, seed) -> None:
     genes = [gene for shard in shards for gene in shard]
     numbers = [number for number, shard in enumerate(shards) for _ in shard]
@@ -484,7 +478,6 @@ def test_the_split_is_by_whole_shards_where_there_are_ten(shards, seed) -> None:
 
 
 @given(gene_sizes, st.integers(0, 2**32), st.data())
-@settings(max_examples=40, deadline=None)
 def test_the_split_has_sites_in_both_parts_or_is_refused(genes, seed, data) -> None:
     """Only some genes have sites."""
     windows = make_genes(genes, [0] * len(genes), seed=2, sites=False)

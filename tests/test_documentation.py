@@ -1,8 +1,8 @@
 """What README and docs show is run: every code block, with the documented file names standing for small files.
 
-Python blocks are executed as they are. Commands of `spliceai-jax` are run by the real command line; those of several
-processes, which this one cannot be, are only parsed by it. Of the other programs' commands it is checked that what they
-name is there.
+Python blocks are executed as they are. Commands of `spliceai-jax` are parsed, and those of the pages of `RUN`, or with
+`make test-all` of all pages, are run; those of several processes, which this one cannot be, are only parsed. Of the
+other programs' commands it is checked that what they name is there.
 """
 
 import gzip
@@ -11,16 +11,14 @@ import re
 import shlex
 import subprocess
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import h5py
-import jax
 import nbformat
 import pytest
-from conftest import ROOT, random_model
-from jax.experimental.compilation_cache import compilation_cache
+from conftest import ROOT, full, random_model
 from markdown_it import MarkdownIt
 from nbclient import NotebookClient
 from PIL import Image
@@ -29,9 +27,8 @@ import spliceai_jax
 from spliceai_jax import RECIPES
 from spliceai_jax.commands.main import COMMANDS, main, make_parser
 
-pytestmark = pytest.mark.slow
-
 PAGES = sorted(page for folder in (".", "docs", "demo", "benchmarks") for page in (ROOT / folder).glob("*.md"))
+RUN = [ROOT / "README.md", ROOT / "docs" / "tutorial.md", ROOT / "docs" / "python.md"]
 FILES = ["-m", "model_400nt_rs10.pt", "-train", "dataset_train.h5", "-test", "dataset_test.h5", "-o", "o", "-p", "p"]
 """What `...` stands for."""
 OTHER_PROGRAMS = {"python", "python3", "source", "gcsfuse", "eval", "git", "minimap2", "miniprot"}
@@ -57,8 +54,8 @@ def commands(block: str) -> list[list[str]]:
     return [words for part in parts if (words := shlex.split(part, comments=True))]
 
 
-def check(words: list[str]) -> None:
-    """Run a command, or see that what it names is there."""
+def check(words: list[str], run: Callable[[list[str]], object]) -> None:
+    """Run a command of ours, or parse it; of another, see that what it names is there."""
     while "=" in words[0]:
         words = words[1:]
     program = Path(words[0]).name
@@ -86,6 +83,8 @@ def check(words: list[str]) -> None:
 
 
 def parse(arguments: list[str]) -> dict:
+    if arguments == ["--version"]:
+        return {}  # has a test of its own
     at = arguments.index("...") if "..." in arguments else None
     given = arguments if at is None else [*arguments[:at], *FILES, *arguments[at + 1 :]]
     return vars(make_parser().parse_args(given))
@@ -93,32 +92,22 @@ def parse(arguments: list[str]) -> dict:
 
 def run(arguments: list[str]) -> None:
     """Run `spliceai-jax`, training for one epoch of a few batches."""
-    if arguments == ["--version"]:
-        return  # has a test of its own
-    if "--coordinator" in arguments or "..." in arguments or any(word.startswith(("~", "/")) for word in arguments):
+    if (
+        arguments == ["--version"]
+        or "--coordinator" in arguments
+        or "..." in arguments
+        or any(word.startswith(("~", "/")) for word in arguments)
+    ):
         parse(arguments)
         return
     more = ["--epochs", "1", "--batch-size", "4"] if arguments[0] == "transfer" else []
     assert main([*arguments, *more]) == 0, arguments
 
 
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where programs are kept from one run to the next: most blocks need the same ones."""
-    folder = tmp_path_factory.mktemp("compiled")
-    before = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    compilation_cache.reset_cache()  # JAX looks once whether there is one
-    yield folder
-    jax.config.update("jax_compilation_cache_dir", before)
-    compilation_cache.reset_cache()
-
-
 @pytest.fixture
-def workplace(compiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder where the documented file names are small files: parts of the demo's data, and its model."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(compiled))  # not the user's
     for name in list(RECIPES):
         monkeypatch.setitem(RECIPES, name, replace(RECIPES[name], epochs=1, batch_size=4))
     (tmp_path / "demo" / "fly").mkdir(parents=True)
@@ -164,6 +153,19 @@ def _write_genome() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_is_parsed(page: Path) -> None:
+    for language, block in fences(page):
+        if language == "bash":
+            for words in commands(block):
+                check(words, parse)
+        elif language == "python":
+            compile(block, page.name, "exec")
+        else:
+            assert language in ("text", "{toctree}", "{eval-rst}"), f"{language}: not run"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", full(PAGES, *RUN), ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_code_block_runs(page: Path, workplace: Path) -> None:
     names: dict = {}
     for language, block in fences(page):
@@ -171,9 +173,7 @@ def test_every_code_block_runs(page: Path, workplace: Path) -> None:
             exec(compile(block, page.name, "exec"), names)
         elif language == "bash":
             for words in commands(block):
-                check(words)
-        else:
-            assert language in ("text", "{toctree}", "{eval-rst}"), f"{language}: not run"
+                check(words, run)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -203,6 +203,7 @@ def test_the_picture_of_the_report_shows_what_the_text_says() -> None:
         assert f"{shown[f'acceptor {when}']:.3f}" in last
 
 
+@pytest.mark.full
 def test_the_notebook_runs(tmp_path: Path) -> None:
     path = ROOT / "examples" / "fine_tune.ipynb"
     notebook = nbformat.read(path, as_version=4)
@@ -227,8 +228,9 @@ def test_the_example_in_a_commands_help_is_valid(command: str, capsys: pytest.Ca
     parse(words[1:])
 
 
-def test_version_says_what_a_bug_report_needs(command_line) -> None:
-    done = command_line("--version")
+@pytest.mark.slow
+def test_version_says_what_a_bug_report_needs(installed) -> None:
+    done = installed("--version")
     assert done.returncode == 0, done.stderr
     lines = dict(line.split(" ", 1) for line in done.stdout.splitlines())
     wanted = {"python", "spliceai-jax", "jax", "jaxlib", "numpy", "flax", "optax", "orbax-checkpoint", "torch"}
@@ -237,11 +239,12 @@ def test_version_says_what_a_bug_report_needs(command_line) -> None:
     assert lines["spliceai-jax"] == spliceai_jax.__version__
 
 
-def test_the_shell_completes_flags(command_line, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_the_shell_completes_flags(installed, tmp_path: Path) -> None:
     line = "spliceai-jax transfer --activ"
     told = tmp_path / "completions"
     asked = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "COMP_TYPE": "9"}
-    done = command_line(**asked, _ARGCOMPLETE_STDOUT_FILENAME=str(told), _ARGCOMPLETE_IFS="\n")
+    done = installed(**asked, _ARGCOMPLETE_STDOUT_FILENAME=str(told), _ARGCOMPLETE_IFS="\n")
     assert done.returncode == 0, done.stderr
     assert told.read_text().strip() == "--activation-cache"
     assert "_ARGCOMPLETE" not in os.environ

@@ -10,7 +10,7 @@ from conftest import SHARED, CommandLine, needs_shared
 from sklearn.metrics import average_precision_score
 from torch_twin import Twin
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.full
 
 EPOCHS = 4
 """Of the example's fifteen, which take two minutes; the first five follow the same learning rates."""
@@ -35,12 +35,12 @@ def scored_with_pytorch(model: Path, dataset: Path) -> dict[str, float]:
 
 
 @needs_shared
-def test_arabidopsis_from_the_human_model(command_line: CommandLine, tmp_path: Path) -> None:
+def test_arabidopsis_from_the_human_model(installed: CommandLine, tmp_path: Path) -> None:
     data = SHARED / "data" / "arabidopsis"
     files = ["-m", SHARED / "models" / "model_400nt_rs10.pt", "-train", data / "dataset_train.h5"]
     files += ["-test", data / "dataset_test.h5", "-f", 400, "-o", tmp_path, "-p", "arabidopsis"]
     recipe = ["--unfreeze", 2, "--loss", "focal_loss", "--scheduler", "CosineAnnealingWarmRestarts"]
-    done = command_line("transfer", *files, *recipe, "--epochs", EPOCHS, "--patience", 3, "--early-stopping")
+    done = installed("transfer", *files, *recipe, "--epochs", EPOCHS, "--patience", 3, "--early-stopping")
     assert done.returncode == 0, done.stderr
     untouched = next(line for line in done.stdout.splitlines() if "untouched" in line)
     assert untouched.split()[3:] == ["0.770", "0.723", "0.748", "0.703"]  # as OpenSpliceAI's own network has them

@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from conftest import CommandLine, make_windows, random_model, write_dataset
+from conftest import CommandLine, full, make_windows, random_model, write_dataset
 from filelock import FileLock
 
 from spliceai_jax.architecture import PADDING
@@ -724,11 +724,11 @@ def test_convert_refuses_what_it_cannot_read_or_would_overwrite(run: Transfer) -
 
 
 @pytest.mark.slow
-def test_convert_to_where_nothing_can_be_written(run: Transfer, command_line: CommandLine) -> None:
+def test_convert_to_where_nothing_can_be_written(run: Transfer, installed: CommandLine) -> None:
     """In a process of its own: orbax once kept it from ending for five minutes."""
     (run.folder / "file").write_text("mine")
     before = snapshot(run.folder)
-    done = command_line("convert", run.model, run.folder / "file" / "new", timeout=60)
+    done = installed("convert", run.model, run.folder / "file" / "new")
     assert done.returncode == 2
     assert str(run.folder / "file") in only_line(done.stderr)
     assert snapshot(run.folder) == before
@@ -765,11 +765,12 @@ PROCESSES: dict[str, tuple[Callable[[Transfer], list[object]], str]] = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("argv", "says"), PROCESSES.values(), ids=PROCESSES)
-def test_real_processes_say_no_more(run: Transfer, command_line: CommandLine, argv, says) -> None:
+@pytest.mark.parametrize("case", full(PROCESSES, "data"))
+def test_real_processes_say_no_more(run: Transfer, installed: CommandLine, case: str) -> None:
     """Nothing that only the interpreter, jax or HDF5 would print comes with the line."""
+    argv, says = PROCESSES[case]
     before = snapshot(run.folder)
-    done = command_line(*argv(run))
+    done = installed(*argv(run))
     assert done.returncode == 2
     assert says in only_line(done.stderr)
     assert done.stdout == ""
@@ -778,9 +779,9 @@ def test_real_processes_say_no_more(run: Transfer, command_line: CommandLine, ar
 
 
 @pytest.mark.slow
-def test_a_real_process_with_debug(run: Transfer, command_line: CommandLine) -> None:
+def test_a_real_process_with_debug(run: Transfer, installed: CommandLine) -> None:
     one_value(BIAS, float("nan"))(run.model)
-    done = command_line(*run.argv("--debug"))
+    done = installed(*run.argv("--debug"))
     assert done.returncode == 2
     assert "Traceback (most recent call last)" in done.stderr
     assert "WeightsError" in done.stderr

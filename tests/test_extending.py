@@ -13,7 +13,7 @@ from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.read import read_run
 from spliceai_jax.training.engine import Engine
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_report")]
+pytestmark = pytest.mark.full
 
 FOLDER = "SpliceAI_small_80_0_rs42/0"
 STEPS = 6

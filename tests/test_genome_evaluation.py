@@ -282,8 +282,8 @@ def test_nine_tenths_of_the_sites(sites, needed) -> None:
 # -- real data ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 @needs_shared
-@pytest.mark.slow
 def test_real_genes_have_the_labels_and_scores_of_their_data_set(model, tmp_path) -> None:
     """Genes of arabidopsis' test set are found in its genome. There our labels are the set's, with those of other
     isoforms, and our scores are those of the set's windows, except within the context of the gene's ends.

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import full
 from jax import ShapeDtypeStruct
 from jax.stages import Traced
 
@@ -57,7 +58,15 @@ def traced(step: str, precision: str, flanking_size: int) -> Traced:
     return jax.jit(train).trace(state, batch, ShapeDtypeStruct((), jnp.float32))
 
 
-@pytest.mark.parametrize(("step", "precision", "flanking_size"), [*product(STEPS, PRECISIONS, SIZES)])
+@pytest.mark.parametrize(
+    ("step", "precision", "flanking_size"),
+    full(
+        product(STEPS, PRECISIONS, SIZES),
+        ("all", "tf32", 400),
+        ("last 2", "bfloat16", 400),
+        ("evaluation", "float32", 400),
+    ),
+)
 def test_every_step_lowers_for_cuda(step: str, precision: str, flanking_size: int) -> None:
     text = traced(step, precision, flanking_size).lower(lowering_platforms=("cuda",)).as_text()
     windows = set(re.findall(r"window = \{[^}]*\}", text))
@@ -67,7 +76,10 @@ def test_every_step_lowers_for_cuda(step: str, precision: str, flanking_size: in
 
 @pytest.mark.parametrize(
     ("step", "precision", "flanking_size"),
-    [("all", "float32", 400), ("all", "tf32", 400), ("last 2", "tf32", 400), ("all", "tf32", 10000)],
+    full(
+        [("all", "float32", 400), ("all", "tf32", 400), ("last 2", "tf32", 400), ("all", "tf32", 10000)],
+        ("last 2", "tf32", 400),
+    ),
 )
 def test_xla_leaves_the_convolutions_as_the_layouts_make_them(step: str, precision: str, flanking_size: int) -> None:
     # The passes that fold a crop or a dilation into a convolution are the same on CPUs.

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import random_model
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spliceai_jax import ARCHITECTURES, SpliceAI
@@ -28,7 +28,6 @@ def convolved(layout, x, kernel, dilation):
     return y, *gradients
 
 
-@settings(max_examples=15)
 @given(
     layout=st.builds(Layout, neighbours=st.integers(1, 5), phases=st.integers(1, 5)),
     units=st.integers(1, 9),
@@ -116,7 +115,7 @@ def test_the_network_is_the_same_to_float32_rounding(layouts):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("layouts", ALL)
 def test_the_largest_network_scores_the_same(layouts):
     architecture, variables = ARCHITECTURES[10000], random_model(10000, 3).variables

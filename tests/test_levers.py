@@ -276,13 +276,10 @@ def weights(path: Path) -> np.ndarray:
 @pytest.fixture(scope="module")
 def plain(files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The last model of a run without levers."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("spliceai_jax.fine_tuning.ending.write_report", lambda run, scoring: run.folder.report)
-        return transfer(settings(files, tmp_path_factory.mktemp("plain"))).folder / "models" / "model_1.pt"
+    return transfer(settings(files, tmp_path_factory.mktemp("plain"))).folder / "models" / "model_1.pt"
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("no_report")
 def test_the_pull_keeps_weights_near_the_start(files, plain, tmp_path) -> None:
     start = weights(files["model"])
     pulled = transfer(settings(files, tmp_path, l2sp=30.0)).folder / "models" / "model_1.pt"
@@ -290,7 +287,6 @@ def test_the_pull_keeps_weights_near_the_start(files, plain, tmp_path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("no_report")
 def test_rehearsal_lowers_the_loss_on_the_old_species(files, plain, tmp_path) -> None:
     """Its every G is a donor, which the new species teaches nobody."""
     bases, labels = make_windows(12, 8)
@@ -301,7 +297,6 @@ def test_rehearsal_lowers_the_loss_on_the_old_species(files, plain, tmp_path) ->
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("no_report")
 def test_distillation_brings_the_model_nearer_to_the_teacher(files, plain, tmp_path) -> None:
     given = {"distill_weight": 1.0, "distill_teacher": files["teacher"]}
     student = transfer(settings(files, tmp_path, **given)).folder / "models" / "model_1.pt"
@@ -317,7 +312,6 @@ class Killed(BaseException):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("no_report")
 def test_a_run_with_every_lever_goes_on_bit_for_bit(files, tmp_path, monkeypatch) -> None:
     """Killed in its second epoch; some units are frozen, so that activations are cached beside the targets."""
     monkeypatch.setattr(stop, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
@@ -346,7 +340,7 @@ def test_a_run_with_every_lever_goes_on_bit_for_bit(files, tmp_path, monkeypatch
 
 
 @pytest.mark.slow
-def test_through_the_command_line(files, tmp_path, command_line) -> None:
+def test_through_the_command_line(files, tmp_path, command_line, pages) -> None:
     """The record, the card and the page name the levers, and the recorded command makes the same run."""
     given = settings(files, tmp_path, **every_lever(files))
     done = command_line(*given.command().split()[1:])

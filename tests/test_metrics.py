@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 from conftest import SHARED, needs_shared
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
@@ -164,14 +164,12 @@ def evaluations(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, list[int]]:
 
 
 @given(evaluations())
-@settings(deadline=None, max_examples=150)
 def test_as_scikit_learn_in_any_batches(evaluation: tuple[np.ndarray, np.ndarray, list[int]]) -> None:
     probabilities, labels, cuts = evaluation
     assert_as_naive(accumulated(probabilities, labels, cuts), probabilities, labels)
 
 
 @given(evaluations(), st.integers(1, 20))
-@settings(deadline=None, max_examples=50)
 def test_padding_is_left_out(evaluation: tuple[np.ndarray, np.ndarray, list[int]], extra: int) -> None:
     probabilities, labels, cuts = evaluation
     more = np.full((len(labels), extra), PADDING, np.uint8)

@@ -4,15 +4,11 @@ import html
 import json
 import re
 import shutil
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import RUN, make_windows, run_arguments, write_dataset
+from conftest import RUN, make_windows, run_arguments, with_pages, write_dataset
 from test_report import events
 
 from spliceai_jax import TransferSettings, evaluate, transfer
@@ -27,6 +23,7 @@ from spliceai_jax.fine_tuning.plan import make_plan
 from spliceai_jax.report.forgetting import forgetting_section
 from spliceai_jax.runs.card import inspect_weights
 from spliceai_jax.runs.comparison import RunComparison
+from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import History
 from spliceai_jax.runs.logs import render_logs
 from spliceai_jax.runs.read import read_run
@@ -49,7 +46,8 @@ def measured(small_data, small_model, tmp_path_factory, command_line) -> tuple[P
     """The folder and the output of the run of `finished` with a data set of the old species; only to be read."""
     output = tmp_path_factory.mktemp("measured")
     given = run_arguments(small_data, small_model, output)
-    done = command_line(*flags(given), FLAG, small_data / "dataset_old.h5")
+    with with_pages():
+        done = command_line(*flags(given), FLAG, small_data / "dataset_old.h5")
     assert (done.returncode, done.stderr) == (0, "")
     return output / RUN, done.stdout
 
@@ -112,7 +110,6 @@ def test_a_batch_has_no_more_rows_for_it(small_data, small_model, tmp_path) -> N
     assert len(with_it.sets["old_species"]) > with_it.most_rows == without.most_rows == len(without.train)
 
 
-@pytest.mark.usefixtures("no_report")
 def test_activations_of_it_are_cached_too(small_data, small_model, tmp_path) -> None:
     given = {**run_arguments(small_data, small_model, tmp_path), "unfreeze": 1, "epochs": 1, "tensorboard": False}
     result = transfer(TransferSettings(**given, genomic_eval_dataset=small_data / "dataset_old.h5"))
@@ -298,28 +295,25 @@ def uninterrupted(small_data, small_model, tmp_path_factory, command_line) -> di
     return texts(output / FOLDER, *LASTING)
 
 
-def moments(root: Path) -> Iterator[tuple[Path, float]]:
-    """A file, and how many seconds after it has come the process is killed."""
-    yield root / "run.json", 1.0
-    yield root / "LOG" / "GENOMIC" / "accuracy.txt", 0.0
-    yield root / "models" / "model_0.pt", 0.0
-    yield root / "models" / "model_1.pt", 0.1
+class Killed(BaseException):
+    """Stands for the end of the process."""
 
 
-def test_killed_again_and_again(uninterrupted, small_data, small_model, tmp_path) -> None:
-    command = [
-        str(Path(sys.executable).with_name("spliceai-jax")),
-        *continued(small_data, small_model, tmp_path),
-    ]
-    for path, delay in moments(tmp_path / FOLDER):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 120
-        while not path.exists() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.002)
-        time.sleep(delay)
-        process.kill()
-        process.wait()
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+def test_killed_again_and_again(uninterrupted, small_data, small_model, tmp_path, monkeypatch, command_line) -> None:
+    """Right after the write of a file."""
+    given, write = continued(small_data, small_model, tmp_path), RunFolder.write
+    for name in ("run.json", "LOG/GENOMIC/accuracy.txt", "models/model_0.pt", "models/model_1.pt"):
+
+        def dying(self: RunFolder, path: Path, content: bytes | str, last: Path = Path(FOLDER, name)) -> None:
+            write(self, path, content)
+            if path == tmp_path / last:
+                raise Killed
+
+        with monkeypatch.context() as context:
+            context.setattr(RunFolder, "write", dying)
+            with pytest.raises(Killed):
+                command_line(*given)
+    done = command_line(*given)
     assert done.returncode == 0, done.stderr
     assert texts(tmp_path / FOLDER, *LASTING) == uninterrupted
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spliceai_jax.network.operations import WIDE, dilated_convolution
@@ -30,7 +30,6 @@ def with_gradients(convolution, x, kernel, dilation):
     return y, *gradients
 
 
-@settings(max_examples=12, deadline=None)
 @given(
     length=st.integers(1, 130),
     dilation=st.integers(1, 30),

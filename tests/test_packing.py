@@ -6,8 +6,8 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from conftest import make_windows, random_model
-from hypothesis import given, settings
+from conftest import full, make_windows, random_model
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spliceai_jax import ARCHITECTURES, RECIPES, SpliceAI
@@ -60,7 +60,6 @@ windows_lengths = st.lists(st.integers(0, WINDOW), min_size=1, max_size=60)
 
 
 @given(windows_lengths, st.integers(1, 9), st.sampled_from(list(ARCHITECTURES)))
-@settings(max_examples=50, deadline=None)
 def test_every_window_is_scored_once(lengths, rows, flanking_size) -> None:
     alone = np.zeros(len(lengths), bool)
     layouts = list(packing.for_scoring(np.array(lengths), alone, flanking_size, rows))
@@ -71,7 +70,6 @@ def test_every_window_is_scored_once(lengths, rows, flanking_size) -> None:
 
 
 @given(windows_lengths, st.sampled_from(list(ARCHITECTURES.values())), st.integers(0, 20), st.integers(0, 2**32))
-@settings(max_examples=50, deadline=None)
 def test_a_training_batch_counts_every_position_once(lengths, architecture: Architecture, begin, seed) -> None:
     """An empty window stands for all positions that lie behind the pieces, each as often as it is left out.
 
@@ -131,7 +129,10 @@ def step_through(windows: Windows, layout: Layout, architecture: Architecture, r
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("flanking_size", "recipe"), [*((80, recipe) for recipe in RECIPES), (400, "openspliceai")])
+@pytest.mark.parametrize(
+    ("flanking_size", "recipe"),
+    full([*((80, recipe) for recipe in RECIPES), (400, "openspliceai")], (80, "openspliceai"), (80, "best")),
+)
 def test_a_training_step_is_that_of_whole_windows(flanking_size, recipe) -> None:
     """In float64: the loss, the moments, which are the gradients, and the statistics."""
     architecture = ARCHITECTURES[flanking_size]
@@ -193,7 +194,7 @@ def of_long_genes() -> Windows:
     return Windows(Path("made.h5"), bases, labels, np.zeros(11, int), np.arange(11))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_neighbours_in_a_gene_share_bases_and_are_scored_as_whole_windows() -> None:
     windows, model = of_long_genes(), random_model(10000)
     assert windows.continues.tolist() == [False] + 8 * [True] + 2 * [False]

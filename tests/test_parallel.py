@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import several_devices
+from conftest import full, several_devices
 
 pytestmark = pytest.mark.slow
 
@@ -74,6 +74,7 @@ print("agree")
 """
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("recipe", ["openspliceai", "openspliceai-0.0.7", "best"])
 def test_engines_agree(recipe, small_data, small_model):
     """Losses, gradients and statistics of two steps, one on a partial batch, on four devices and on one."""
@@ -88,28 +89,29 @@ def test_engines_agree(recipe, small_data, small_model):
     assert done.stdout == "agree\n", done.stderr
 
 
-def run(command_line, data: Path, model: Path, output: Path, devices: int, parallel: str) -> list[np.ndarray]:
+def run(installed, data: Path, model: Path, output: Path, devices: int, parallel: str) -> list[np.ndarray]:
     flags = ["-m", model, "-train", data / "dataset_train.h5", "-test", data / "dataset_test.h5", "-o", output]
     flags += ["-p", "x", "-n", 1, "--batch-size", 4, "--recipe", "openspliceai", "--parallel", parallel]
-    done = command_line("transfer", *flags, **several_devices(devices))
+    done = installed("transfer", *flags, **several_devices(devices))
     assert done.returncode == 0, done.stderr
     assert f"{devices} x cpu ({parallel}, float32)" in done.stdout
     logs = output / "SpliceAI_x_80_0_rs42" / "0" / "LOG"
     return [np.loadtxt(logs / part / "loss_every_update.txt") for part in ("TRAIN", "VAL", "TEST")]
 
 
-def test_command_on_several_devices(command_line, small_data, small_model, tmp_path):
-    one = run(command_line, small_data, small_model, tmp_path / "one", 1, "jit")
+@pytest.mark.parametrize(("devices", "parallel"), full([(2, "jit"), (4, "pmap")], (2, "jit")))
+def test_command_on_several_devices(devices, parallel, installed, small_data, small_model, tmp_path):
+    one = run(installed, small_data, small_model, tmp_path / "one", 1, "jit")
     assert len(one[0]) == STEPS
-    for devices, parallel in ((2, "jit"), (4, "pmap")):
-        many = run(command_line, small_data, small_model, tmp_path / parallel, devices, parallel)
-        for alone, together in zip(one, many, strict=True):
-            np.testing.assert_allclose(together, alone, rtol=1e-4)
+    many = run(installed, small_data, small_model, tmp_path / parallel, devices, parallel)
+    for alone, together in zip(one, many, strict=True):
+        np.testing.assert_allclose(together, alone, rtol=1e-4)
 
 
-def test_evaluate_on_several_devices(command_line, small_data, small_model):
+@pytest.mark.full
+def test_evaluate_on_several_devices(installed, small_data, small_model):
     flags = ["evaluate", "-m", small_model, "-test", small_data / "dataset_test.h5", "--json"]
-    one, four = (json.loads(command_line(*flags, **several_devices(n)).stdout) for n in (1, 4))
+    one, four = (json.loads(installed(*flags, **several_devices(n)).stdout) for n in (1, 4))
     assert one["windows"] == four["windows"] == 4
     assert one["donor"]["auprc"] == pytest.approx(four["donor"]["auprc"], abs=1e-6)
     assert one["loss"] == pytest.approx(four["loss"], rel=1e-6)

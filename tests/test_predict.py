@@ -18,8 +18,8 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from conftest import CommandLine, random_model, scored_whole, several_devices
-from hypothesis import given, settings
+from conftest import CommandLine, full, random_model, scored_whole, several_devices
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spliceai_jax import PredictSettings, Pretrained, SpliceAIError, SpliceAIWarning, predict
@@ -208,7 +208,6 @@ lengths = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(lengths=lengths, rows=st.integers(1, 3), strands=st.sampled_from(["+", "-", "+-"]), masked=st.booleans())
 def test_every_position_once_with_all_its_context(tmp_path_factory, lengths, rows, strands, masked):
     """Whatever the lengths: pieces tile the regions, in order, and the row around each position is its sequence's."""
@@ -336,15 +335,15 @@ def test_bigwig_library_is_missing(run, monkeypatch, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.slow
-def test_several_devices_and_a_compressed_genome(run, weights, tmp_path, command_line: CommandLine):
+@pytest.mark.full
+def test_several_devices_and_a_compressed_genome(run, weights, tmp_path, installed: CommandLine):
     """The command, on three devices, gives the same rows; nothing is written beside the genome."""
     folder = run(strand="both", threshold=0.01)
     place = tmp_path / "read only"
     place.mkdir()
     (place / "genome.fa.gz").write_bytes(gzip.compress((tmp_path / "genome.fa").read_bytes()))
     place.chmod(0o500)
-    done = command_line(
+    done = installed(
         "predict", "-i", place / "genome.fa.gz", "-m", weights, "-f", 80, "-o", tmp_path / "three", "-t", 0.01,
         "--strand", "both", **several_devices(3),
     )  # fmt: skip
@@ -492,7 +491,7 @@ def start(tmp_path: Path, weights: Path, environment: dict[str, str]) -> subproc
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", full([signal.SIGTERM, signal.SIGKILL], signal.SIGTERM))
 def test_stopped(tmp_path, weights, number):
     """No file has its final name, and the same command works again; after SIGTERM nothing at all is left."""
     process = start(tmp_path, weights, {})
@@ -570,7 +569,7 @@ class Watched(Display):
         yield advance
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_memory_does_not_grow(tmp_path, weights):
     """Peaks in MB, of JAX's arrays and of all else: a chromosome ten times as long, and 5000 sequences.
 

@@ -125,8 +125,9 @@ def test_two_are_as_one(alone, small_data, small_model, tmp_path):
     assert not list((tmp_path / FOLDER).glob("*.partial"))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("victim", [0, 1])
-def test_one_is_killed(victim, alone, small_data, small_model, tmp_path, command_line):
+def test_one_is_killed(victim, alone, small_data, small_model, tmp_path, installed):
     """The other ends; two processes, or one with two devices, go on."""
     arguments = flags(small_data, small_model, tmp_path)
     started = start_two(arguments)
@@ -143,12 +144,13 @@ def test_one_is_killed(victim, alone, small_data, small_model, tmp_path, command
     if victim == 1:
         assert [status for status, *_ in ended(start_two(arguments))] == [0, 0]
     else:
-        done = command_line("transfer", *arguments, **several_devices(2))
+        done = installed("transfer", *arguments, **several_devices(2))
         assert done.returncode == 0, done.stderr
     assert_same_run(tmp_path / FOLDER, alone)
 
 
-def test_one_is_asked_to_stop(alone, small_data, small_model, tmp_path, command_line):
+@pytest.mark.full
+def test_one_is_asked_to_stop(alone, small_data, small_model, tmp_path, installed):
     """All save and stop at the same step, and one process goes on."""
     arguments = flags(small_data, small_model, tmp_path)
     started = start_two(arguments)
@@ -159,7 +161,7 @@ def test_one_is_asked_to_stop(alone, small_data, small_model, tmp_path, command_
         assert status == 128 + signal.SIGTERM, errors
         assert errors.startswith(f"spliceai-jax: process {number} of 2: stopped by SIGTERM"), errors
         assert errors.count("\n") == 1
-    done = command_line("transfer", *arguments, **several_devices(1))
+    done = installed("transfer", *arguments, **several_devices(1))
     assert done.returncode == 0, done.stderr
     assert_same_run(tmp_path / FOLDER, alone)
 
@@ -294,6 +296,7 @@ def test_settings(given, message):
         TransferSettings(train_dataset="a", test_dataset="b", pretrained_model="c", **given)
 
 
+@pytest.mark.full
 def test_processes_that_would_do_different_things(small_data, small_model, tmp_path):
     """Found by all before anything is written."""
     arguments = flags(small_data, small_model, tmp_path)

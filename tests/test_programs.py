@@ -34,7 +34,7 @@ def of_short_genes(folder: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("recipe", "others"), [("best", 2), ("openspliceai", 3)])
 def test_a_run_compiles_no_more_programs_than_it_says(
-    recipe: str, others: int, tmp_path: Path, no_report: None, caplog: pytest.LogCaptureFixture
+    recipe: str, others: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     of_short_genes(tmp_path)
     model, display = tmp_path / "model.pt", Facts()
@@ -69,7 +69,7 @@ def test_a_run_compiles_no_more_programs_than_it_says(
 
 @pytest.mark.slow
 def test_teachers_are_evaluated_by_the_program_that_evaluates_the_model(
-    tmp_path: Path, no_report: None, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Also where training batches are smaller than those that are evaluated, as on small sets by `best`."""
     of_short_genes(tmp_path)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import RUN, make_windows, random_model, run_arguments, write_dataset
+from conftest import RUN, full, make_windows, random_model, run_arguments, write_dataset
 from filelock import FileLock
 from PIL import Image
 from sklearn.metrics import precision_recall_curve
@@ -470,7 +470,7 @@ def test_the_comparison_of_another_model_is_not_taken(copied) -> None:
 
 
 @pytest.fixture
-def again(finished, small_data, small_model, tmp_path) -> TransferSettings:
+def again(finished, small_data, small_model, tmp_path, pages) -> TransferSettings:
     """Settings that go on with a copy of the finished run, whose report was not made."""
     output = tmp_path / "again"
     shutil.copytree(finished, output / finished.parent.name / "0")
@@ -632,7 +632,7 @@ def console(done: subprocess.CompletedProcess) -> list[str]:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", full(["light", "dark"], "light"))
 def test_the_page_in_a_browser(finished, tmp_path, scheme) -> None:
     """Nothing on the console; every figure whole and legible at 1200 and at 400 pixels, in both schemes."""
     shutil.copy(finished / "report.html", tmp_path / "page.html")

@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 import orbax.checkpoint
 import pytest
+from conftest import full
 
 from spliceai_jax import ConsoleDisplay, Pretrained, TransferSettings, processes, transfer
 from spliceai_jax.errors import DivergedError, Interrupted, RunFolderError
@@ -64,7 +65,7 @@ def results(output: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def uninterrupted(small_data, small_model, tmp_path_factory) -> dict[str, bytes]:
     output = tmp_path_factory.mktemp("uninterrupted")
-    subprocess.run(command(small_data, small_model, output), check=True, capture_output=True, timeout=300)
+    transfer(TransferSettings(**arguments(small_data, small_model, output)))
     files = results(output)
     assert len(files) == EPOCHS + 1 + 1 + 3 * 19  # models and the best one's temperature, logs
     assert files["LOG/TRAIN/loss_every_update.txt"].count(b"\n") == EPOCHS * STEPS
@@ -85,6 +86,7 @@ def wait_for(path: Path, process: subprocess.Popen) -> None:
         time.sleep(0.002)
 
 
+@pytest.mark.full
 def test_killed_again_and_again(uninterrupted, small_data, small_model, tmp_path):
     """SIGKILL at five moments of one run: as it begins, around saves, and a random while after."""
     root, random = tmp_path / FOLDER, np.random.default_rng()
@@ -107,7 +109,7 @@ def test_killed_again_and_again(uninterrupted, small_data, small_model, tmp_path
     assert results(tmp_path) == uninterrupted, moments
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", full([signal.SIGTERM, signal.SIGINT], signal.SIGTERM))
 def test_asked_to_stop(number, uninterrupted, small_data, small_model, tmp_path):
     """One line, the shell's status for the signal, and nothing lost."""
     process = start(small_data, small_model, tmp_path)
@@ -142,8 +144,7 @@ def die_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Engine, "train", dying)
 
 
-@pytest.mark.usefixtures("no_report")
-@pytest.mark.parametrize("step", [1, STEPS, 2 * STEPS + 3])
+@pytest.mark.parametrize("step", full([1, STEPS, 2 * STEPS + 3], STEPS))
 def test_dies_between_checkpoints_of_every_step(step, uninterrupted, small_data, small_model, tmp_path, monkeypatch):
     """With a checkpoint after each step the run goes on in the middle of an epoch."""
     monkeypatch.setattr(stop, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
@@ -160,7 +161,6 @@ def test_dies_between_checkpoints_of_every_step(step, uninterrupted, small_data,
     assert results(tmp_path) == uninterrupted
 
 
-@pytest.mark.usefixtures("no_report")
 def test_stopped_while_evaluating(uninterrupted, small_data, small_model, tmp_path, monkeypatch):
     """The epoch's training is not repeated, its evaluation is."""
     settings = TransferSettings(**arguments(small_data, small_model, tmp_path), resume=True)
@@ -190,7 +190,6 @@ def test_two_runs_on_one_folder(small_data, small_model, tmp_path):
         transfer(TransferSettings(**arguments(small_data, small_model, tmp_path)))
 
 
-@pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize(("what", "step", "found_at"), [("loss", STEPS + 4, STEPS + 4), ("weights", 11, 12)])
 def test_not_finite(what, step, found_at, small_data, small_model, tmp_path, monkeypatch):
     """Stops at the step and keeps what was saved, whether the loss or only the weights after it went astray."""
@@ -247,7 +246,6 @@ def test_a_finished_run_reads_data_sets_that_may_have_changed(small_data, small_
         transfer(settings)
 
 
-@pytest.mark.usefixtures("no_report")
 def test_a_checkpoint_is_not_blamed_for_a_lost_process(small_data, small_model, tmp_path, monkeypatch):
     """It would tell the user to delete good data."""
     settings = TransferSettings(**arguments(small_data, small_model, tmp_path), resume=True)
@@ -264,7 +262,6 @@ def test_a_checkpoint_is_not_blamed_for_a_lost_process(small_data, small_model, 
         transfer(settings)
 
 
-@pytest.mark.usefixtures("no_report")
 def test_the_history_is_there_without_the_checkpoints(small_data, small_model, tmp_path):
     result = transfer(TransferSettings(**arguments(small_data, small_model, tmp_path)))
     shutil.rmtree(tmp_path / FOLDER / "checkpoints")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from conftest import SHARED, needs_shared
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, LRScheduler, MultiStepLR, OneCycleLR
 
@@ -124,7 +124,6 @@ def test_one_cycle_of_a_run_too_short_for_a_cycle(total: int) -> None:
     batches=st.integers(1, 40),
     rate=st.floats(1e-8, 1.0),
 )
-@settings(deadline=None, max_examples=200)
 def test_every_rate_is_positive_scales_and_never_exceeds_the_start(
     scheduler: str, timing: str, epochs: int, batches: int, rate: float
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import RUN, CommandLine, make_windows, run_arguments, write_dataset
+from conftest import RUN, CommandLine, make_windows, run_arguments, with_pages, write_dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,14 +59,14 @@ def run(data: Path, small_model: Path, tmp_path_factory: pytest.TempPathFactory,
         if name not in (*BOTH, "tensorboard"):
             words += [f"--{name.replace('_', '-')}", value]
     files = [[data / species / f"dataset_{name}.h5" for species in ("one", "two")] for name in ("train", "test")]
-    done = command_line("transfer", *words, "-train", *files[0], "-test", files[1][0], "-test", files[1][1])
+    with with_pages():
+        done = command_line("transfer", *words, "-train", *files[0], "-test", files[1][0], "-test", files[1][1])
     assert done.returncode == 0, done.stderr
     (output / RUN / "printed").write_text(done.stdout)
     return output / RUN
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("no_report")
 def test_it_is_a_run_on_one_file_that_holds_them_all(run: Path, data: Path, small_model: Path, tmp_path: Path) -> None:
     """Models and logs to the bit."""
     result = transfer(settings(data, small_model, tmp_path, "both"))

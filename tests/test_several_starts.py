@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, CommandLine, random_model
+from conftest import ROOT, CommandLine, full, random_model
 
 from spliceai_jax import Display, Pretrained, TransferResult, TransferSettings, transfer
 from spliceai_jax.commands.main import main
@@ -94,7 +94,7 @@ def test_a_run_from_each_and_one_that_learns_from_all(whole: Path, small_data: P
     assert together.starts == {}
 
 
-def test_several_seeds(models: Path, small_data: Path, tmp_path: Path, no_report: None) -> None:
+def test_several_seeds(models: Path, small_data: Path, tmp_path: Path) -> None:
     """They are the runs of the seeds by hand, to the bit."""
     mouse, shown = models / "mouse.pt", Printed()
     result = transfer(settings(small_data, tmp_path, pretrained_model=mouse, random_seed=5, seeds=2), shown)
@@ -155,7 +155,7 @@ def test_the_table_shows_what_each_reaches(whole: Path) -> None:
     assert rows["all of them"][5:] == [f"{one[site]['auprc']:.3f}" for one in records for site in ("donor", "acceptor")]
 
 
-@pytest.mark.parametrize("at", ["model 2 of 2", "one model of all 2", "report: "])
+@pytest.mark.parametrize("at", full(["model 2 of 2", "one model of all 2", "report: "], "one model of all 2"))
 def test_it_goes_on_where_it_was(at: str, whole: Path, small_data: Path, models: Path, tmp_path: Path) -> None:
     """Stopped between the runs, and at the end of the first one."""
     given = settings(small_data, tmp_path, pretrained_model=models)
@@ -170,13 +170,13 @@ def test_it_goes_on_where_it_was(at: str, whole: Path, small_data: Path, models:
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.pt")} == before
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_from_a_genome(models: Path, tmp_path: Path, command_line: CommandLine) -> None:
     """The data sets are made once, and only the last run scores whole sequences."""
     genome = ROOT / "demo" / "fly_genome"
     files = ["--genome-fasta", genome / "genome.fa.gz", "--annotation-gff", genome / "annotation.gff3.gz"]
     command = ["transfer", "-m", models, *files, "--test-sequences", "2L", "-o", tmp_path, "-p", "all", "--epochs", 1]
-    done = command_line(*command, timeout=900)
+    done = command_line(*command)
     assert done.returncode == 0, done.stderr
     sets = RunFolder(tmp_path / FOLDER).read_identity().fingerprints
     for name in ("mouse", "zebrafish"):
@@ -184,7 +184,7 @@ def test_from_a_genome(models: Path, tmp_path: Path, command_line: CommandLine) 
         assert RunFolder(root).read_identity().fingerprints == sets
         assert not (root / "genome_evaluation.json").exists()
     assert (tmp_path / FOLDER / "genome_evaluation.json").exists()
-    again = command_line(*command, "--resume", timeout=900)
+    again = command_line(*command, "--resume")
     assert again.returncode == 0, again.stderr
     assert again.stdout.count("this run is finished already") == 3
 
@@ -228,7 +228,7 @@ def test_models_that_cannot_be_used_together(models: Path, small_data: Path, tmp
     assert not (tmp_path / "out").exists()
 
 
-def test_the_same_weights_count_once(models: Path, small_data: Path, tmp_path: Path, no_report: None) -> None:
+def test_the_same_weights_count_once(models: Path, small_data: Path, tmp_path: Path) -> None:
     """A copy is left out, and a file that is given twice is one model; one that is left is an ordinary run."""
     mouse, copy, shown = models / "mouse.pt", tmp_path / "copy.pt", Printed()
     copy.write_bytes(mouse.read_bytes())
@@ -249,7 +249,7 @@ def test_a_run_that_is_there_already_is_not_overwritten(whole: Path, models: Pat
 
 
 def test_another_run_in_the_last_folder_is_found_first(
-    whole: Path, models: Path, small_data: Path, tmp_path: Path, no_report: None
+    whole: Path, models: Path, small_data: Path, tmp_path: Path
 ) -> None:
     """A run from one model, or from fewer; nothing is trained before it is refused."""
     mouse, more = models / "mouse.pt", tmp_path / "more.pt"
@@ -263,7 +263,7 @@ def test_another_run_in_the_last_folder_is_found_first(
 
 
 def test_where_the_best_of_them_is_better_alone(
-    models: Path, small_data: Path, tmp_path: Path, no_report: None, monkeypatch: pytest.MonkeyPatch
+    models: Path, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last line says so, and names its file; the last run starts where the best one started."""
 

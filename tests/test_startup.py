@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import full
 
 from spliceai_jax import startup
 
@@ -38,7 +39,7 @@ def test_nothing_is_asked_for_where_it_would_not_help(kernel, tmp_path, monkeypa
     assert startup.huge_pages() == {}
 
 
-@pytest.mark.parametrize("flags", [[], ["--no-compilation-cache"]])
+@pytest.mark.parametrize("flags", full([[], ["--no-compilation-cache"]], []))
 def test_compiled_programs_are_kept_unless_told_not_to(flags, tmp_path, small_data, small_model):
     code = (
         "import sys; from spliceai_jax import startup; from spliceai_jax.commands.main import main; "

@@ -17,7 +17,7 @@ from spliceai_jax.architecture import PADDING
 from spliceai_jax.convert import read_pt
 from spliceai_jax.network.pretrained import Pretrained
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.full
 
 RUN = Path("SpliceAI_demo_80_0_rs42") / "0"
 LENGTH = 12_345
@@ -49,7 +49,7 @@ class Files:
 
 
 @pytest.fixture(scope="module")
-def files(stock: Path, command_line: CommandLine, tmp_path_factory: pytest.TempPathFactory) -> Files:
+def files(stock: Path, installed: CommandLine, tmp_path_factory: pytest.TempPathFactory) -> Files:
     """One epoch of each; every set is one shard of exactly one batch, since less makes OpenSpliceAI crash."""
     folder = tmp_path_factory.mktemp("both")
     for seed, role in enumerate(("train", "validation", "test")):
@@ -59,7 +59,7 @@ def files(stock: Path, command_line: CommandLine, tmp_path_factory: pytest.TempP
 
     def ours(name: str, model: Path, *options: object) -> Path:
         paths = [part for flag, file in data.items() for part in (flag, folder / file)]
-        done = command_line("transfer", "-m", model, *paths, "-o", folder / name, "-p", "demo", "--epochs", 1, *options)
+        done = installed("transfer", "-m", model, *paths, "-o", folder / name, "-p", "demo", "--epochs", 1, *options)
         assert done.returncode == 0, done.stderr
         return folder / name / RUN
 

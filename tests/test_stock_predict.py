@@ -11,7 +11,7 @@ from conftest import SHARED, needs_shared
 
 from spliceai_jax import PredictSettings, Pretrained, predict
 
-pytestmark = [pytest.mark.slow, needs_shared]
+pytestmark = [pytest.mark.full, needs_shared]
 
 COMPLEMENT = str.maketrans("ACGT", "TGCA")
 TOLERANCE = 2e-6 + 1e-12

@@ -9,10 +9,10 @@ import jax
 import pytest
 from conftest import ROOT, random_model, several_devices
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.full
 
 CHECK = ROOT / "benchmarks" / "tpu_check.py"
-TPU_PYTHON = ROOT / ".venv-tpu" / "bin" / "python"
+LIBTPU = ROOT / ".libtpu"
 
 COUNTING = """
 import json
@@ -98,13 +98,14 @@ def test_a_program_may_not_move_more_bytes_than_it_did(counted):
 
 
 def run(*flags: str) -> subprocess.CompletedProcess:
-    command = [TPU_PYTHON, CHECK, "--sizes", "80", "--topologies", "v5e:2x2", "--precisions", "bfloat16", *flags]
+    with_libtpu = {**os.environ, "PYTHONPATH": str(LIBTPU)}
+    command = [sys.executable, CHECK, "--sizes", "80", "--topologies", "v5e:2x2", "--precisions", "bfloat16", *flags]
     return subprocess.run(
-        [*command, "--level", "O1", "--json"], capture_output=True, text=True, timeout=300, check=False
+        [*command, "--level", "O1", "--json"], capture_output=True, text=True, timeout=300, check=False, env=with_libtpu
     )
 
 
-needs_libtpu = pytest.mark.skipif(not TPU_PYTHON.exists(), reason="no .venv-tpu: `make tpu-check` makes it")
+needs_libtpu = pytest.mark.skipif(not LIBTPU.exists(), reason="no .libtpu: `make tpu-check` makes it")
 
 
 @needs_libtpu

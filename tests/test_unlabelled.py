@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import CommandLine, make_windows, random_model, write_dataset
+from conftest import CommandLine, full, make_windows, random_model, with_pages, write_dataset
 from hypothesis import given
-from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 from synthetic_genome import Layout, as_fasta
 
@@ -79,14 +78,15 @@ def whole(
     """The output folder of the command; only to be read."""
     output = tmp_path_factory.mktemp("whole")
     given = settings(small_data, small_model, output, unlabelled_dataset=more)
-    done = command_line(*given.command().split()[1:])
+    with with_pages():
+        done = command_line(*given.command().split()[1:])
     assert done.returncode == 0, done.stderr
     (output / "printed").write_text(done.stdout)
     return output
 
 
 @pytest.mark.slow
-def test_they_are_two_runs_as_by_hand(whole, small_data, small_model, more, tmp_path, no_report) -> None:
+def test_they_are_two_runs_as_by_hand(whole, small_data, small_model, more, tmp_path) -> None:
     first = transfer(settings(small_data, small_model, tmp_path / "starts_more", project_name="model_80nt"))
     second = transfer(
         settings(
@@ -124,7 +124,7 @@ def test_everything_names_them(whole: Path, more: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_labels_of_the_file_change_nothing(whole, small_data, small_model, more, tmp_path, no_report) -> None:
+def test_the_labels_of_the_file_change_nothing(whole, small_data, small_model, more, tmp_path) -> None:
     """The same bases and gene ends, with other sites: the same models, bit for bit."""
     relabelled = []
     for seed, count in ((21, 9), (22, 5)):
@@ -136,8 +136,8 @@ def test_the_labels_of_the_file_change_nothing(whole, small_data, small_model, m
     assert files(tmp_path) == files(whole)
 
 
-@pytest.mark.slow
-def test_the_activation_cache_changes_nothing(small_data, small_model, more, tmp_path, no_report) -> None:
+@pytest.mark.full
+def test_the_activation_cache_changes_nothing(small_data, small_model, more, tmp_path) -> None:
     losses = {}
     for limit in (0.0, None):
         given = {"activation_cache": limit, "distill_teacher": small_model, "recipe": "openspliceai", "epochs": 2}
@@ -157,7 +157,6 @@ def test_the_activation_cache_changes_nothing(small_data, small_model, more, tmp
     flanking_size=st.sampled_from([80, 400]),
     seed=st.integers(0, 5),
 )
-@settings_of_hypothesis(max_examples=25, deadline=None)
 def test_stretches_are_those_of_the_genome(lengths, most, flanking_size, seed) -> None:
     """Each is a piece of a strand with its neighbourhood; together and without a limit they are the genome, once."""
     random, half = np.random.default_rng(len(lengths)), flanking_size // 2
@@ -206,7 +205,7 @@ def test_stretches_of_n_are_left_out(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:the .* set has only")
-def test_a_run_takes_them_from_the_sequences_of_training_genes(small_model, tmp_path, no_report, monkeypatch) -> None:
+def test_a_run_takes_them_from_the_sequences_of_training_genes(small_model, tmp_path, monkeypatch) -> None:
     """From a genome, and then from the data sets that were made of it; what is kept back is known from these."""
     monkeypatch.setattr("spliceai_jax.data_sets.run._draw_page", lambda *_: None)
     fasta, annotation = Layout({"one": 8, "two": 3, "three": 3}).make().write(tmp_path, "gff3")
@@ -249,10 +248,8 @@ class Killed(BaseException):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", [2, 6, 12], ids=["first run", "last run", "its second epoch"])
-def test_killed_it_goes_on_bit_for_bit(
-    step, whole, small_data, small_model, more, tmp_path, monkeypatch, no_report
-) -> None:
+@pytest.mark.parametrize("step", full([2, 6, 12], 12))
+def test_killed_it_goes_on_bit_for_bit(step, whole, small_data, small_model, more, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(stop, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     train, steps = Engine.train, itertools.count()
 
@@ -270,8 +267,8 @@ def test_killed_it_goes_on_bit_for_bit(
     assert files(tmp_path) == files(whole)
 
 
-@pytest.mark.slow
-def test_several_models_teach_together(small_data, small_model, more, tmp_path, no_report) -> None:
+@pytest.mark.full
+def test_several_models_teach_together(small_data, small_model, more, tmp_path) -> None:
     other = tmp_path / "other.pt"
     random_model(80, 3).to_pt(other)
     output = tmp_path / "out"
@@ -321,7 +318,7 @@ def test_a_wrong_file_is_one_error_and_nothing_is_written(small_data, small_mode
 
 
 @pytest.mark.slow
-def test_another_run_in_the_last_folder_is_found_first(small_data, small_model, more, tmp_path, no_report) -> None:
+def test_another_run_in_the_last_folder_is_found_first(small_data, small_model, more, tmp_path) -> None:
     """A run without them; nothing is trained before it is refused."""
     transfer(settings(small_data, small_model, tmp_path))
     before = json.dumps(sorted(files(tmp_path)))

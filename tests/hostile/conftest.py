@@ -14,6 +14,27 @@ from pathlib import Path
 
 import pytest
 
+KEPT = {
+    "test_a_disk_that_fills_during_transfer", "test_a_lock_that_is_deleted_is_still_one", "test_archives",
+    "test_checkpoints", "test_error_log_is_text", "test_full_disk", "test_hostile", "test_mutants",
+    "test_nobody_reads_the_help", "test_nothing_stays_of_a_lock", "test_other_files", "test_pickles", "test_printable",
+    "test_report_refuses", "test_such_a_name_on_the_command_line", "test_the_checkpoint_before_is_taken",
+    "test_the_good_one_is_read", "test_the_good_ones_are_read", "test_what_killed_processes_leave_is_no_lock",
+}  # fmt: skip
+"""The first case of each is run by `make test`, everything else here by `make test-all`."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    seen = set()
+    for item in items:
+        if Path(__file__).parent in item.path.parents and not item.get_closest_marker("full"):
+            test = (item.path, item.originalname)
+            if item.originalname not in KEPT or test in seen:
+                item.add_marker("full")
+            seen.add(test)
+
+
 SECONDS = 20
 """The most time that a refusal may take of the processor, however busy the machine is with other work."""
 

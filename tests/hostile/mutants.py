@@ -1,6 +1,6 @@
 """Random damage to the bytes of a file, as disks, copies and attackers do it.
 
-SPLICEAI_MUTANTS is the number of mutants in each case of `make test-hostile`, 300 unless it is set; an hour of them
+SPLICEAI_MUTANTS is the number of mutants in each case of `make test-all`, 300 unless it is set; an hour of them
 takes some 20,000.
 """
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 MUTANTS = int(os.environ.get("SPLICEAI_MUTANTS", 300))
 
-SEEDS = [range(20), pytest.param(range(20, MUTANTS), marks=pytest.mark.campaign)]
+SEEDS = [range(20), pytest.param(range(20, MUTANTS), marks=pytest.mark.full)]
 """The mutants of `make test`, and the others."""
 
 _NUMBERS = [bytes([value]) * width for value in (0x00, 0xFF, 0x7F, 0x80) for width in (1, 2, 4, 8)]

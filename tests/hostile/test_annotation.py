@@ -127,7 +127,7 @@ def test_a_line_without_end(attack, tmp_path):
             gzip.compress((b"#" * 49 + b"\n") * 3_000_000, mtime=0),
             "unpacks to more than 100 times its size",
             id="comments",
-            marks=pytest.mark.campaign,
+            marks=pytest.mark.full,
         ),
     ],
 )
@@ -197,7 +197,7 @@ def test_many_parents_and_many_exons(tmp_path):
     assert peak < 20 * (tmp_path / "a.gff3").stat().st_size + 2e7
 
 
-@pytest.mark.campaign
+@pytest.mark.full
 def test_half_a_million_exons(attack, tmp_path):
     rows = [row("gene", 1, 2 * 10**9, "ID=g"), row("mRNA", 1, 2 * 10**9, "ID=t;Parent=g")]
     rows += [row("exon", at, at + 9, "Parent=t") for at in range(1, 5 * 10**7, 100)]
@@ -278,7 +278,7 @@ def genes_like(form: str, count: int, folder: Path) -> None:
                 gff.write(f"{name}\tx\t{kind}\t{at + start + 1}\t{at + end}\t.\t+\t.\t{of}\n")
 
 
-@pytest.mark.campaign
+@pytest.mark.full
 @pytest.mark.parametrize("form", ["contig", "contigs", "one place"])
 def test_time_grows_with_the_genes(attack, tmp_path, form):
     """Ten times the genes take about ten times the time, the network's time and the start included."""

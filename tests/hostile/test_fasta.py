@@ -200,14 +200,14 @@ def bomb(letters: bytes, times: int, first: bytes = b"") -> bytes:
         pytest.param(bomb(b"A", 100, b">one\n"), "unpacks to more than 100 times its size", id="A"),
         pytest.param(bomb(b"x", 100, b">one"), "a header of more than 1000000 bytes", id="header"),
         pytest.param(bomb(b"\n", 100, b">one\nACGT\n"), "unpacks to more than 100 times its size", id="blank lines"),
-        pytest.param(gzip.compress(b"", mtime=0) * 500_000, "holds no bases", id="members", marks=pytest.mark.campaign),
+        pytest.param(gzip.compress(b"", mtime=0) * 500_000, "holds no bases", id="members", marks=pytest.mark.full),
     ],
 )
 def test_bombs(attack, tmp_path, content, said):
     refused(create_data(attack, tmp_path, content, "genome.fa.gz"), "genome.fa.gz", said)
 
 
-@pytest.mark.campaign
+@pytest.mark.full
 @pytest.mark.parametrize("bases", ["", "A\n"])
 def test_a_million_sequences(attack, tmp_path, bases):
     """Memory and time stay within the limits."""

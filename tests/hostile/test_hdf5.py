@@ -221,7 +221,7 @@ SHORT = (
 
 def shortened(cases: Iterable[str], *short: str) -> list[Any]:
     """All cases, of which only those named are not left to the campaign."""
-    return [case if case in short else pytest.param(case, marks=pytest.mark.campaign) for case in cases]
+    return [case if case in short else pytest.param(case, marks=pytest.mark.full) for case in cases]
 
 
 @pytest.mark.parametrize("case", shortened(HOSTILE, *SHORT))
@@ -328,7 +328,7 @@ sizes = st.one_of(st.integers(0, 5), st.sampled_from([1, 3, 4, 5000, 15000, 2**3
     kind=st.sampled_from(["i1", "u1", "?", ">i8", "f4", "S3", "c8"]),
     chunked=st.booleans(),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_shape(shape: list[int], kind: str, chunked: bool, tmp_path: Path) -> None:
     """No shape and type but the right ones pass, and none that was never written."""
     path = tmp_path / "shape.h5"

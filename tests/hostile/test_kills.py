@@ -19,7 +19,7 @@ from conftest import several_devices
 from synthetic_genome import Layout
 from test_processes import assert_same_run, flags, free_port
 
-pytestmark = [pytest.mark.campaign, pytest.mark.slow]
+pytestmark = [pytest.mark.full, pytest.mark.slow]
 
 KILLS = int(os.environ.get("SPLICEAI_KILLS", 3))
 PROGRAM = str(Path(sys.executable).with_name("spliceai-jax"))

@@ -20,7 +20,7 @@ import tensorstore
 import torch
 from conftest import LFS_POINTER, random_model
 from flax.traverse_util import flatten_dict
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hostile.conftest import Attack, refused
@@ -33,7 +33,7 @@ STORED, DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
 
 def shortened(cases: Iterable[str], *short: str) -> list[Any]:
     """All cases, of which only those named are not left to the campaign."""
-    return [case if case in short else pytest.param(case, marks=pytest.mark.campaign) for case in cases]
+    return [case if case in short else pytest.param(case, marks=pytest.mark.full) for case in cases]
 
 
 def archive(content: bytes, entries: dict[str, bytes] | None = None, method: int = STORED) -> bytes:
@@ -166,7 +166,7 @@ def test_pickles(case: str, tmp_path: Path, attack: Attack) -> None:
     assert len(line) < 1500
 
 
-@pytest.mark.campaign
+@pytest.mark.full
 @pytest.mark.parametrize("case", PICKLES)
 def test_pickles_of_the_older_form(case: str, tmp_path: Path, attack: Attack) -> None:
     """The same pickles in the files that PyTorch wrote before it wrote zip archives, as magic number and as content."""
@@ -454,7 +454,6 @@ values = st.recursive(
 
 
 @given(values)
-@settings(max_examples=200)
 def test_any_pickle(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     """No pickle of a few operations is taken for weights, and none raises anything else."""
     path = tmp_path_factory.getbasetemp() / "any.pt"

@@ -151,7 +151,7 @@ DEAR = ("deep progress", "a list", "no state", "no digest", "an empty folder")
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.campaign) if name in DEAR else name for name in CHECKPOINTS]
+    "name", [pytest.param(name, marks=pytest.mark.full) if name in DEAR else name for name in CHECKPOINTS]
 )
 def test_the_checkpoint_before_is_taken(name, damaged, runs, tmp_path) -> None:
     """Nothing is lost: the damaged one is kept under another name, and the end is the same, bit for bit."""
@@ -162,9 +162,7 @@ def test_the_checkpoint_before_is_taken(name, damaged, runs, tmp_path) -> None:
     assert results(tmp_path / "out" / RUN) == results(runs / "finished" / RUN)
 
 
-@pytest.mark.parametrize(
-    "seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.campaign) for seed in range(2, DAMAGED))]
-)
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.full) for seed in range(2, DAMAGED))])
 @pytest.mark.parametrize("which", ["finished", "interrupted"])
 def test_damaged_bytes(which, seed, damaged, runs, tmp_path) -> None:
     """Any file of a run: the end is the same, bit for bit, or one line says what is wrong."""
@@ -288,7 +286,6 @@ def test_the_folder_is_removed_under_a_run(settings, tmp_path, monkeypatch) -> N
     assert not (root / "models").exists()
 
 
-@pytest.mark.usefixtures("no_report")
 def test_the_models_are_removed_at_the_very_end(settings, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(
         "spliceai_jax.fine_tuning.ending.evaluate_on_genome",
@@ -298,7 +295,6 @@ def test_the_models_are_removed_at_the_very_end(settings, tmp_path, monkeypatch)
         transfer(TransferSettings(**settings, output_dir=tmp_path))
 
 
-@pytest.mark.usefixtures("no_report")
 def test_weights_and_data_are_removed_under_a_run(settings, small_data, small_model, tmp_path, monkeypatch) -> None:
     """What has been read is not needed again."""
     copied = {name: shutil.copy(value, tmp_path) for name, value in settings.items() if isinstance(value, Path)}
@@ -353,7 +349,7 @@ def test_a_checkpoint_that_cannot_be_written(settings, runs, tmp_path, monkeypat
     assert {path.name for path in (tmp_path / "out" / RUN / "checkpoints").iterdir()} >= before
 
 
-@pytest.mark.campaign
+@pytest.mark.full
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
 def test_on_one_core(damaged) -> None:
     """As `taskset -c 0` starts it."""

@@ -91,7 +91,7 @@ def with_room(disk: Path, size: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "share", [50, *(pytest.param(share, marks=pytest.mark.campaign) for share in (5, 20, 35, 65, 80, 95))]
+    "share", [50, *(pytest.param(share, marks=pytest.mark.full) for share in (5, 20, 35, 65, 80, 95))]
 )
 def test_a_disk_that_fills_during_transfer(
     share: int, finished: Path, attack: Attack, small_data: Path, small_model: Path, small_disk: Callable[[str], Path]
@@ -121,7 +121,7 @@ def test_a_disk_that_fills_during_transfer(
         assert (disk / RUN / path.relative_to(finished)).read_bytes() == path.read_bytes(), path
 
 
-@pytest.mark.campaign
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("options", "said"), [("size=1100k", "No space left"), ("size=20m,nr_inodes=5", "no inodes left")]
 )
@@ -135,7 +135,7 @@ def test_fuller_disks(
     assert not list(disk.iterdir())
 
 
-@pytest.mark.campaign
+@pytest.mark.full
 def test_read_only(attack: Attack, fasta: Path, small_model: Path, small_disk: Callable[[str], Path]) -> None:
     """A file system that was mounted again, to be read only."""
     disk = small_disk("size=1m")
@@ -152,7 +152,7 @@ def test_output_that_is_no_folder(place: str, attack: Attack, fasta: Path, small
     refused(attack("predict", "-i", fasta, "-m", small_model, "-o", tmp_path / place), "--output-dir")
 
 
-@pytest.mark.campaign
+@pytest.mark.full
 @pytest.mark.parametrize("name", [".lock", ".acceptor_predictions.bed.partial", "donor_predictions.bed"])
 def test_folder_in_place_of_a_file(name: str, attack: Attack, fasta: Path, small_model: Path, tmp_path: Path) -> None:
     (tmp_path / "out" / "SpliceAI_5000_80" / name).mkdir(parents=True)
@@ -483,7 +483,7 @@ def test_stderr_that_is_full() -> None:
         assert subprocess.run([PROGRAM, "report", "x"], stderr=full, check=False).returncode == 2
 
 
-@pytest.mark.campaign
+@pytest.mark.full
 @pytest.mark.parametrize("to", ["closed", "/dev/full"])
 def test_nobody_reads_the_end_of_predict(to: str, fasta: Path, small_model: Path, tmp_path: Path) -> None:
     """What stops it is the first line that cannot be printed; no half file is left."""
@@ -494,7 +494,7 @@ def test_nobody_reads_the_end_of_predict(to: str, fasta: Path, small_model: Path
     assert not list(tmp_path.rglob("*.lock"))
 
 
-@pytest.mark.campaign
+@pytest.mark.full
 def test_head_takes_one_line_of_predict(fasta: Path, small_model: Path, tmp_path: Path) -> None:
     """Its facts are read, its last line is not: both files are whole."""
     words = [str(PROGRAM), "predict", "-i", str(fasta), "-m", str(small_model), "-o", str(tmp_path / "out"), "-t", "0"]
@@ -512,7 +512,7 @@ def test_head_takes_one_line_of_predict(fasta: Path, small_model: Path, tmp_path
     ]
 
 
-@pytest.mark.campaign
+@pytest.mark.full
 def test_started_without_stdin_stdout_and_stderr(fasta: Path, small_model: Path, tmp_path: Path) -> None:
     """No result file gets the number of stderr, into which libraries write."""
     words = ["predict", "-i", str(fasta), "-m", str(small_model), "-o", str(tmp_path / "out"), "-t", "0"]
@@ -593,7 +593,7 @@ def test_a_cluster_that_is_none(environment: dict[str, str], monkeypatch: pytest
         processes._detected_cluster()
 
 
-@pytest.mark.campaign
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("environment", "word"),
     [
@@ -614,7 +614,7 @@ def test_environments_that_are_refused(
         refused(attack("evaluate", "-m", small_model, *sets[2:], **environment), word)
 
 
-@pytest.mark.campaign
+@pytest.mark.full
 @pytest.mark.parametrize(
     "environment",
     [
@@ -665,7 +665,7 @@ def test_memory(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     memory.check_memory(int(str(refusal.value).split()[-1]), 20_000_000)
 
 
-@pytest.mark.campaign
+@pytest.mark.full
 def test_a_batch_of_more_windows_than_there_are(
     attack: Attack, small_data: Path, small_model: Path, tmp_path: Path
 ) -> None:
