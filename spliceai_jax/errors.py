@@ -52,7 +52,7 @@ class Interrupted(SpliceAIError):  # noqa: N818 - a request to stop is not an er
     def __init__(self, message: str, signal_number: int) -> None:
         """Follow the shell's convention: a process ended by a signal has the exit status 128 + its number."""
         super().__init__(message)
-        self.exit_status = 128 + signal_number
+        self.signal, self.exit_status = signal_number, 128 + signal_number
 
 
 class SpliceAIWarning(UserWarning):

@@ -62,7 +62,7 @@ def cheap_endings() -> Iterator[None]:
     Tests about either ask for `pages`, or for `all_draws`.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ending, "write_report", lambda run, scoring: run.folder.report)
+        patch.setattr(ending, "write_report", lambda run, *_: run.folder.report)
         patch.setattr(bootstrap, "DRAWS", 100)
         patch.setattr(bootstrap, "_AT_ONCE", 100)
         yield

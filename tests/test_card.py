@@ -72,7 +72,7 @@ def test_the_command_asks_for_the_same(small_data, small_model, tmp_path, more) 
 
 
 def test_the_command_of_several_files(tmp_path) -> None:
-    given = {"train_dataset": ["a.h5", "b c.h5"], "train_weights": [1.0, 0.5], "test_dataset": ["d.h5", "e.h5"]}
+    given = {"train_dataset": ["a.h5", "b c.h5"], "test_dataset": ["d.h5", "e.h5"]}
     asked = TransferSettings(pretrained_model=["m.pt", "n.pt"], validation_dataset=["v.h5"], seeds=3, **given)
     assert parsed(asked.command()) == asked
 

@@ -19,7 +19,7 @@ from spliceai_jax.commands.flags import in_flags
 from spliceai_jax.commands.main import main, make_parser
 from spliceai_jax.training.recipes import RECIPES, Recipe
 
-OF_THE_COMMAND = {"help", "debug", "compilation_cache"}
+OF_THE_COMMAND = {"help", "debug"}
 
 
 PARSERS: dict[str, argparse.ArgumentParser] = next(

@@ -633,7 +633,6 @@ def test_resuming_with_other_settings(again, options, names) -> None:
     line = again("--resume", *options)
     assert line.startswith("--resume: ")
     assert names in line
-    assert ("--extend" in line) == (options[0] in ("--epochs", "--early-stopping"))
 
 
 def test_all_changes_are_named_and_nothing_else(again) -> None:

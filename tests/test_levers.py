@@ -29,6 +29,7 @@ from spliceai_jax import (
 from spliceai_jax.architecture import UNLABELLED, WINDOW
 from spliceai_jax.data.joined import joined
 from spliceai_jax.errors import DatasetError, SettingsError, SpliceAIError
+from spliceai_jax.evaluation import teaching
 from spliceai_jax.evaluation.teaching import bytes_of_targets, taught_windows
 from spliceai_jax.fine_tuning import stop
 from spliceai_jax.fine_tuning.levers import Levers, drawn_shards
@@ -99,9 +100,9 @@ def test_targets_are_the_mean_of_the_teachers_probabilities(small_data: Path, tm
     windows, architecture = read_windows(small_data / "dataset_train.h5", 80), ARCHITECTURES[80]
     teachers = [random_model(80, seed).variables for seed in (3, 4)]
     engine, some, done = Engine(architecture, Recipe()), np.array([9, 2, 5]), []
-    found = taught_windows(engine, [engine.place(one) for one in teachers], windows, some, 2, tmp_path, done.append)
+    placed, file = [engine.place(one) for one in teachers], tmp_path / "targets"
+    found = taught_windows(engine, placed, windows, some, 2, file, done.append)
     assert sum(done) == 3
-    assert not list(tmp_path.iterdir())  # unnamed
     assert found.targets is not None
     assert found.targets.probabilities.nbytes == bytes_of_targets(windows.subset(some))
     network = jax.jit(SpliceAI(architecture).apply)
@@ -128,11 +129,47 @@ def test_windows_without_labels_can_be_taught(tmp_path: Path) -> None:
     assert windows.class_counts[:3].tolist() == [0, 0, 0]
     engine = Engine(ARCHITECTURES[80], Recipe())
     found = taught_windows(
-        engine, [engine.place(random_model(80).variables)], windows, np.arange(2), 2, tmp_path, lambda done: None
+        engine,
+        [engine.place(random_model(80).variables)],
+        windows,
+        np.arange(2),
+        2,
+        tmp_path / "targets",
+        lambda _: None,
     )
     batch = found.training_batch(np.arange(2), 2, ARCHITECTURES[80])
     assert (batch.targets.astype(np.float32).sum(-1) > 0.99).sum() == WINDOW + 1500
     np.testing.assert_array_equal(batch.targets.any(-1), batch.labels == UNLABELLED)
+
+
+def test_targets_that_a_killed_process_wrote_are_not_computed_again(small_data, tmp_path, monkeypatch) -> None:
+    """Killed after any byte, it goes on behind the last whole chunk, and ends with the same targets."""
+    monkeypatch.setattr(teaching, "_AT_ONCE", 2)
+    windows, some, file = (
+        read_windows(small_data / "dataset_train.h5", 80),
+        np.array([9, 2, 5, 1, 4]),
+        tmp_path / "file",
+    )
+    engine = Engine(ARCHITECTURES[80], Recipe())
+    placed = [engine.place(random_model(80, 3).variables)]
+    computed: list[int] = []
+    evaluate = Engine.evaluate
+
+    def counted(self, variables, batch):
+        computed.append(len(batch.inputs))
+        return evaluate(self, variables, batch)
+
+    monkeypatch.setattr(Engine, "evaluate", counted)
+    whole = taught_windows(engine, placed, windows, some, 2, file, lambda _: None).targets
+    content, batches = file.read_bytes(), len(computed)
+    ends = 6 * windows.lengths[some].cumsum()
+    for left, chunks in ((0, 3), (ends[1] - 1, 3), (ends[1], 2), (ends[3] + 7, 1), (len(content), 0)):
+        file.write_bytes(content[:left])
+        computed.clear()
+        again = taught_windows(engine, placed, windows, some, 2, file, lambda _: None).targets
+        assert len(computed) == {3: batches, 0: 0}.get(chunks, len(computed)) <= batches * chunks // 3 + 1
+        assert file.read_bytes() == content
+        np.testing.assert_array_equal(again.starts, whole.starts)
 
 
 # -- the pull toward the start ---------------------------------------------------------------------------------------
@@ -206,7 +243,7 @@ def test_joined_sets_are_both() -> None:
 @pytest.mark.parametrize("old", [3, 7, 20])
 def test_an_epoch_draws_as_many_old_windows_as_new_ones(old: int) -> None:
     new, nobody = windows_of([7], 1, "new"), np.zeros(0, np.int64)
-    levers = Levers(new, (1,), windows_of([old], 2, "old"), (), nobody, seed=5)
+    levers = Levers(new, windows_of([old], 2, "old"), (), nobody, seed=5)
     draws = [levers.drawn(epoch) for epoch in (0, 1)]
     for drawn in draws:
         assert drawn[:7].tolist() == list(range(7))
@@ -215,7 +252,7 @@ def test_an_epoch_draws_as_many_old_windows_as_new_ones(old: int) -> None:
         assert times.max() - times.min() <= 1
     assert draws[0].tolist() == levers.drawn(0).tolist()
     assert draws[0].tolist() != draws[1].tolist()
-    assert Levers(new, (1,), None, (), nobody, seed=5).drawn(3).tolist() == list(range(7))
+    assert Levers(new, None, (), nobody, seed=5).drawn(3).tolist() == list(range(7))
 
 
 def test_shards_are_drawn_by_the_seed() -> None:

@@ -37,7 +37,6 @@ from spliceai_jax.report.mistakes import KEPT, Mistake, WorstMistakes
 from spliceai_jax.report.page_warnings import find_warnings
 from spliceai_jax.report.writing import write_report
 from spliceai_jax.runs.card import inspect_weights
-from spliceai_jax.runs.comparison import RunComparison
 from spliceai_jax.runs.read import Run, read_run
 from spliceai_jax.training.engine import ENGINES, Engine
 from spliceai_jax.training.recipes import Recipe
@@ -48,7 +47,7 @@ FIGURES = {
 }
 OF_TEST_SET = {name for name in FIGURES if name.endswith(SITE_KINDS)}
 UNDER_WAY = set(FIGURES)
-FIGURES |= {f"reliability_{kind}" for kind in SITE_KINDS}  # from calibration.json, at a run's end
+FIGURES |= {f"reliability_{kind}" for kind in SITE_KINDS}  # of a run's ending
 
 
 @pytest.fixture
@@ -305,6 +304,7 @@ def test_a_run_under_way(copied, tmp_path) -> None:
         shutil.move(tmp_path / "history.json", copied / "history.json")
         edit(copied / "history.json", lambda loop: loop.update(epoch=1))
         edit(copied / "history.json", lambda loop: loop["history"].update(epochs=loop["history"]["epochs"][:1]))
+        edit(copied / "history.json", lambda loop: loop["history"].pop("ending"))
         before = files(copied)
         text = report(copied)
         after = files(copied)
@@ -387,9 +387,8 @@ def test_warnings_appear_where_something_is_wrong_and_nowhere_else(finished) -> 
     assert worse.startswith("Worse than the untouched model.")
     assert "worse than the untouched one on the test set" in worse
     assert "changed by −0.105 (95\N{NO-BREAK SPACE}% interval −0.200 to −0.010, 30 genes)." in worse
-    validated = replace(
-        with_data(), comparison=RunComparison("", "", {"validation": changed(-0.2, -0.01), "test": changed(0.01, 0.2)})
-    )
+    sets = {"validation": changed(-0.2, -0.01), "test": changed(0.01, 0.2)}
+    validated = replace(with_data(), history=replace(run.history, ending=replace(run.history.ending, sets=sets)))
     assert "worse than the untouched one on the validation set" in words_of(validated, changed(0.01, 0.2))
     assert "still improving" in words_of(with_losses(run, [1e-3, 9e-4, 8e-4]))
     assert "still improving" not in words_of(with_losses(run, [8e-4, 7e-4, 7.5e-4]))
@@ -424,13 +423,13 @@ def test_a_difference_that_may_be_chance_is_called_neither_better_nor_worse(fini
 
 
 def test_the_end_of_a_run_compares_its_models_once(finished, small_data, small_model, capsys) -> None:
-    """Its file, the card and the page say the same; and it is not of a model that has changed."""
+    """The history, the card and the page say the same."""
     run = read_run(finished)
-    assert set(run.comparison.sets) == {"validation", "test"}
+    assert set(run.history.ending.sets) == {"validation", "test"}
     best = run.history.epochs[run.tuned_epoch]
-    for name, found in run.comparison.sets.items():
+    for name, found in run.history.ending.sets.items():
         assert (found.verdict, found.genes, found.draws) == ("unclear", 4, 1000)
-        was, now = run.history.untouched[name].metrics, best.split(name).metrics
+        was, now = run.history.untouched[name].metrics, best.splits[name].metrics
         assert (found.mean_auprc.before, found.mean_auprc.after) == pytest.approx((was.mean_auprc, now.mean_auprc))
         low, high = found.mean_auprc.interval
         assert low <= found.mean_auprc.change <= high
@@ -440,30 +439,14 @@ def test_the_end_of_a_run_compares_its_models_once(finished, small_data, small_m
                 expected = measure.of(was.site(kind)), measure.of(now.site(kind))
                 assert (values.before, values.after) == pytest.approx(expected, abs=1e-4)
     model = finished / "models" / "model_best.pt"
-    assert inspect_weights(model).card.comparison == run.comparison.sets
+    assert inspect_weights(model).card.comparison == run.history.ending.sets
     assert main(["inspect", str(model)]) == 0
     assert "verdict  no clear difference from the untouched model: mean AUPRC" in capsys.readouterr().out
-    low, high = run.comparison.sets["test"].mean_auprc.interval
+    low, high = run.history.ending.sets["test"].mean_auprc.interval
     interval = f"{low:+.3f} to {high:+.3f}".replace("-", "−")
     assert f"interval {interval}, 4 genes). 4 genes in the test set: too few to tell." in html.unescape(
         (finished / "report.html").read_text()
     ).replace("\N{NO-BREAK SPACE}", " ")
-
-
-def test_the_comparison_of_another_model_is_not_taken(copied) -> None:
-    assert read_run(copied).comparison
-    edit(copied / "comparison.json", lambda content: content.update(tuned="0" * 64))
-    assert read_run(copied).comparison is None
-    whole = (copied / "comparison.json").read_text()
-    for damaged, said in (
-        ("{", ""),
-        (whole.replace('"test"', '"train"'), "`sets` lacks test"),
-        (whole.replace('"auprc"', '"area"'), "`donor` lacks auprc"),
-        (whole.replace('"unclear"', '"good"'), "verdict"),
-    ):
-        (copied / "comparison.json").write_text(damaged)
-        with pytest.warns(SpliceAIWarning, match=rf"comparison\.json: damaged .*{said}.*; it is left out"):
-            assert read_run(copied).comparison is None
 
 
 # -- what goes wrong -------------------------------------------------------------------------------------------
@@ -508,7 +491,7 @@ def test_a_report_that_is_interrupted_harms_nothing(again, monkeypatch) -> None:
     with monkeypatch.context() as context:
         context.setattr(Engine, "evaluate", interrupted)
         with pytest.raises(
-            Interrupted, match="finished and its models are complete; make the report by `spliceai-jax"
+            Interrupted, match="SIGTERM after the last epoch; the run is finished and its models are complete; the same"
         ) as caught:
             transfer(again)
     assert caught.value.exit_status == 128 + signal.SIGTERM
@@ -539,7 +522,7 @@ def expected_events(folder: Path) -> dict[tuple[str, int], float]:
     expected |= {("train/learning_rate", i + 1): rate for i, rate in enumerate(history.update_rates)}
     rows = [(0, split, record) for split, record in history.untouched.items()]
     for number, epoch in enumerate(history.epochs):
-        rows += [(4 * (number + 1), name, epoch.split(name)) for name in ("train", "validation", "test")]
+        rows += [(4 * (number + 1), name, record) for name, record in epoch.splits.items()]
     for step, split, record in rows:
         expected[f"{split}/loss", step] = record.metrics.loss
         for kind in SITE_KINDS:

@@ -1,27 +1,20 @@
 """Several training, validation and test files in one run."""
 
 import json
-import math
 import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from conftest import RUN, CommandLine, make_windows, run_arguments, with_pages, write_dataset
-from hypothesis import given
-from hypothesis import strategies as st
 
 from spliceai_jax import TransferSettings, evaluate, transfer
 from spliceai_jax.architecture import SITE_KINDS
 from spliceai_jax.commands.main import main
-from spliceai_jax.data.joined import joined
-from spliceai_jax.data.windows import Windows
 from spliceai_jax.display import Display
 from spliceai_jax.errors import DatasetError, SettingsError
 from spliceai_jax.fine_tuning.data_sets import read_sets
-from spliceai_jax.fine_tuning.levers import Levers
 from spliceai_jax.runs.read import read_run
 
 BOTH = ("train_dataset", "validation_dataset", "test_dataset")
@@ -71,33 +64,34 @@ def test_it_is_a_run_on_one_file_that_holds_them_all(run: Path, data: Path, smal
     """Models and logs to the bit."""
     result = transfer(settings(data, small_model, tmp_path, "both"))
 
+    found: list[tuple[dict, list[float]]] = []
+
     def of_run(root: Path) -> dict[str, bytes]:
-        patterns = ("models/model_?.pt", "models/model_best.pt", "LOG/*/*", "history.json", "calibration.json")
+        patterns = ("models/model_?.pt", "models/model_best.pt", "LOG/*/*", "history.json")
         files = {str(path.relative_to(root)): path.read_bytes() for pattern in patterns for path in root.glob(pattern)}
-        calibration = json.loads(files.pop("calibration.json"))
-        return {
-            **files,
-            "calibration": json.dumps({**calibration, "fitted_on": {**calibration["fitted_on"], "path": 0}}),
-        }
+        measured = json.loads(files.pop("history.json"))["history"]
+        ending = measured.pop("ending")  # the models go through each file by itself
+        found.append((ending["sets"]["validation"], ending["calibration"]["temperature"]))
+        return {**files, "history": json.dumps(measured)}
 
     assert len(of_run(run)) > 30
     assert of_run(run) == of_run(result.folder)
+    assert found[-1][1] == pytest.approx(found[-2][1])
     together, alone = (json.loads((root / "run.json").read_text()) for root in (run, result.folder))
-    assert (together.pop("train_weights"), alone.pop("train_weights")) == ([1, 1], [])
     assert together == alone
     assert not result.test_files
 
 
 @pytest.mark.slow
 def test_the_models_are_compared_on_each_test_file(run: Path, data: Path, small_model: Path) -> None:
-    """In `comparison.json`, on the page and in the output."""
+    """In the history, on the page and in the output."""
     found = read_run(run)
     files = [data / species / "dataset_test.h5" for species in ("one", "two")]
-    assert list(found.comparison.test_files) == [str(file) for file in files]
+    assert list(found.history.ending.test_files) == [str(file) for file in files]
     tuned = found.tuned_model
     page, printed = (run / "report.html").read_text(), (run / "printed").read_text()
     assert ">Each test set<" in page
-    for file, changes in zip(files, found.comparison.test_files.values(), strict=True):
+    for file, changes in zip(files, found.history.ending.test_files.values(), strict=True):
         for kind in SITE_KINDS:
             for model, value in ((small_model, "before"), (tuned, "after")):
                 wanted = evaluate(model, file).site(kind).auprc
@@ -128,12 +122,10 @@ def test_the_finished_run_and_its_report(run: Path, data: Path, capsys: pytest.C
 @pytest.mark.slow
 def test_activations_are_cached_and_several_models_start(data: Path, small_model: Path, tmp_path: Path) -> None:
     """What trains on several files in any other way sees each of them, too."""
-    given = settings(data, small_model, tmp_path, "one", "two", unfreeze=1, epochs=1, train_weights=[0.5, 2])
+    given = settings(data, small_model, tmp_path, "one", "two", unfreeze=1, epochs=1)
     result = transfer(given)
     found = read_run(result.folder)
     assert found.record.sessions[0].activation_cache
-    assert found.identity.train_weights == (0.5, 2)
-    assert found.record.batches_per_epoch == math.ceil((4 + 8) / found.identity.batch_size)
     for path, changes in result.test_files.items():
         assert changes.donor["auprc"].before == pytest.approx(evaluate(small_model, path).donor.auprc, abs=1e-5)
     again = transfer(replace(given, resume=True))
@@ -148,58 +140,12 @@ def test_each_training_file_has_its_validation_windows(data: Path, small_model: 
     sets = read_sets(replace(given, train_dataset=[given.train_dataset[0], alone]), 80, Display())
     assert [len(part) for part in sets.windows["train"].parts] == [7, 10]
     assert [len(part) for part in sets.windows["validation"].parts] == [3, 2]
-    sibling = data / "one" / "dataset_validation.h5"
     assert sets.validation_from == "found beside each training file, by its name, or else a tenth of it"
-    assert {name: Path(file.path) for name, file in sets.files.items()} == {
-        "train": data / "one" / "dataset_train.h5",
-        "train 2": alone,
-        "validation": sibling,
-        "validation 2": alone,
-        "test": data / "one" / "dataset_test.h5",
-        "test 2": data / "two" / "dataset_test.h5",
-    }
-
-
-@given(
-    st.lists(st.tuples(st.integers(1, 9), st.floats(0.05, 4)), min_size=1, max_size=4),
-    st.integers(0, 3),
-    st.integers(0, 12),
-)
-def test_an_epoch_has_windows_of_each_file_by_its_weight(files: list[tuple[int, float]], epoch: int, old: int) -> None:
-    parts = [windows(size, f"file {number}") for number, (size, _) in enumerate(files)]
-    weights = tuple(weight for _, weight in files)
-    rehearsal = windows(old, "old") if old else None
-    levers = Levers(joined(parts), weights, rehearsal, (), np.zeros(0, np.int64), seed=7)
-    drawn = levers.drawn(epoch)
-    times, first = np.bincount(drawn, minlength=len(levers.trained_on)), 0
-    for size, weight in files:
-        of_file = times[first : first + size]
-        assert of_file.sum() == math.ceil(weight * size)
-        assert of_file.max() - of_file.min() <= 1
-        first += size
-    assert times[first:].sum() == (times[:first].sum() if old else 0)
-    assert levers.drawn(epoch).tolist() == drawn.tolist()
-
-
-def windows(count: int, source: str) -> Windows:
-    bases, labels = np.zeros((count, 5080), np.uint8), np.zeros((count, 5000), np.uint8)
-    return Windows(Path(source), bases, labels, np.zeros(count, np.int64), np.arange(count))
-
-
-def test_what_is_not_taken_whole_is_drawn_anew() -> None:
-    levers = Levers(joined([windows(9, "one"), windows(9, "two")]), (1, 0.5), None, (), np.zeros(0, np.int64), seed=7)
-    first, second = levers.drawn(0), levers.drawn(1)
-    assert first[:9].tolist() == second[:9].tolist() == list(range(9))
-    assert sorted(first[9:]) != sorted(second[9:])
 
 
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"train_weights": [1]}, "`train_weights` has 1 number, and `train_dataset` has 2 files"),
-        ({"train_weights": [1, 0]}, "`train_weights` holds 0; expected numbers above 0"),
-        ({"train_weights": [1, math.nan]}, "`train_weights` holds nan"),
-        ({"train_dataset": "one.h5", "train_weights": [1]}, "1 number, and `train_dataset` has 1 file"),
         ({"test_dataset": []}, "`test_dataset`: none is given; expected one or more"),
     ],
 )

@@ -275,7 +275,7 @@ def test_where_the_best_of_them_is_better_alone(
     result = transfer(settings(small_data, tmp_path, pretrained_model=models), shown)
     assert shown.lines[-1] == (
         "On the validation set zebrafish, tuned alone, has the higher mean AUPRC, 0.9000; the last model has 0.5000. "
-        f"That of zebrafish is {result.starts['zebrafish'].best_model}."
+        f"The result is therefore that of zebrafish: {result.starts['zebrafish'].best_model}."
     )
     given = Pretrained.from_pt(models / "zebrafish.pt").fingerprint
     assert RunFolder(tmp_path / FOLDER).read_identity().pretrained_model == given

@@ -187,7 +187,7 @@ def test_what_cannot_be_done_is_said_in_one_line(tmp_path, weights, capsys, monk
     (tmp_path / "folder").mkdir()
     (tmp_path / "link.tsv").symlink_to("nowhere")
     before = sorted(tmp_path.rglob("*"))
-    words = ["predict", "-i", "genome.fa", "-m", str(weights), "-o", "out", "--no-compilation-cache", "--spsc", *flags]
+    words = ["predict", "-i", "genome.fa", "-m", str(weights), "-o", "out", "--spsc", *flags]
     try:
         status = main(words)
     except SystemExit as end:  # argparse's

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import full
 
 from spliceai_jax import startup
 
@@ -39,16 +38,15 @@ def test_nothing_is_asked_for_where_it_would_not_help(kernel, tmp_path, monkeypa
     assert startup.huge_pages() == {}
 
 
-@pytest.mark.parametrize("flags", full([[], ["--no-compilation-cache"]], []))
-def test_compiled_programs_are_kept_unless_told_not_to(flags, tmp_path, small_data, small_model):
+def test_compiled_programs_are_kept(tmp_path, small_data, small_model):
     code = (
         "import sys; from spliceai_jax import startup; from spliceai_jax.commands.main import main; "
         "startup._SECONDS_WORTH_KEEPING = 0.0; "
         "sys.exit(main(sys.argv[1:]))"
     )
-    run = ["evaluate", "-m", small_model, "-test", small_data / "dataset_test.h5", *flags]
+    run = ["evaluate", "-m", small_model, "-test", small_data / "dataset_test.h5"]
     cache = tmp_path / "cache"
     first = run_python(code, *run, XDG_CACHE_HOME=str(cache), JAX_COMPILATION_CACHE_DIR="")
     kept = [Path(path).name for path in cache.rglob("jit_eval_step*-cache")]
-    assert len(kept) == (0 if flags else 1)
+    assert len(kept) == 1
     assert run_python(code, *run, XDG_CACHE_HOME=str(cache), JAX_COMPILATION_CACHE_DIR="") == first

@@ -60,7 +60,7 @@ def test_the_rule(epochs: list[tuple[float, float]], kept: int | None) -> None:
     before, on_test = measured(1.0, 0.6), measured(1.0, 0.0)
     history = History(
         untouched={"validation": before, "test": measured(1.0, 0.9)},
-        epochs=[Epoch(1e-3, on_test, measured(*of_epoch), on_test) for of_epoch in epochs],
+        epochs=[Epoch(1e-3, measured(*of_epoch), on_test, on_test) for of_epoch in epochs],
     )
     assert history.kept_epoch(Recipe(untouched_if_better=True)) == kept
     assert history.kept_epoch(Recipe()) == history.lowest_loss_epoch
@@ -119,7 +119,7 @@ def copied(ruined: tuple[Path, str], tmp_path: Path) -> Path:
 
 def results(root: Path) -> dict[str, bytes]:
     """Models, temperature, logs and history; of the card, what does not name the session."""
-    names = ("models/*", "LOG/*/*", "history.json", "comparison.json", "calibration.json")
+    names = ("models/*", "LOG/*/*", "history.json")
     found = {str(path.relative_to(root)): path.read_bytes() for name in names for path in root.glob(name)}
     card = json.loads(found.pop("models/model_best.json"))
     return {**found, "card": json.dumps({**card, "started": "", "command": "", "directory": ""}).encode()}
@@ -146,11 +146,7 @@ def test_the_best_model_is_the_given_one(ruined: tuple[Path, str]) -> None:
 @pytest.mark.slow
 def test_the_comparison_is_that_of_the_tuned_model(ruined: tuple[Path, str]) -> None:
     run = read_run(ruined[0])
-    found = json.loads((ruined[0] / "comparison.json").read_text())
-    assert found["untouched"] == Pretrained.load(GIVEN).fingerprint
-    assert found["tuned"] == run.history.epochs[run.tuned_epoch].model_sha256
-    assert run.comparison is not None
-    assert run.comparison.sets["test"].mean_auprc.change < -0.1
+    assert run.history.ending.sets["test"].mean_auprc.change < -0.1
 
 
 @pytest.mark.slow
@@ -307,8 +303,8 @@ def test_best_keeps_the_last_epoch(resumed, scripted, small_data, small_model, t
     assert result.history.lowest_loss_epoch == 3
     assert result.best_model.read_bytes() == (tmp_path / SMALL / "models" / "model_4.pt").read_bytes()
     run = read_run(tmp_path / SMALL)
-    assert run.comparison is not None
-    assert run.comparison.tuned == sha256(result.best_model)
+    assert run.history.ending is not None
+    assert run.history.epochs[run.tuned_epoch].model_sha256 == sha256(result.best_model)
     assert reach_verdict(run, *before_and_after(run, None), None).chosen == "epoch 4, the last one"
 
 
@@ -357,16 +353,6 @@ def test_killed_where_the_choice_changes(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("epochs", "kept"), [(2, [0, None]), (4, [0, None, None, 3])])
-def test_extended(epochs, kept, expected, small_data, small_model, tmp_path) -> None:
-    """From the untouched model to a tuned one, and from a tuned one to the untouched."""
-    _, display = small_run(small_data, small_model, tmp_path, epochs=epochs)
-    assert display.seen == kept
-    small_run(small_data, small_model, tmp_path, epochs=epochs + 1 + (epochs == 2), resume=True, extend=True)
-    assert results(tmp_path / SMALL) == results(expected(epochs + 1 + (epochs == 2)))
-
-
-@pytest.mark.slow
 def test_openspliceai_0_0_7_keeps_what_it_trained(scripted, small_data, small_model, tmp_path) -> None:
     result, display = small_run(small_data, small_model, tmp_path, recipe="openspliceai-0.0.7", epochs=2)
     assert display.seen == [0, 1]
@@ -374,31 +360,6 @@ def test_openspliceai_0_0_7_keeps_what_it_trained(scripted, small_data, small_mo
     assert result.best_measured["test"] is result.history.epochs[1].test
     assert result.best_model.read_bytes() == (tmp_path / SMALL / "models" / "model_1.pt").read_bytes()
     assert not [line for line in display.lines if "untouched model" in line and "did NOT help" in line]
-
-
-@pytest.mark.slow
-def test_a_run_of_an_earlier_version_goes_on_as_it_began(
-    scripted, small_data, small_model, tmp_path, monkeypatch
-) -> None:
-    """Its run.json lacks fields: the model with the lowest loss is kept, also where the run is finished."""
-    write, path = RunFolder.write, tmp_path / SMALL / "run.json"
-
-    def dying(self: RunFolder, written: Path, content: bytes | str) -> None:
-        if written.name == "model_1.pt":
-            raise Killed
-        write(self, written, content)
-
-    with monkeypatch.context() as context:
-        context.setattr(RunFolder, "write", dying)
-        with pytest.raises(Killed):
-            small_run(small_data, small_model, tmp_path, epochs=2)
-    content = json.loads(path.read_text())
-    assert content.pop("untouched_if_better")
-    path.write_text(json.dumps(content))
-    for _ in range(2):
-        result, _ = small_run(small_data, small_model, tmp_path, epochs=2, resume=True)
-        assert result.best_epoch == 1
-        assert result.best_model.read_bytes() == (tmp_path / SMALL / "models" / "model_1.pt").read_bytes()
 
 
 @pytest.mark.slow

@@ -10,7 +10,6 @@ from spliceai_jax.commands.flags import (
     Commands,
     OneModel,
     add_command,
-    add_compilation_cache,
     add_flanking_size,
 )
 from spliceai_jax.errors import SettingsError, SpliceAIWarning, check_whole
@@ -80,7 +79,6 @@ def add(commands: Commands) -> None:
         help="decides which positions are used if there are more than can be kept (default: 42)",
     )
     add_flanking_size(add_flag)
-    add_compilation_cache(add_flag)
     stock = parser.add_argument_group("flags of OpenSpliceAI that have no effect here")
     for name, (flags, options) in _OF_OPENSPLICEAI.items():
         stock.add_argument(*flags, dest=name, help="no effect", **options)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 
-from spliceai_jax.commands.flags import Arguments, Commands, add_calibrated, add_command, add_compilation_cache
+from spliceai_jax.commands.flags import Arguments, Commands, add_calibrated, add_command
 from spliceai_jax.output import say
 
 
@@ -35,7 +35,6 @@ def add(commands: Commands) -> None:
     add_flag("--random-seed", "-r", type=int, metavar="N", help="decides which genes are drawn (default: 42)")
     add_calibrated(add_flag)
     add_flag("--json", action="store_true", default=False, help="print JSON")
-    add_compilation_cache(add_flag)
 
 
 def run(arguments: Arguments, wording: Callable[[str], str]) -> None:

@@ -10,7 +10,6 @@ from spliceai_jax.commands.flags import (
     Commands,
     add_calibrated,
     add_command,
-    add_compilation_cache,
     add_flanking_size,
     add_models,
     names,
@@ -46,7 +45,6 @@ def add(commands: Commands) -> None:
     add_flanking_size(add_flag)
     add_calibrated(add_flag)
     add_flag("--json", action="store_true", default=False, help="print JSON")
-    add_compilation_cache(add_flag)
 
 
 def run(arguments: Arguments, wording: Callable[[str], str]) -> None:

@@ -154,16 +154,6 @@ def add_sequences_of_sets(add: AddFlag) -> None:
     )
 
 
-def add_compilation_cache(add: AddFlag) -> None:
-    """Add --compilation-cache."""
-    add(
-        "--compilation-cache",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="keep compiled programs for later runs in the user's cache folder",
-    )
-
-
 def names(text: str) -> tuple[str, ...]:
     """Return the names in a list with commas between them."""
     return tuple(name.strip() for name in text.split(","))

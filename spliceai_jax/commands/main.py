@@ -41,6 +41,10 @@ def _show_versions() -> None:
         say(f"{name} {fact}")
 
 
+_COMPUTING = ("calibrate", "compare", "evaluate", "predict", "transfer")
+"""The commands that compile programs, which the next one finds again."""
+
+
 def make_parser() -> Parser:
     """Return the parser of the whole command line."""
     parser = Parser(
@@ -69,16 +73,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown:  # reported by the command's own parser, which names its --help
         parsed.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     arguments = vars(parsed)
-    wording = in_flags(arguments.pop("command"), arguments.pop("parsers"))
+    command = arguments.pop("command")
+    wording = in_flags(command, arguments.pop("parsers"))
     run, debug = arguments.pop("run"), arguments.pop("debug", False)
     arguments.pop("parser")
-    cached = arguments.pop("compilation_cache", False)
 
     if not debug:  # orbax's tasks are named there one by one when a checkpoint cannot be written; its error is told
         logging.getLogger("asyncio").setLevel(logging.CRITICAL + 1)
 
     def work() -> None:
-        if cached:
+        if command in _COMPUTING:
             startup.keep_compiled_programs()
         run(arguments, wording)
 

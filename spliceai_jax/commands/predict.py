@@ -9,7 +9,6 @@ from spliceai_jax.commands.flags import (
     add_bed,
     add_calibrated,
     add_command,
-    add_compilation_cache,
     add_flanking_size,
     add_models,
     add_precision,
@@ -74,7 +73,6 @@ def add(commands: Commands) -> None:
     )
     add_precision(add_flag)
     add_calibrated(add_flag)
-    add_compilation_cache(add_flag)
 
 
 def run(arguments: Arguments, wording: Callable[[str], str]) -> None:

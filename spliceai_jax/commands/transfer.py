@@ -10,7 +10,6 @@ from spliceai_jax.commands.flags import (
     Commands,
     add_bed,
     add_command,
-    add_compilation_cache,
     add_flanking_size,
     add_precision,
     add_sequences_of_sets,
@@ -67,15 +66,6 @@ def _add_datasets(add_flag: AddFlag) -> None:
         help="data set to train on, or several, such as those of related species",
     )
     add_flag(
-        "--train-weights",
-        action="extend",
-        nargs="+",
-        type=float,
-        metavar="W",
-        help="how often the windows of each of several training sets come in an epoch; 0.5: half of them, drawn anew "
-        "for each epoch (default: 1 for each)",
-    )
-    add_flag(
         "--validation-dataset",
         action="extend",
         nargs="+",
@@ -123,12 +113,6 @@ def _add_files(add_flag: AddFlag) -> None:
         "--resume",
         action="store_true",
         help="continue the run in the output folder; start it where there is none",
-    )
-    add_flag(
-        "--extend",
-        action="store_true",
-        help="with --resume: go on to another number of epochs, or with other --patience or --early-stopping, than the "
-        "run began with",
     )
     add_flag(
         "--tensorboard", action="store_true", help="also write TensorBoard events (needs spliceai-jax[tensorboard])"
@@ -191,6 +175,12 @@ def _add_training(add_flag: AddFlag) -> None:
         type=int,
         metavar="N",
         help="epochs to wait for a better validation loss (default: the recipe's)",
+    )
+    add_flag(
+        "--test-each-epoch",
+        action=argparse.BooleanOptionalAction,
+        help="evaluate some training windows and the test set after each epoch too, as OpenSpliceAI does, and not the "
+        "validation set alone (default: the recipe's; best tests at the end)",
     )
     add_flag("--random-seed", "-r", type=int, metavar="N", help="random seed (default: 42)")
     add_flag(
@@ -257,7 +247,6 @@ def _add_computing(add_flag: AddFlag) -> None:
         help="the most room on disk for the output of the frozen part of the network, so that it is computed only once "
         "for each window; 0: compute it every time (default: what the run began with, else 20 on CPUs, 0 elsewhere)",
     )
-    add_compilation_cache(add_flag)
 
 
 def _add_processes(add_flag: AddFlag) -> None:

@@ -69,7 +69,7 @@ class Difference:
 
     before: float
     after: float
-    interval: tuple[float, float] | None
+    interval: tuple[float, float] | None = None
 
     @property
     def change(self) -> float:

@@ -7,18 +7,15 @@ from typing import Literal
 
 from spliceai_jax.architecture import SITE_KINDS
 from spliceai_jax.data.windows import Windows
-from spliceai_jax.display import Advance, ignore
 from spliceai_jax.evaluation.calibration import (
     BOUNDS,
     CalibrationMeasures,
+    Positions,
     TemperatureForm,
     fit_temperature,
-    gather_positions,
     measure_calibration,
 )
-from spliceai_jax.network.model import Variables
 from spliceai_jax.network.temperature import FittedOn, Temperature, TemperatureFile, in_words
-from spliceai_jax.training.engine import Engine
 
 MeasuredOn = Literal["validation", "test"]
 
@@ -86,37 +83,26 @@ class Calibration:
         return doubts
 
 
-def calibrate_windows(
-    engine: Engine,
-    variables: Variables,
-    sets: Mapping[MeasuredOn, Windows],
-    rows: int,
+def calibrate_positions(
+    positions: Mapping[MeasuredOn, Positions],
+    validation: Windows,
     sha256: str,
     temperature: TemperatureForm | Temperature = "class",
-    seed: int = 42,
-    after_batch: Advance = ignore,
 ) -> Calibration:
-    """Calibrate a network on windows in memory: one pass over each set.
+    """Calibrate a model, given what it says of labelled positions.
 
     Arguments:
-        engine: Runs the network.
-        variables: Placed on the engine's devices.
-        sets: "validation", which the temperature is fitted on, and "test", if it is to be measured there too.
-        rows: Rows in a batch.
+        positions: Those of "validation", which the temperature is fitted on, and of "test", if it is to be measured
+            there too.
+        validation: The validation set.
         sha256: SHA-256 of the model's file.
         temperature: What to fit; or a temperature to measure instead.
-        seed: Decides which positions are drawn where there are too many to keep.
-        after_batch: Called with the number of windows done in each batch.
     """
-    positions = {
-        name: gather_positions(engine, variables, windows, rows, seed, after_batch) for name, windows in sets.items()
-    }
     form: Literal["class", "single", "given"]
     if isinstance(temperature, tuple):
         form, found = "given", temperature
     else:
         form, found = temperature, fit_temperature(positions["validation"], temperature)
-    validation = sets["validation"]
     return Calibration(
         temperature=found,
         form=form,

@@ -49,7 +49,8 @@ class Positions:
     """Labelled positions of a data set: all of them, or a sample that stands for all.
 
     Attributes:
-        logits: The network's output before the softmax.
+        logits: The network's output before the softmax. Where one temperature is fitted for all classes, the logarithm
+            of the output after it serves as well: it differs by the same number in all classes.
         labels: The classes.
         weights: How many positions each stands for.
     """

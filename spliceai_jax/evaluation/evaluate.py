@@ -1,11 +1,13 @@
 """Score models on a data set."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from spliceai_jax.architecture import ARCHITECTURES, PADDING
 from spliceai_jax.data.batches import PackedBatch
@@ -13,7 +15,7 @@ from spliceai_jax.data.hdf5 import read_windows
 from spliceai_jax.data.windows import Windows
 from spliceai_jax.display import Advance, Display, ignore
 from spliceai_jax.errors import DivergedError
-from spliceai_jax.evaluation.bootstrap import GeneCounts
+from spliceai_jax.evaluation.bootstrap import Differences, GeneCounts, Resampled, differences, genes_of
 from spliceai_jax.evaluation.metrics import Metrics, MetricsAccumulator
 from spliceai_jax.in_flight import one_in_flight
 from spliceai_jax.network.ensemble import GivenModel, read_models
@@ -23,8 +25,72 @@ from spliceai_jax.training.engine import Engine
 from spliceai_jax.training.losses import cross_entropy_loss
 from spliceai_jax.training.recipes import Recipe
 
+Labels = UInt8[np.ndarray, "windows positions"]
+
 Scores = tuple[Float[np.ndarray, "windows positions 3"], Float[np.ndarray, "windows positions"]]
 """The probabilities and losses of the positions of windows; 0 beyond a window's last label."""
+
+EachBatch = Callable[[Int[np.ndarray, " windows"], Labels, Sequence[Scores]], None]
+"""Called with the positions of a batch's windows in their set, their labels, and their scores by every model."""
+
+
+class Evaluation:
+    """Evaluates a model on a set of windows, batch by batch.
+
+    Attributes:
+        gathered: What its metrics are computed from.
+        by_gene: Its scores counted by gene; None where they are not wanted.
+    """
+
+    def __init__(self, windows: Windows, by_gene: GeneCounts | None = None) -> None:
+        """Start empty."""
+        self.gathered, self.by_gene = MetricsAccumulator(), by_gene
+        self._files = windows.files
+        self._losses, self._labelled = np.zeros(len(windows)), np.zeros(len(windows), np.int64)
+
+    def add(self, positions: Int[np.ndarray, " windows"], labels: Labels, scores: Scores) -> None:
+        """Add windows, given their positions in the set; padding is left out.
+
+        Raises:
+            DivergedError: A loss is infinite or not a number.
+        """
+        probabilities, losses = scores
+        self._losses[positions] = losses.sum(-1, dtype=np.float64)
+        self._labelled[positions] = (labels != PADDING).sum(-1)
+        if not np.isfinite(total := self._losses[positions].sum()):
+            raise DivergedError(f"{self._files}: the model's loss here is {total}; its weights are unusable")
+        self.gathered.add(probabilities, labels, self._losses[positions])
+        if self.by_gene:
+            self.by_gene.add(positions, probabilities, labels)
+
+    def batch_losses(self, batch_size: int) -> list[float]:
+        """Return the mean loss of every `batch_size` windows, in the set's order, in which they are not scored."""
+        batches = np.arange(0, len(self._losses), batch_size)
+        labelled = np.add.reduceat(self._labelled, batches)
+        return (np.add.reduceat(self._losses, batches) / np.maximum(labelled, 1)).tolist()
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        """The metrics, once all windows were added."""
+        return self.gathered.result()
+
+    def resampled(self, seed: int) -> Resampled:
+        """Return the measures in draws of the set's genes, which must have been counted."""
+        assert self.by_gene is not None
+        return self.by_gene.resampled(self.metrics, seed)
+
+
+@dataclass(frozen=True)
+class ManyEvaluations:
+    """Several models on one set of windows.
+
+    Attributes:
+        whole: The evaluation of each model on the set.
+        by_file: Where the set consists of several files: the path of each -> the same on its windows.
+    """
+
+    whole: list[Evaluation]
+    by_file: dict[str, list[Evaluation]]
 
 
 def score_windows(
@@ -49,7 +115,7 @@ def score_windows(
         yield packed, [(packed.by_window(scores), packed.by_window(losses)) for scores, losses in found]
 
 
-def _together(found: Sequence[Scores], labels: UInt8[np.ndarray, "windows positions"]) -> Scores:
+def _together(found: Sequence[Scores], labels: Labels) -> Scores:
     """Return the mean of several models' probabilities, and its cross-entropy loss."""
     if len(found) == 1:
         return found[0]
@@ -81,22 +147,59 @@ def evaluate_windows(
     Raises:
         DivergedError: A loss is infinite or not a number.
     """
-    gathered = MetricsAccumulator()
-    losses, labelled = np.zeros(len(windows)), np.zeros(len(windows), np.int64)
+    evaluation = Evaluation(windows, by_gene)
     for packed, found in score_windows(engine, models, windows, batch_size):
-        positions, (probabilities, position_losses) = packed.positions, _together(found, packed.labels)
-        losses[positions] = position_losses.sum(-1, dtype=np.float64)
-        labelled[positions] = (packed.labels != PADDING).sum(-1)
-        if not np.isfinite(total := losses[positions].sum()):
-            raise DivergedError(f"{windows.files}: the model's loss here is {total}; its weights are unusable")
-        gathered.add(probabilities, packed.labels, losses[positions])
-        if by_gene:
-            by_gene.add(positions, probabilities, packed.labels)
-        after_batch(len(positions))
-    # The logs follow the file's order, in which the windows are not scored.
-    batches = np.arange(0, len(windows), batch_size)
-    means = np.add.reduceat(losses, batches) / np.maximum(np.add.reduceat(labelled, batches), 1)
-    return gathered.result(), means.tolist()
+        evaluation.add(packed.positions, packed.labels, _together(found, packed.labels))
+        after_batch(len(packed.positions))
+    return evaluation.metrics, evaluation.batch_losses(batch_size)
+
+
+def evaluate_each(
+    engine: Engine,
+    models: Sequence[Variables],
+    windows: Windows,
+    batch_size: int,
+    after_batch: Advance = ignore,
+    each_batch: EachBatch | None = None,
+) -> ManyEvaluations:
+    """Evaluate several models, each by itself, in one pass over a set.
+
+    Arguments:
+        engine: Runs the network.
+        models: Variables, placed on the engine's devices.
+        windows: The set.
+        batch_size: The number of rows in a batch.
+        after_batch: Called with the number of windows done in each batch.
+        each_batch: Takes part in the pass.
+
+    Raises:
+        DivergedError: A loss is infinite or not a number.
+    """
+
+    def begin(some: Windows) -> list[Evaluation]:
+        genes = genes_of(some)
+        return [Evaluation(some, GeneCounts(genes)) for _ in models]
+
+    whole, by_file, first = begin(windows), dict[str, list[Evaluation]](), 0
+    for part in windows.by_file:
+        of_part = windows.subset(np.arange(first, first + len(part))) if windows.parts else windows
+        in_file = by_file.setdefault(part.absolute_files, begin(of_part)) if windows.parts else []
+        for packed, found in score_windows(engine, models, of_part, batch_size):
+            positions = packed.positions + first
+            for i, scores in enumerate(found):
+                whole[i].add(positions, packed.labels, scores)
+                if in_file:
+                    in_file[i].add(packed.positions, packed.labels, scores)
+            if each_batch:
+                each_batch(positions, packed.labels, found)
+            after_batch(len(positions))
+        first += len(part)
+    return ManyEvaluations(whole, by_file)
+
+
+def compared(evaluations: Sequence[Evaluation], seed: int) -> Differences:
+    """Return how the last of several models compares with the first on a set; `seed` decides which genes are drawn."""
+    return differences(*(evaluations[i].resampled(seed) for i in (0, -1)))
 
 
 def evaluate(

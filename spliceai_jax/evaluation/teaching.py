@@ -4,8 +4,7 @@ The teachers see windows as they are in the file: where the recipe mutates bases
 of the mutated window what they say of the other.
 """
 
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +22,9 @@ from spliceai_jax.network.model import Variables
 from spliceai_jax.network.score import mean
 from spliceai_jax.training.engine import Engine
 
+_AT_ONCE = 256
+"""Windows that are scored before their targets are written, and with them no longer lost when the process ends."""
+
 _BYTES_A_POSITION = np.dtype(np.float16).itemsize * len(CLASSES)
 
 
@@ -37,12 +39,10 @@ def taught_windows(
     windows: Windows,
     taught: Int[np.ndarray, " some"],
     rows: int,
-    folder: Path,
+    file: Path,
     after_batch: Advance,
 ) -> Windows:
     """Return a set with targets for some of its windows, at every position that is not padding.
-
-    They are in an unnamed file that is gone when the process ends. The system keeps it in memory if there is room.
 
     Arguments:
         engine: Runs the networks.
@@ -50,40 +50,47 @@ def taught_windows(
         windows: The set.
         taught: The positions in the set of the windows that get targets.
         rows: Rows in a batch.
-        folder: Where the file is made.
+        file: Where the targets are kept. What an interrupted process has written there is not computed again; its name
+            must tell these teachers and windows from others.
         after_batch: Called with the number of windows done in each batch.
 
     Raises:
         WeightsError: The teachers' probabilities are not numbers.
         RunFolderError: The file cannot be written.
     """
-    some, at = windows.subset(taught), 0
+    some = windows.subset(taught)
+    ends = some.lengths.cumsum()
     starts = np.full(len(windows.bases), -1, np.int64)
-    with tempfile.TemporaryFile(dir=folder) as file:
-        for window, probabilities in _probabilities(engine, teachers, some, rows, after_batch):
-            starts[some.index[window]] = at
-            at += len(probabilities)
-            try:
-                file.write(probabilities.tobytes())
-                file.flush()
-            except OSError as error:
-                raise files.unwritable(
-                    folder, error, f"{folder}: the teachers' probabilities cannot be written"
-                ) from error
-        # Mapped only now that it is whole: a mapping that the disk has no room for would end the process.
-        kept = np.memmap(file, np.float16, "r", shape=(at, len(CLASSES)))
+    starts[some.index] = ends - some.lengths
+    try:
+        with open(file, "ab") as written:
+            for first in range(0, len(some), _AT_ONCE):
+                chunk = some.subset(np.arange(first, min(first + _AT_ONCE, len(some))))
+                end = _BYTES_A_POSITION * int(ends[first + len(chunk) - 1])
+                if written.tell() >= end:
+                    after_batch(len(chunk))
+                    continue
+                written.truncate(end - bytes_of_targets(chunk))  # a part of the chunk, if the process was killed
+                written.write(_probabilities(engine, teachers, chunk, rows, after_batch).tobytes())
+                written.flush()
+    except OSError as error:
+        raise files.unwritable(file.parent, error, f"{file}: the teachers' probabilities cannot be written") from error
+    # Mapped only now that it is whole: a mapping that the disk has no room for would end the process.
+    kept = np.memmap(file, np.float16, "r", shape=(int(some.lengths.sum()), len(CLASSES)))
     return replace(windows, given=windows.facts, targets=Targets(kept, starts))
 
 
 def _probabilities(
     engine: Engine, teachers: Sequence[Variables], windows: Windows, rows: int, after_batch: Advance
-) -> Iterator[tuple[int, Float16[np.ndarray, "length 3"]]]:
-    """Yield each window's position in the set, and the mean of the teachers' probabilities."""
-    for packed, found in score_windows(engine, teachers, windows, rows):
-        together = mean([probabilities for probabilities, _ in found])
+) -> Float16[np.ndarray, "positions 3"]:
+    """Return the mean of the teachers' probabilities of windows, one window after the other."""
+    found: list[Float16[np.ndarray, "length 3"]] = [np.zeros((0, len(CLASSES)), np.float16)] * len(windows)
+    for packed, scores in score_windows(engine, teachers, windows, rows):
+        together = mean([probabilities for probabilities, _ in scores])
         if not np.isfinite(together).all():
             raise WeightsError("`distill_teacher`: scores that are not numbers; the weights are unusable; give others")
         together = np.where((packed.labels != PADDING)[..., None], together, 0).astype(np.float16)
         for window, probabilities in zip(packed.positions.tolist(), together, strict=True):
-            yield window, probabilities[: windows.lengths[window]]
+            found[window] = probabilities[: windows.lengths[window]]
         after_batch(len(packed.positions))
+    return np.concatenate(found)

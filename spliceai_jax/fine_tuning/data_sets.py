@@ -17,7 +17,6 @@ from spliceai_jax.errors import DatasetError, SpliceAIWarning
 from spliceai_jax.fine_tuning.settings import TransferSettings, paths_of
 from spliceai_jax.runs import stored
 from spliceai_jax.runs.history import SET_NAMES, Split
-from spliceai_jax.runs.record import SeenFile
 
 
 class Files(NamedTuple):
@@ -39,19 +38,6 @@ class Files(NamedTuple):
     validation_from: str
     old_species: Path | None
 
-    @property
-    def of_sets(self) -> dict[str, Path]:
-        """The files of each set: its name, followed by a number from the second on, -> the file."""
-        validation = (*self.validation, *self.split)
-        sets = {"train": self.train, "validation": validation, "test": self.test}
-        if self.old_species:
-            sets["old_species"] = (self.old_species,)
-        return {
-            f"{name} {number}" if number > 1 else name: path
-            for name, paths in sets.items()
-            for number, path in enumerate(paths, 1)
-        }
-
 
 class Sets(NamedTuple):
     """The data sets of a run.
@@ -59,12 +45,10 @@ class Sets(NamedTuple):
     Attributes:
         windows: The windows of each set.
         validation_from: How those of the validation set were found, in words.
-        files: The files of each set (see `Files.of_sets`), as they were seen before they were read.
     """
 
     windows: dict[Split, Windows]
     validation_from: str
-    files: dict[str, SeenFile]
 
 
 def read_sets(settings: TransferSettings, flanking_size: int, display: Display) -> Sets:
@@ -84,7 +68,6 @@ def read_sets(settings: TransferSettings, flanking_size: int, display: Display) 
         paths["old_species"] = (files.old_species,)
     for path in sum(paths.values(), ()):  # before the first one is read, which may take minutes
         check_form(path)
-    seen = {name: SeenFile.of(path) for name, path in files.of_sets.items()}
     read: dict[Split, list[Windows]] = {}
     for name, of_set in paths.items():
         read[name] = []
@@ -96,7 +79,7 @@ def read_sets(settings: TransferSettings, flanking_size: int, display: Display) 
         if files.train[number] in files.split:
             read["train"][number], validation = split_validation(windows, settings.random_seed)
             read["validation"].append(validation)
-    return Sets({name: joined(of_set) for name, of_set in read.items()}, files.validation_from, seen)
+    return Sets({name: joined(of_set) for name, of_set in read.items()}, files.validation_from)
 
 
 def _check_apart(name: Split, windows: Windows, read: Mapping[Split, Sequence[Windows]]) -> None:

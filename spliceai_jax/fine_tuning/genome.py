@@ -8,10 +8,13 @@ from spliceai_jax.data_sets.folder import DataFolder
 from spliceai_jax.data_sets.record import DataSetsRecord
 from spliceai_jax.display import Display
 from spliceai_jax.errors import RunFolderError
-from spliceai_jax.fine_tuning.calibrating import known_calibration
+from spliceai_jax.fine_tuning.outcome import TransferResult
 from spliceai_jax.fine_tuning.plan import Plan
+from spliceai_jax.fine_tuning.settings import TransferSettings
 from spliceai_jax.network.pretrained import Pretrained
+from spliceai_jax.network.temperature import temperature_beside
 from spliceai_jax.runs import stored
+from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import History
 from spliceai_jax.runs.tuned import tuned_model
 from spliceai_jax.scoring.bed import form_of
@@ -71,13 +74,14 @@ def _whole_test_sequences(record: DataSetsRecord) -> list[str]:
     return taken or sorted(free, key=lambda name: record.lengths[name])[:1]
 
 
-def predict_genome(plan: Plan, display: Display) -> Path | None:
-    """Score the genome with the best model where the settings say so, unless it has been done.
+def predict_genome(settings: TransferSettings, result: TransferResult, display: Display) -> Path | None:
+    """Score the genome with a result's model where the settings say so, unless it has been done.
 
-    The scores are calibrated, if the model's temperature could be fitted.
+    The scores are calibrated, if the model's temperature could be written.
 
     Arguments:
-        plan: The plan of a finished run.
+        settings: What the caller asked for.
+        result: The result.
         display: Shows the progress.
 
     Returns:
@@ -87,26 +91,26 @@ def predict_genome(plan: Plan, display: Display) -> Path | None:
         RunFolderError: It has been done, and the BED files are of another form than the settings say.
         SpliceAIError: See `predict`.
     """
-    if not plan.settings.predict:
+    if not settings.predict:
         return None
-    assert plan.settings.genome_fasta is not None  # checked by the settings
-    settings = PredictSettings(
-        input_sequence=plan.settings.genome_fasta,
-        models=plan.folder.best_model,
-        output_dir=plan.folder.predictions,
+    assert settings.genome_fasta is not None  # checked by the settings
+    wanted = PredictSettings(
+        input_sequence=settings.genome_fasta,
+        models=result.best_model,
+        output_dir=RunFolder(result.folder).predictions,
         threshold=THRESHOLD,
         strand="both",
-        bed=plan.settings.bed,
-        calibrated=known_calibration(plan.folder) is not None,
+        bed=settings.bed,
+        calibrated=temperature_beside(result.best_model).exists(),
     )
-    folder = settings.folder(plan.architecture.flanking_size)
+    folder = wanted.folder(RunFolder(result.folder).read_identity().flanking_size)
     beds = bed_files(folder).values()
     if all(path.exists() for path in beds):
         _check_form(beds, settings.bed)
     else:
         for path in beds:  # one may have got its name before the run was killed
             path.unlink(missing_ok=True)
-        predict(settings, display)
+        predict(wanted, display)
     display.line(f"scores of the genome: {folder}")
     return folder
 

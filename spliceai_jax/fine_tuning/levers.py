@@ -5,7 +5,6 @@ weights that a run starts from, `l2sp`, is the optimizer's. Of windows of the ne
 say what there is to learn.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,7 +35,7 @@ _STRETCHES, _MOST_STRETCHES = 10, 20_000
 """How many windows are drawn from a genome for each window of the training set, and how many at most: they lie in
 memory, some 10 kB each."""
 
-_DRAWN_SHARDS, _DRAWN_WINDOWS, _DRAWN_OF_FILE = 1, 2, 3
+_DRAWN_SHARDS, _DRAWN_WINDOWS = 1, 2
 """They keep the random numbers of these draws apart from each other, and from those of the batches."""
 
 
@@ -65,7 +64,6 @@ class Levers:
 
     Attributes:
         train: The windows of the new species.
-        weights: How often those of each of its files come in an epoch.
         rehearsal: Those of the old one; None: there are none.
         teachers: The models whose probabilities are learnt.
         taught: The positions in `trained_on` of the windows that they have a say on.
@@ -75,7 +73,6 @@ class Levers:
     """
 
     train: Windows
-    weights: tuple[float, ...]
     rehearsal: Windows | None
     teachers: tuple[Teacher, ...]
     taught: Int[np.ndarray, " some"]
@@ -95,24 +92,14 @@ class Levers:
     def drawn(self, epoch: int) -> Int[np.ndarray, " some"]:
         """Return the positions in `trained_on` of the windows of an epoch, which is counted from 0.
 
-        They are all windows of the training set, those of each of its files as often as its weight says, and as many of
-        those beside it. What is not taken whole is drawn anew for each epoch. Where more windows are wanted than there
-        are, each comes equally often, or once more than others.
+        They are all windows of the training set, and as many of those beside it, drawn anew for each epoch. Where more
+        of these are wanted than there are, each comes equally often, or once more than others.
         """
-        new, first = [], 0
-        for number, (part, weight) in enumerate(zip(self.train.by_file, self.weights, strict=True)):
-            if weight == 1:
-                drawn = np.arange(len(part))
-            else:
-                random = np.random.default_rng([self.seed, epoch, _DRAWN_OF_FILE, number])
-                drawn = _draw(len(part), math.ceil(weight * len(part)), random)
-            new.append(first + drawn)
-            first += len(part)
+        new = np.arange(len(self.train))
         if self.beside is None:
-            return np.concatenate(new)
+            return new
         random = np.random.default_rng([self.seed, epoch, _DRAWN_WINDOWS])
-        beside = _draw(len(self.beside), sum(map(len, new)), random)
-        return np.concatenate([*new, first + beside])
+        return np.concatenate([new, len(new) + _draw(len(self.beside), len(new), random)])
 
     def facts(self, recipe: Recipe) -> dict[str, str]:
         """Return in words, as names and values, what is learnt beside the labels; nothing where nothing is."""
@@ -163,8 +150,7 @@ def read_levers(
         taught = first + drawn_shards(windows, number, seed, "distill_shards")
     if unlabelled is not None:
         taught = np.concatenate([taught, len(train) + np.arange(len(unlabelled))])
-    weights = tuple(settings.train_weights or [1.0] * len(train.by_file))
-    return Levers(train, weights, rehearsal, teachers, taught, seed, unlabelled)
+    return Levers(train, rehearsal, teachers, taught, seed, unlabelled)
 
 
 def read_unlabelled(settings: TransferSettings, sets: Mapping[Split, Windows], display: Display) -> Windows | None:

@@ -11,11 +11,13 @@ import numpy as np
 from spliceai_jax.convert import pt_bytes
 from spliceai_jax.display import Advance, Display
 from spliceai_jax.errors import DivergedError, Interrupted
-from spliceai_jax.fine_tuning.outcome import show_epoch, show_table_so_far
+from spliceai_jax.fine_tuning.ending import measure_ending
+from spliceai_jax.fine_tuning.outcome import show_epoch, show_finished, show_table_so_far
 from spliceai_jax.fine_tuning.plan import Plan
 from spliceai_jax.fine_tuning.stop import Action, Decision, StopVote
 from spliceai_jax.fine_tuning.trainer import Step, Trainer
 from spliceai_jax.in_flight import one_in_flight
+from spliceai_jax.report.comparison import Comparison
 from spliceai_jax.runs.history import SET_NAMES, Epoch, LoopState, Split, SplitRecord
 from spliceai_jax.runs.writer import RunWriter
 
@@ -30,17 +32,25 @@ class TrainingLoop:
         self._plan, self._trainer, self._writer = plan, trainer, writer
         self._vote, self._loop, self._display = vote, loop, display
 
-    def to_the_end(self) -> None:
-        """Train until the last epoch is done, or early stopping ends the run.
+    def to_the_end(self) -> Comparison | None:
+        """Train until the last epoch is done, or early stopping ends the run, and compare the models.
+
+        Returns:
+            What the page shows of the test set; None where the models had been compared before.
 
         Raises:
             Interrupted: A signal asked for a stop; a checkpoint has been saved.
             DivergedError: The loss or a weight became infinite or not a number.
         """
+        self._writer.logs(self._loop)  # those on disk may be ahead of the checkpoint, or lost
+        if self._loop.history.ending:
+            show_finished(self._loop.history, self._plan.recipe, self._display)
+            return None
         self._prepare()
         while not self._finished:
             self._train_epoch()
             self._finish_epoch()
+        return self._end()
 
     @property
     def _finished(self) -> bool:
@@ -48,22 +58,36 @@ class TrainingLoop:
 
     def _prepare(self) -> None:
         """Compute targets and the activation cache, and evaluate the untouched model if that has not been done."""
-        self._writer.logs(self._loop)  # those on disk may be ahead of the checkpoint
-        if self._plan.levers.teachers:  # before activations are cached: teachers start from the bases
+        loop, plan = self._loop, self._plan
+        if loop.history.untouched:
+            self._display.line(
+                f"going on from epoch {loop.epoch + 1} of {plan.recipe.epochs}, of which {loop.batch} of "
+                f"{len(plan.batches(0))} batches are done"
+            )
+        if self._plan.levers.teachers and not self._finished:  # before activations are cached: teachers take bases
             with self._display.progress("teachers", len(self._plan.levers.taught)) as advance:
-                self._trainer.teach(self._plan.folder.root, self._stopping(advance))
+                self._trainer.teach(self._plan.targets, self._stopping(advance))
         if self._plan.cache.wanted:
             total = sum(map(len, self._trainer.sets.values()))
             with self._display.progress("activation cache", total) as advance:
                 self._trainer.cache_activations(self._plan.folder.root, self._stopping(advance))
         history = self._loop.history
         if not history.untouched:
-            history.untouched = {name: self._evaluate("before training", name) for name in self._trainer.measured}
-        show_table_so_far(history, self._display)
+            history.untouched = {
+                name: self._evaluate("before training", name) for name in self._evaluated if name != "train"
+            }
+        show_table_so_far(history, self._plan.recipe, self._display)
+
+    @property
+    def _evaluated(self) -> list[Split]:
+        """The splits that are evaluated after each epoch."""
+        return list(self._trainer.sets) if self._plan.recipe.test_each_epoch else ["validation"]
 
     @property
     def _epoch(self) -> str:
         """The epoch under way, counted from 1 as a reader does; files and the history count from 0."""
+        if self._finished:
+            return "the comparison of the models"
         return f"epoch {self._loop.epoch + 1} of {self._plan.recipe.epochs}"
 
     def _train_epoch(self) -> None:
@@ -105,16 +129,25 @@ class TrainingLoop:
         epoch = Epoch(
             learning_rate=history.update_rates[-1],
             model_sha256=hashlib.sha256(model).hexdigest(),
-            **{name: self._evaluate(self._epoch, name) for name in self._trainer.sets},
+            **{name: self._evaluate(self._epoch, name) for name in self._evaluated},
         )
         history.epochs.append(epoch)
         self._writer.models(model, loop)
         loop.epoch, loop.batch = loop.epoch + 1, 0
         self._save()
-        show_epoch(history, len(history.epochs) - 1, self._display)
+        show_epoch(history, len(history.epochs) - 1, self._plan.recipe, self._display)
         decision = self._vote()
         if not self._finished:
             self._stop_if(decision)
+
+    def _end(self) -> Comparison:
+        measured = sum(map(len, self._trainer.measured.values()))
+        with self._display.progress("both models on all sets", measured) as advance:
+            found = measure_ending(self._plan, self._trainer, self._loop.history, self._stopping(advance))
+        self._writer.card(self._loop)
+        self._save()
+        self._plan.targets.unlink(missing_ok=True)
+        return found
 
     def _evaluate(self, title: str, split: Split) -> SplitRecord:
         """Evaluate the network on a split; for the training set, on some of the windows that the epoch trained on."""

@@ -1,9 +1,11 @@
 """What a run will do: all input is read, and everything that can be wrong is found, before anything is written."""
 
+import hashlib
 import importlib.util
 import os
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -32,7 +34,6 @@ from spliceai_jax.runs.record import (
     DatasetRecord,
     Parent,
     Record,
-    SeenFile,
     Session,
     UnlabelledRecord,
     now,
@@ -56,7 +57,6 @@ class Plan:
         sets: The windows to train on ("train"), those whose loss picks the best model ("validation"), those to test on
             ("test"), and where they were given, those of the old species ("old_species").
         validation_from: How the validation windows were found, in words.
-        files: The files of all of them (see `Files.of_sets`), as they were seen before they were read.
         cache: Whether the frozen part's output is cached.
         parent: The file of the model to start from, as it was read.
         levers: What keeps the model from forgetting; the windows that training batches are made of.
@@ -68,7 +68,6 @@ class Plan:
     folder: RunFolder
     sets: dict[Split, Windows]
     validation_from: str
-    files: dict[str, SeenFile]
     cache: CachePlan
     parent: Parent
     levers: Levers
@@ -118,6 +117,15 @@ class Plan:
         """See `trainable.padding_counts`."""
         return padding_counts(self.recipe, self.trainable)
 
+    @property
+    def targets(self) -> Path:
+        """The file of what the teachers say while the run is under way, which each process has for itself."""
+        levers, decides = self.levers, hashlib.sha256(self.levers.trained_on.fingerprint.encode())
+        decides.update(np.ascontiguousarray(levers.taught).tobytes())
+        for part in (*(teacher.fingerprint for teacher in levers.teachers), self.settings.precision):
+            decides.update(part.encode())
+        return self.folder.root / f"targets_{decides.hexdigest()[:16]}_{jax.process_index()}.float16"
+
     def batches(self, epoch: int) -> list[Int[np.ndarray, " batch"]]:
         """Return the positions in `levers.trained_on` of each batch of an epoch."""
         windows, drawn = self.levers.trained_on, self.levers.drawn(epoch)
@@ -134,7 +142,6 @@ class Plan:
             precision=self.settings.precision,
             pretrained_model=self.pretrained.fingerprint,
             train_dataset=self.train.fingerprint,
-            train_weights=self.levers.weights if len(self.levers.weights) > 1 else (),
             validation_dataset=self.sets["validation"].fingerprint,
             test_dataset=self.sets["test"].fingerprint,
             genomic_eval_dataset=self.sets["old_species"].fingerprint if "old_species" in self.sets else None,
@@ -153,7 +160,6 @@ class Plan:
             versions=versions(),
             activation_cache=self.cache.wanted,
             rounding=what_rounds(),
-            files=self.files,
         )
         return Record(
             recipe=self.settings.recipe_name,
@@ -301,16 +307,16 @@ def start(settings: TransferSettings) -> tuple[TransferSettings, Pretrained, Run
         settings.random_seed,
     )
     folder.check(settings.resume)
-    settings = _with_recipe(settings, folder)
+    settings = replace(settings, recipe=_recipe_name(settings, folder))
     check_levers(settings, pretrained)
     return settings, pretrained, folder
 
 
-def _with_recipe(settings: TransferSettings, folder: RunFolder) -> TransferSettings:
-    """Return settings that name the recipe."""
-    if settings.resume and settings.recipe is None and folder.holds_run:
-        return replace(settings, recipe=folder.read_identity().recipe)
-    return replace(settings, recipe=settings.recipe_name)
+def _recipe_name(settings: TransferSettings, folder: RunFolder) -> str:
+    """Return the recipe's name: that of the run that goes on, where none is given."""
+    if settings.recipe is None and settings.resume and folder.holds_run:
+        return folder.read_identity().recipe
+    return settings.recipe_name
 
 
 def _check_environment(settings: TransferSettings) -> None:

@@ -1,26 +1,25 @@
 """One run from end to end: train, evaluate, keep the best, never lose work."""
 
 import contextlib
+import hashlib
+import warnings
 from collections.abc import Iterator
-from dataclasses import replace
+from pathlib import Path
 
 from spliceai_jax import files, processes
+from spliceai_jax.convert import pt_bytes
 from spliceai_jax.display import Display
-from spliceai_jax.fine_tuning.comparing import known_comparison
+from spliceai_jax.errors import RunFolderError, SpliceAIWarning
 from spliceai_jax.fine_tuning.ending import finish
-from spliceai_jax.fine_tuning.extending import extend
-from spliceai_jax.fine_tuning.finished import finished_run
-from spliceai_jax.fine_tuning.genome import predict_genome
 from spliceai_jax.fine_tuning.loop import TrainingLoop
-from spliceai_jax.fine_tuning.outcome import TransferResult, conclude, show_finished, show_untouched
+from spliceai_jax.fine_tuning.outcome import TransferResult, conclude, show_ending, show_untouched
 from spliceai_jax.fine_tuning.plan import Plan, make_data_sets, make_plan
 from spliceai_jax.fine_tuning.settings import TransferSettings
 from spliceai_jax.fine_tuning.stop import StopVote
 from spliceai_jax.fine_tuning.trainer import Trainer, initial_state
 from spliceai_jax.interrupts import stop_request
 from spliceai_jax.runs.checkpoints import Checkpoints
-from spliceai_jax.runs.history import LoopState
-from spliceai_jax.runs.kept import check_best, check_kept
+from spliceai_jax.runs.history import History, LoopState
 from spliceai_jax.runs.record import Record, add_session, rounds_differently
 from spliceai_jax.runs.tensorboard import Scalars
 from spliceai_jax.runs.writer import RunWriter
@@ -42,8 +41,6 @@ def fine_tune(settings: TransferSettings, display: Display) -> TransferResult:
     """
     with contextlib.ExitStack() as stack:
         processes.all_or_none(lambda: make_data_sets(settings, display))
-        if (result := finished_run(settings, display)) is not None:
-            return result
         plan = processes.all_or_none(lambda: make_plan(settings, display))
         stack.enter_context(_folder_taken(plan, display))
         stack.enter_context(files.unexpected_errors_logged(plan.folder.error_log))
@@ -51,29 +48,18 @@ def fine_tune(settings: TransferSettings, display: Display) -> TransferResult:
         stop = stack.enter_context(stop_request())
         state, loop = _restored(plan, checkpoints)
         trainer = Trainer(plan, state)
-        if loop.history.finished(plan.recipe):
-            _check_kept(plan, trainer, loop)
-            show_finished(loop.history, plan.recipe, display)
-        else:
-            if loop.history.untouched:
-                display.line(
-                    f"going on from epoch {loop.epoch + 1} of {plan.recipe.epochs}, of which {loop.batch} of "
-                    f"{len(plan.batches(0))} batches are done"
-                )
-            record, untouched = _begin_session(plan, display), plan.pretrained.pt_bytes()
-            writer = RunWriter(plan.folder, plan.identity(), record, checkpoints, untouched, _scalars(plan))
-            TrainingLoop(plan, trainer, writer, StopVote(stop), loop, display).to_the_end()
-            _check_kept(plan, trainer, loop)
+        ended = loop.history.ending is not None
+        record = plan.record() if ended else _begin_session(plan, display)
+        scalars = None if ended else _scalars(plan)
+        writer = RunWriter(plan.folder, plan.identity(), record, checkpoints, plan.pretrained.pt_bytes(), scalars)
+        comparison = TrainingLoop(plan, trainer, writer, StopVote(stop), loop, display).to_the_end()
+        processes.all_or_none(lambda: _check_best(plan, trainer, loop.history))
         result = conclude(loop.history, plan.recipe, plan.folder, display)
-        if not processes.leads():  # the others take no part in what follows
-            return result
-        finish(plan, trainer, result, stop, display)
-        predictions = predict_genome(plan, display)
-        check_best(plan.folder, plan.identity(), loop)  # much time may have passed
-        if compared := known_comparison(plan, loop.history):
-            result = replace(result, comparison=compared.sets, test_files=compared.test_files)
-        show_untouched(result, plan.settings.recipe_name, display)
-        return replace(result, predictions=predictions)
+        show_ending(result, plan.settings.recipe_name, display)
+        if processes.leads():  # the others take no part in what follows
+            finish(plan, loop.history, comparison, stop, display)
+            show_untouched(result, plan.settings.recipe_name, display)
+        return result
 
 
 @contextlib.contextmanager
@@ -82,18 +68,13 @@ def _folder_taken(plan: Plan, display: Display) -> Iterator[None]:
     identity = plan.identity()
     processes.check_same(identity.to_json())
     with contextlib.ExitStack() as held:
-        changes: list[str | None] = []
 
         def take() -> bool:
             held.enter_context(plan.folder.held(plan.settings.resume))
-            if plan.settings.extend and processes.leads():
-                changes.append(extend(plan.folder, identity, len(plan.batches(0))))
             return plan.folder.claim(identity)
 
         known = processes.all_or_none(take)
         display.facts(plan.facts())
-        for change in filter(None, changes):
-            display.line(f"`extend`: this run is another one from now on: {change}")
         if plan.settings.resume and not known:
             display.line(f"`resume`: no run in {plan.folder.root} yet; starting one")
         processes.check_shared(plan.folder.root)
@@ -108,12 +89,38 @@ def _restored(plan: Plan, checkpoints: Checkpoints) -> tuple[TrainState, LoopSta
     return state, loop
 
 
-def _check_kept(plan: Plan, trainer: Trainer, loop: LoopState) -> None:
-    """Compare what a finished run names with what is there; of several processes the leader does."""
-    last, untouched = trainer.variables, plan.pretrained.pt_bytes()
-    processes.all_or_none(
-        lambda: check_kept(plan.folder, plan.identity(), loop, last, untouched) if processes.leads() else None
-    )
+def _check_best(plan: Plan, trainer: Trainer, history: History) -> None:
+    """See that the best model is there and whole; if it is not, make it again where its weights are at hand.
+
+    Raises:
+        RunFolderError: They are not.
+    """
+    kept, best = history.kept_epoch(plan.recipe), plan.folder.best_model
+    wanted = plan.pretrained.fingerprint if kept is None else history.epochs[kept].model_sha256
+    if not processes.leads() or _sha256(best) == wanted:
+        return
+    content = plan.pretrained.pt_bytes()
+    if kept is not None:
+        copy = plan.folder.epoch_model(kept)
+        content = pt_bytes(plan.architecture.flanking_size, trainer.variables)  # those of the last epoch
+        if _sha256(copy) == wanted:
+            content = copy.read_bytes()
+    if hashlib.sha256(content).hexdigest() != wanted:
+        raise RunFolderError(
+            f"{best}: missing or damaged, as is {plan.folder.epoch_model(kept or 0).name}, and no checkpoint holds "
+            f"epoch {kept}; bring back a copy of one of the two, or train anew with another `exp_num`"
+        )
+    if best.exists():
+        plan.folder.set_aside(best)
+    plan.folder.write(best, content)
+    warnings.warn(f"{best}: missing or damaged; made again", SpliceAIWarning, stacklevel=2)
+
+
+def _sha256(path: Path) -> str | None:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None
 
 
 def _begin_session(plan: Plan, display: Display) -> Record:

@@ -8,7 +8,6 @@ from typing import Any, get_args
 
 from spliceai_jax.architecture import ARCHITECTURES, Precision
 from spliceai_jax.data_sets.settings import CreateDataSettings
-from spliceai_jax.display import counted
 from spliceai_jax.errors import SettingsError, check_choice, check_whole
 from spliceai_jax.runs.command import equivalent_command
 from spliceai_jax.scoring.settings import BedFormName
@@ -47,8 +46,6 @@ class TransferSettings:
             `predictions` in the run's folder.
         bed: The form of the BED files that `predict` makes: see `PredictSettings`.
         train_dataset: HDF5 file to train on, or several, of all of which every epoch has windows.
-        train_weights: How often the windows of each of several training files come in an epoch: 1 is once, 0.5 stands
-            for half of them and 1.5 for all and half of them again, drawn anew for each epoch. None: 1 for each.
         test_dataset: HDF5 file to test on after each epoch, or several, which are taken together; at the end of the run
             the models are also compared on each of several.
         validation_dataset: HDF5 file that picks the best model, or several, which are taken together; None for each
@@ -78,12 +75,9 @@ class TransferSettings:
         recipe: A name in `RECIPES`; the settings below override its fields where they are not None. None: that of the
             run that `resume` goes on with; else "best", or "openspliceai" if one of `OPENSPLICEAI_CHOICES` is given.
         epochs, scheduler, early_stopping, patience, loss, unfreeze, unfreeze_all, learning_rate, weight_decay, l2sp,
-            distill_weight, distill_shards, batch_size: See `Recipe`. `distill_shards` counts shards of
+            distill_weight, distill_shards, batch_size, test_each_epoch: See `Recipe`. `distill_shards` counts shards of
             `rehearsal_dataset` where it is given, else of the training set.
         resume: Continue the run in the folder; start one where there is none.
-        extend: With `resume`: the run may have begun with another number of epochs, other `patience` or
-            `early_stopping`. It goes on as if it had begun with these, bit for bit; where it cannot, because its
-            learning rates would have been others, it is refused.
         precision: How convolutions compute; see `Precision`.
         parallel: How several devices are used.
         activation_cache: The most room on disk, in gigabytes (10^9 bytes), for the activation cache, which holds the
@@ -109,7 +103,6 @@ class TransferSettings:
     predict: bool = False
     bed: BedFormName = "openspliceai"
     train_dataset: str | Path | Sequence[str | Path] | None = None
-    train_weights: Sequence[float] | None = None
     test_dataset: str | Path | Sequence[str | Path] | None = None
     validation_dataset: str | Path | Sequence[str | Path] | None = None
     genomic_eval_dataset: str | Path | None = None
@@ -137,8 +130,8 @@ class TransferSettings:
     distill_weight: float | None = None
     distill_shards: int | None = None
     batch_size: int | None = None
+    test_each_epoch: bool | None = None
     resume: bool = False
-    extend: bool = False
     precision: Precision = "float32"
     parallel: Parallel = "jit"
     activation_cache: float | None = None
@@ -173,8 +166,6 @@ class TransferSettings:
             check_choice(name, getattr(self, name), choices)
         if not 0 < len(self.project_name.encode()) <= 200 or set(self.project_name) & set("/\\\0"):
             raise SettingsError(f"`project_name` is {self.project_name!r}; expected at most 200 letters, no slashes")
-        if self.extend and not self.resume:
-            raise SettingsError("`extend` changes the run that `resume` goes on with; give `resume=True` too")
         self._check_data()
         self._check_levers()
         self._check_processes()
@@ -207,15 +198,6 @@ class TransferSettings:
         for name in ("train_dataset", "test_dataset", "validation_dataset"):
             if getattr(self, name) is not None and not paths_of(getattr(self, name)):
                 raise SettingsError(f"`{name}`: none is given; expected one or more")
-        if self.train_weights is not None:
-            files_given = len(paths_of(self.train_dataset))
-            if files_given < 2 or len(self.train_weights) != files_given:
-                raise SettingsError(
-                    f"`train_weights` has {counted(len(self.train_weights), 'number')}, and `train_dataset` has "
-                    f"{counted(files_given, 'file')}; expected a number for each of several files"
-                )
-            if wrong := [weight for weight in self.train_weights if not (math.isfinite(weight) and weight > 0)]:
-                raise SettingsError(f"`train_weights` holds {wrong[0]}; expected numbers above 0")
 
     def _check_levers(self) -> None:
         for name in ("rehearsal_shards", "distill_shards"):
@@ -289,7 +271,6 @@ class TransferSettings:
             "pretrained_model",
             "distill_teacher",
             "train_dataset",
-            "train_weights",
             "validation_dataset",
             "test_dataset",
         )

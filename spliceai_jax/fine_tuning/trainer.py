@@ -82,12 +82,12 @@ class Trainer:
         """The network's variables, as numpy arrays."""
         return self.engine.fetch(self._state.variables)
 
-    def teach(self, folder: Path, after_batch: Advance) -> None:
-        """Compute the teachers' probabilities; from then on training batches carry them."""
+    def teach(self, file: Path, after_batch: Advance) -> None:
+        """Compute what `file` lacks of the teachers' probabilities; training batches carry them from then on."""
         plan, windows = self._plan, self.sets["train"]
         teachers = [self.engine.place(teacher.model.scoring_variables) for teacher in plan.levers.teachers]
         self.sets["train"] = taught_windows(
-            self.engine, teachers, windows, plan.levers.taught, plan.rows_evaluated, folder, after_batch
+            self.engine, teachers, windows, plan.levers.taught, plan.rows_evaluated, file, after_batch
         )
 
     def cache_activations(self, folder: Path, after_batch: Advance) -> None:

@@ -20,6 +20,8 @@ from spliceai_jax.display import Display
 from spliceai_jax.errors import RunFolderError, SettingsError
 from spliceai_jax.evaluation.metrics import AUPRC
 from spliceai_jax.fine_tuning.data_sets import data_files, read_sets
+from spliceai_jax.fine_tuning.ending import models_are_complete
+from spliceai_jax.fine_tuning.genome import predict_genome
 from spliceai_jax.fine_tuning.levers import read_unlabelled
 from spliceai_jax.fine_tuning.outcome import TransferResult
 from spliceai_jax.fine_tuning.plan import make_data_sets, start
@@ -56,9 +58,11 @@ def transfer(settings: TransferSettings, display: Display | None = None) -> Tran
     with processes.joined(cluster, (display or Display()).complain):
         shown = display if display and processes.leads() else Display()
         models = processes.all_or_none(lambda: _models(settings))
-        if settings.seeds > 1:
-            return _with_seeds(settings, models, shown)
-        return _with_one_seed(settings, models, shown)
+        result = (_with_seeds if settings.seeds > 1 else _with_one_seed)(settings, models, shown)
+        if not processes.leads():
+            return result
+        with models_are_complete(RunFolder(result.folder)):
+            return replace(result, predictions=predict_genome(settings, result, shown))
 
 
 def _models(settings: TransferSettings) -> tuple[Path, ...]:
@@ -134,16 +138,17 @@ def _in_two_stages(settings: TransferSettings, models: tuple[Path, ...], display
         distill_weight=share,
         epochs=epochs,
     )
-    result = replace(fine_tune(one, display), starts=tuned)
+    result = fine_tune(one, display)
     made = "all of them" if len(tuned) > 1 else "with unlabelled"
     _show({**tuned, made: result}, display)
     alone, together = _validation_auprc(tuned[best]), _validation_auprc(result)
     if together < alone:
         display.line(
             f"On the validation set {best}, tuned alone, has the higher mean AUPRC, {alone:.4f}; the last model has "
-            f"{together:.4f}. That of {best} is {tuned[best].best_model}."
+            f"{together:.4f}. The result is therefore that of {best}: {tuned[best].best_model}."
         )
-    return result
+        result = tuned[best]
+    return replace(result, starts=tuned)
 
 
 def _check(settings: TransferSettings, several: bool) -> None:
@@ -158,7 +163,7 @@ def _check(settings: TransferSettings, several: bool) -> None:
     """
     reason = "several of `pretrained_model`" if several else "`unlabelled_dataset`"
     way_out = "give one" if several else "leave out `unlabelled_dataset`"
-    given = {name: getattr(settings, name) for name in ("extend", "distill_teacher", "rehearsal_dataset")}
+    given = {name: getattr(settings, name) for name in ("distill_teacher", "rehearsal_dataset")}
     if wrong := [name for name, value in given.items() if value]:
         raise SettingsError(f"`{wrong[0]}` does not go with {reason}; {way_out}, or leave out `{wrong[0]}`")
     if settings.distill_weight == 0 and settings.unlabelled_dataset is None:

@@ -1,6 +1,6 @@
-"""The untouched and the tuned model compared in one pass over the test set, in memory that does not grow with it."""
+"""What the page shows of the untouched and the tuned model's scores of the test set, gathered batch by batch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,10 +8,10 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 from spliceai_jax.architecture import CLASSES, PADDING, SITE_KINDS, WINDOW, SiteKind
 from spliceai_jax.data.windows import Windows
-from spliceai_jax.display import Advance
+from spliceai_jax.display import Advance, ignore
 from spliceai_jax.encoding import BASES
-from spliceai_jax.evaluation.bootstrap import Differences, GeneCounts, differences, genes_of
-from spliceai_jax.evaluation.evaluate import score_windows
+from spliceai_jax.evaluation.bootstrap import Differences
+from spliceai_jax.evaluation.evaluate import Evaluation, Scores, compared, evaluate_each
 from spliceai_jax.evaluation.metrics import Metrics, MetricsAccumulator
 from spliceai_jax.network.model import Variables
 from spliceai_jax.report.logo_spans import LOGO_SPANS, BaseCounts
@@ -57,7 +57,7 @@ class Comparison:
         labelled_bases: Kind -> the bases around the labelled sites.
         mistakes: The worst mistakes of one model, those with the highest loss first.
         mistaken: The model that makes them.
-        differences: How the last model compares with the first; None if there is only one, or it was not wanted.
+        differences: How the last model compares with the first; None if there is only one.
     """
 
     metrics: dict[ModelName, Metrics]
@@ -68,15 +68,60 @@ class Comparison:
     differences: Differences | None
 
 
+class TestSetScores:
+    """Gathers what the page shows, in memory that does not grow with the test set."""
+
+    __test__ = False  # pytest takes it for a class of tests
+
+    def __init__(self, test: Windows, models: Sequence[ModelName]) -> None:
+        """Start empty; the mistakes are those of the last model."""
+        self._test, self._models = test, models
+        self._scores = {name: _GatheredScores() for name in models}
+        self._labelled_bases = {kind: _no_bases(kind) for kind in SITE_KINDS}
+        self._mistakes = WorstMistakes(test)
+
+    def add(self, positions: Int[np.ndarray, " windows"], labels: Labels, found: Sequence[Scores]) -> None:
+        """Add windows, given their positions in the set, and their scores by every model."""
+        rows = self._test.index[positions]
+        bases = self._test.bases[rows]
+        by_model = {name: probabilities for name, (probabilities, _) in zip(self._models, found, strict=True)}
+        for name, probabilities in by_model.items():
+            self._scores[name].add(probabilities, labels, bases)
+        for kind in SITE_KINDS:
+            self._labelled_bases[kind] += _count_bases(bases, labels == CLASSES.index(kind), kind)
+        self._mistakes.add(by_model, self._models[-1], labels, rows)
+
+    def comparison(self, evaluations: Sequence[Evaluation], differences: Differences | None) -> Comparison:
+        """Return what was found.
+
+        Arguments:
+            evaluations: Those of the models in the same pass.
+            differences: See `Comparison`.
+        """
+        by_model = dict(zip(self._models, evaluations, strict=True))
+        return Comparison(
+            metrics={name: evaluation.metrics for name, evaluation in by_model.items()},
+            scores={
+                (name, kind): self._scores[name].result(kind, evaluation.gathered)
+                for name, evaluation in by_model.items()
+                for kind in SITE_KINDS
+            },
+            labelled_bases=self._labelled_bases,
+            mistakes=self._mistakes.worst_first(),
+            mistaken=self._models[-1],
+            differences=differences,
+        )
+
+
 def compare_on_test_set(
     engine: Engine,
     models: Mapping[ModelName, Variables],
     test: Windows,
     batch_size: int,
-    after_batch: Advance,
-    seed: int | None = 42,
+    after_batch: Advance = ignore,
+    seed: int = 42,
 ) -> Comparison:
-    """Send the test set through all models and compare what they find.
+    """Send the test set through all models in one pass and compare what they find.
 
     Arguments:
         engine: Runs the network.
@@ -84,41 +129,11 @@ def compare_on_test_set(
         test: The test set.
         batch_size: Rows in a batch.
         after_batch: Called with the number of windows done in each batch.
-        seed: Decides which genes are drawn for the intervals; None: no intervals are wanted.
+        seed: Decides which genes are drawn for the intervals.
     """
-    placed = [engine.place(variables) for variables in models.values()]
-    gathered = {name: _GatheredScores() for name in models}
-    counts: dict[ModelName, GeneCounts] = {}
-    if seed is not None and len(models) > 1:
-        genes = genes_of(test)
-        counts = {name: GeneCounts(genes) for name in models}
-    labelled_bases = {kind: _no_bases(kind) for kind in SITE_KINDS}
-    mistakes, last = WorstMistakes(test), list(models)[-1]
-    for packed, found in score_windows(engine, placed, test, batch_size):
-        rows = test.index[packed.positions]
-        labels, bases = packed.labels, test.bases[rows]
-        for name, (probabilities, losses) in zip(models, found, strict=True):
-            gathered[name].add(probabilities, labels, losses.sum(-1), bases)
-            if counts:
-                counts[name].add(packed.positions, probabilities, labels)
-        for kind in SITE_KINDS:
-            labelled_bases[kind] += _count_bases(bases, labels == CLASSES.index(kind), kind)
-        by_model = {name: probabilities for name, (probabilities, _) in zip(models, found, strict=True)}
-        mistakes.add(by_model, last, labels, rows)
-        after_batch(len(rows))
-    metrics = {name: scores.metrics.result() for name, scores in gathered.items()}
-    changes = None
-    if counts and seed is not None:
-        first = next(iter(models))
-        changes = differences(*(counts[name].resampled(metrics[name], seed) for name in (first, last)))
-    return Comparison(
-        metrics=metrics,
-        scores={(name, kind): scores.result(kind) for name, scores in gathered.items() for kind in SITE_KINDS},
-        labelled_bases=labelled_bases,
-        mistakes=mistakes.worst_first(),
-        mistaken=last,
-        differences=changes,
-    )
+    placed, scores = [engine.place(variables) for variables in models.values()], TestSetScores(test, list(models))
+    found = evaluate_each(engine, placed, test, batch_size, after_batch, scores.add)
+    return scores.comparison(found.whole, compared(found.whole, seed) if len(models) > 1 else None)
 
 
 def _no_bases(kind: SiteKind) -> BaseCounts:
@@ -137,15 +152,11 @@ class _GatheredScores:
     """The scores of one model, gathered batch by batch."""
 
     def __init__(self) -> None:
-        self.metrics = MetricsAccumulator()
         self._bins = {kind: np.zeros((3, SCORE_BINS)) for kind in SITE_KINDS}
         self._called = dict.fromkeys(SITE_KINDS, 0)
         self._called_bases = {kind: _no_bases(kind) for kind in SITE_KINDS}
 
-    def add(
-        self, probabilities: Probabilities, labels: Labels, losses: Float[np.ndarray, " windows"], bases: Bases
-    ) -> None:
-        self.metrics.add(probabilities, labels, losses)
+    def add(self, probabilities: Probabilities, labels: Labels, bases: Bases) -> None:
         called, labelled = called_classes(probabilities, labels), labels != PADDING
         for kind in SITE_KINDS:
             code = CLASSES.index(kind)
@@ -156,8 +167,8 @@ class _GatheredScores:
             self._called[kind] += int((called == code).sum())
             self._called_bases[kind] += _count_bases(bases, called == code, kind)
 
-    def result(self, kind: SiteKind) -> SiteScores:
-        recall, precision = self.metrics.precision_recall(kind)
+    def result(self, kind: SiteKind, metrics: MetricsAccumulator) -> SiteScores:
+        recall, precision = metrics.precision_recall(kind)
         sites, others, score_sums = self._bins[kind]
         return SiteScores(
             recall=recall,

@@ -23,9 +23,9 @@ def draw(run: Run, batches_per_epoch: int, comparison: Comparison | None) -> Ite
         comparison: The models on the test set; None: they could not be scored.
     """
     history = run.history
-    if run.calibration:
+    if history.ending:
         for kind in SITE_KINDS:
-            yield reliability_plot(kind, run.calibration.measures["test"])
+            yield reliability_plot(kind, history.ending.calibration.measures["test"])
     if history.update_losses:
         loss = partial(
             training_panels.loss, history=history, batches_per_epoch=batches_per_epoch, tuned=run.tuned_epoch
@@ -48,8 +48,8 @@ def draw(run: Run, batches_per_epoch: int, comparison: Comparison | None) -> Ite
 
 
 def _over_epochs(history: History, tuned: int) -> Iterator[Plot]:
-    """Draw measures over epochs: on the test and the validation set, and what the run forgets of the old species."""
-    splits: dict[Split, str] = {"test": "test", "validation": "validation"}
+    """Draw measures over epochs: on the validation and the test set, and what the run forgets of the old species."""
+    splits: dict[Split, str] = {"validation": "validation", "test": "test"}
     for measure, title, label in (
         (AUPRC, "AUPRC over epochs", "AUPRC"),
         (TOP_K, "Top-k accuracy over epochs", "top-k accuracy"),

@@ -36,10 +36,10 @@ def forgetting_section(run: Run, changes: Differences | None) -> ForgettingSecti
     history = run.history
     if "old_species" not in history.untouched or run.tuned_epoch is None:
         return None
-    found = run.comparison.sets.get("old_species") if run.comparison else None
-    tuned, compared = history.epochs[run.tuned_epoch], {"test": changes, "old_species": found}
+    found = history.ending.sets.get("old_species") if history.ending else None
+    tuned, compared = history.epochs[run.tuned_epoch].splits, {"test": changes, "old_species": found}
     rows = [
-        (species, kind, row(AUPRC, kind, history.untouched[name].metrics, tuned.split(name).metrics, compared[name]))
+        (species, kind, row(AUPRC, kind, history.untouched[name].metrics, tuned[name].metrics, compared[name]))
         for name, species in _SPECIES
         for kind in SITE_KINDS
     ]

@@ -61,7 +61,7 @@ def genome_section(run: Run) -> GenomeSection | None:
     """
     if run.genome is None:
         return None
-    current: dict[ModelName, str | None] = {"untouched": run.identity.pretrained_model, "tuned": run.tuned_fingerprint}
+    current: dict[ModelName, str | None] = {"untouched": run.identity.pretrained_model, "tuned": run.tuned_sha256}
     found = {
         name: run.genome.models[name].metrics
         for name, fingerprint in current.items()

@@ -93,7 +93,8 @@ def _uncertainty(tested: Metrics | None) -> str:
 def _difference_warnings(run: Run, changes: Differences | None) -> list[str]:
     """Say on which sets the tuned model is worse by more than chance could explain."""
     found = []
-    for name, on_set in (("validation", run.comparison and run.comparison.sets.get("validation")), ("test", changes)):
+    ending = run.history.ending
+    for name, on_set in (("validation", ending and ending.sets.get("validation")), ("test", changes)):
         if not on_set or not on_set.decides:
             continue
         worse = [f"{kind}s" for kind in SITE_KINDS if on_set.site(kind)[AUPRC.key].verdict == "worse"]

@@ -34,10 +34,8 @@ class CalibrationSection:
     doubts: list[str]
 
 
-def calibration_section(calibration: Calibration | None) -> CalibrationSection | None:
-    """Return the section; None where there is no temperature."""
-    if calibration is None:
-        return None
+def calibration_section(calibration: Calibration) -> CalibrationSection:
+    """Return the section."""
     test = calibration.measures["test"]
     return CalibrationSection(
         temperature=in_words(calibration.temperature),

@@ -58,7 +58,7 @@ def learning_rate(ax: Axes, history: History) -> None:
 def over_epochs(
     ax: Axes, history: History, tuned: int, measure: Measure, label: str, splits: Mapping[Split, str]
 ) -> None:
-    """Draw a measure of donors and of acceptors, before training and after every epoch.
+    """Draw a measure of donors and of acceptors, before training and after every epoch that it was measured after.
 
     Arguments:
         ax: The panel.
@@ -68,15 +68,13 @@ def over_epochs(
         label: The label of its axis.
         splits: The two splits to draw it on, and their names in the legend; the second is drawn with a broken line.
     """
-    epochs = list(range(len(history.epochs)))
+    measured = [history.untouched, *(epoch.splits for epoch in history.epochs)]
     for kind in SITE_KINDS:
         for (split, name), line in zip(splits.items(), ("-", (0, (2, 2))), strict=True):
-            records, places = [epoch.split(split) for epoch in history.epochs], epochs
-            if history.untouched:
-                records, places = [history.untouched[split], *records], [-1, *epochs]
+            records = {place: found[split] for place, found in enumerate(measured, -1) if split in found}
             ax.plot(
-                places,
-                [measure.of(record.metrics.site(kind)) for record in records],
+                list(records),
+                [measure.of(record.metrics.site(kind)) for record in records.values()],
                 color=COLOURS[kind],
                 linestyle=line,
                 marker="o",
@@ -85,8 +83,8 @@ def over_epochs(
             )
     ax.axvline(tuned, color=COLOURS["ink"], linewidth=0.8, linestyle=DOTTED)
     _name_tuned(ax, tuned, at=0)
-    every = math.ceil(len(epochs) / 10)
-    ax.set_xticks([-1, *epochs[::every]], ["before", *map(str, epochs[::every])])
+    epochs = range(0, len(history.epochs), math.ceil(len(history.epochs) / 10))
+    ax.set_xticks([-1, *epochs], ["before", *map(str, epochs)])
     ax.set_xlabel("epoch")
     ax.set_ylabel(label)
     ax.legend(fontsize=8)

@@ -14,12 +14,13 @@ from spliceai_jax.runs.read import Run
 def before_and_after(run: Run, comparison: Comparison | None) -> tuple[Metrics | None, Metrics | None]:
     """Return the test metrics of the untouched and of the tuned model.
 
-    They are those that the run measured. Before the run has measured the untouched model, they are those of the
-    comparison.
+    They are those that the run measured, and while it has not measured them, those of the comparison.
     """
     history, compared = run.history, comparison.metrics if comparison else {}
-    before = history.untouched["test"].metrics if history.untouched else compared.get("untouched")
-    after = None if run.tuned_epoch is None else history.epochs[run.tuned_epoch].test.metrics
+    untouched = history.untouched.get("test")
+    tuned = None if run.tuned_epoch is None else history.epochs[run.tuned_epoch].test
+    before = untouched.metrics if untouched else compared.get("untouched")
+    after = tuned.metrics if tuned else compared.get("tuned")
     return before, after
 
 
@@ -50,8 +51,9 @@ def differences_on_test_set(run: Run, comparison: Comparison | None) -> Differen
 
     It is what the run found at its end. Without that it is what the comparison of both models finds.
     """
-    stored = run.comparison.sets.get("test") if run.comparison else None
-    return stored or (comparison.differences if comparison else None)
+    if run.history.ending:
+        return run.history.ending.sets["test"]
+    return comparison.differences if comparison else None
 
 
 def reach_verdict(run: Run, before: Metrics | None, after: Metrics | None, changes: Differences | None) -> PageVerdict:
@@ -151,7 +153,7 @@ def row(
 
 def rows_of_test_files(run: Run) -> list[tuple[str, SiteKind, Row]]:
     """Return the AUPRC on each of several test files, before and after: path, kind of site, row."""
-    found = run.comparison.test_files if run.comparison else {}
+    found = run.history.ending.test_files if run.history.ending else {}
     return [
         (path, kind, _row(AUPRC, kind, auprc.before, auprc.after, changes))
         for path, changes in found.items()

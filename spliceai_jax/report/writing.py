@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from spliceai_jax.architecture import ARCHITECTURES
@@ -11,7 +10,7 @@ from spliceai_jax.data.hdf5 import read_windows
 from spliceai_jax.data.joined import joined
 from spliceai_jax.data.windows import Windows
 from spliceai_jax.display import Advance, ignore
-from spliceai_jax.errors import RunFolderError, SpliceAIError, WeightsError
+from spliceai_jax.errors import Interrupted, RunFolderError, SpliceAIError, WeightsError
 from spliceai_jax.files import write_whole
 from spliceai_jax.network.model import Variables
 from spliceai_jax.network.pretrained import Pretrained
@@ -20,25 +19,6 @@ from spliceai_jax.report.mistakes import ModelName
 from spliceai_jax.runs.read import Run
 from spliceai_jax.runs.record import Record
 from spliceai_jax.training.engine import Engine
-
-
-@dataclass(frozen=True)
-class Scoring:
-    """What is needed to score the test set, where a run has it at hand.
-
-    Attributes:
-        engine: Runs the network.
-        untouched: The variables that the run started from; None: they are not at hand.
-        test: The test set.
-        batch_size: Rows in a batch.
-        after_batch: Called with the number of windows done in each batch.
-    """
-
-    engine: Engine
-    untouched: Variables | None
-    test: Windows
-    batch_size: int
-    after_batch: Advance = ignore
 
 
 def is_current(run: Run) -> bool:
@@ -52,24 +32,23 @@ def is_current(run: Run) -> bool:
 def _mark(run: Run) -> str:
     """Return the attributes of the page's first element that record how far the run had come."""
     mark = f'data-epochs="{len(run.history.epochs)}" data-finished="{str(run.finished).lower()}"'
-    if run.calibration:
-        mark += f' data-temperature="{run.calibration.temperature}"'
-    if run.comparison:
-        mark += ' data-compared="true"'
+    if run.history.ending:
+        mark += f' data-temperature="{run.history.ending.calibration.temperature}"'
     if run.genome:
         mark += f' data-genome="{hashlib.sha256(run.genome.to_json().encode()).hexdigest()[:16]}"'
     return mark
 
 
-def write_report(run: Run, scoring: Scoring | None = None) -> Path:
+def write_report(run: Run, comparison: Comparison | None = None, after_batch: Advance = ignore) -> Path:
     """Make the report about a run, finished or under way.
 
-    Each model is scored on the test set once more. What is no longer available (the data set, or the weights that the
-    run started from) is left out, and the page says so.
+    What is no longer available (the data set, or the weights that the run started from) is left out, and the page says
+    so.
 
     Arguments:
         run: The run.
-        scoring: What is needed to score the test set; None: it is read from disk.
+        comparison: The models on the test set; None: they are read from disk and score it once more.
+        after_batch: Called with the number of windows done in each batch of the latter.
 
     Returns:
         The page's file.
@@ -81,7 +60,8 @@ def write_report(run: Run, scoring: Scoring | None = None) -> Path:
     from spliceai_jax.report.figures import draw
     from spliceai_jax.report.page import render
 
-    comparison, left_out = _compare(run, scoring)
+    left_out: list[str] = []
+    comparison = comparison or _compare(run, left_out, after_batch)
     plots = {plot.name: plot for plot in draw(run, _batches_per_epoch(run), comparison)}
     page = render(run, _mark(run), comparison, plots, left_out)
     try:
@@ -106,32 +86,28 @@ def _batches_per_epoch(run: Run) -> int:
     return len(run.history.update_losses) // max(len(run.history.epochs), 1)
 
 
-def _compare(run: Run, scoring: Scoring | None) -> tuple[Comparison | None, list[str]]:
-    """Score the models that can be had on the test set.
+def _compare(run: Run, left_out: list[str], after_batch: Advance) -> Comparison | None:
+    """Score the models that can be had on the test set; None where there is nothing to compare.
 
-    Returns:
-        The comparison, None where there is none to make, and what had to be left out, in words.
+    Arguments:
+        run: The run.
+        left_out: What has to be left out is added, in words.
+        after_batch: See `write_report`.
     """
-    left_out: list[str] = []
     models: dict[ModelName, Variables] = {}
-    if scoring and scoring.untouched is not None:
-        models["untouched"] = scoring.untouched
-    elif not scoring:
-        with _or_left_out("The untouched model's curves", left_out):
-            models["untouched"] = _read_untouched(run)
+    with _or_left_out("The untouched model's curves", left_out):
+        models["untouched"] = _read_untouched(run)
     if run.tuned_model:
         with _or_left_out("The tuned model's curves", left_out):
             models["tuned"] = Pretrained.from_pt(run.tuned_model, run.identity.flanking_size).variables
-    if models and not scoring:
-        with _or_left_out("Curves, score histograms, calibration, logos and errors", left_out):
-            scoring = _read_scoring(run, models.get("untouched"))
-    if not models or not scoring:
-        return None, left_out
-    seed = None if run.comparison else run.identity.random_seed  # what the run found at its end is shown
-    comparison = compare_on_test_set(
-        scoring.engine, models, scoring.test, scoring.batch_size, scoring.after_batch, seed
-    )
-    return comparison, left_out
+    if not models:
+        return None
+    with _or_left_out("Curves, score histograms, calibration, logos and errors", left_out):
+        architecture = ARCHITECTURES[run.identity.flanking_size]
+        engine = Engine(architecture, run.identity.choices, run.identity.precision)
+        test, seed = _read_test(run), run.identity.random_seed
+        return compare_on_test_set(engine, models, test, architecture.batch_size, after_batch, seed)
+    return None
 
 
 @contextlib.contextmanager
@@ -139,6 +115,8 @@ def _or_left_out(what: str, left_out: list[str]) -> Iterator[None]:
     """Note what cannot be shown, and why, if the block fails."""
     try:
         yield
+    except Interrupted:
+        raise
     except SpliceAIError as error:
         left_out.append(f"{what}: {error}.")
 
@@ -151,14 +129,12 @@ def _read_untouched(run: Run) -> Variables:
     return model.variables
 
 
-def _read_scoring(run: Run, untouched: Variables | None) -> Scoring:
-    architecture = ARCHITECTURES[run.identity.flanking_size]
+def _read_test(run: Run) -> Windows:
     files = _record(run).datasets["test"].by_file
-    test = joined([read_windows(file.path, architecture.flanking_size) for file in files])
+    test = joined([read_windows(file.path, run.identity.flanking_size) for file in files])
     if test.fingerprint != run.identity.test_dataset:
         raise RunFolderError(f"{test.files}: no longer holds the test set of the run")
-    engine = Engine(architecture, run.identity.choices, run.identity.precision)
-    return Scoring(engine, untouched, test, architecture.batch_size)
+    return test
 
 
 def _record(run: Run) -> Record:

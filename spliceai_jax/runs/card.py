@@ -1,12 +1,10 @@
 """The card beside a run's best model: what the model is and where it comes from."""
 
-import hashlib
 import json
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import jax
 
@@ -21,7 +19,6 @@ from spliceai_jax.network.model_files import CARD, beside, is_checkpoint
 from spliceai_jax.network.pretrained import Pretrained
 from spliceai_jax.network.temperature import Temperature, in_words, read_temperature, temperature_beside
 from spliceai_jax.runs import stored
-from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import SPLITS, History, Split
 from spliceai_jax.runs.identity import RunIdentity
 from spliceai_jax.runs.record import DatasetRecord, Parent, Record, Session, UnlabelledRecord
@@ -75,7 +72,7 @@ class ModelCard(Session):
         recipe: The recipe, with the caller's overrides.
         random_seed: The run's random seed.
         precision: The type that convolutions compute in.
-        before: The untouched model's metrics on "validation", "test" and, where there is such a set, "old_species".
+        before: The untouched model's metrics on "validation" and, once they are measured, "test" and "old_species".
         after: This model's metrics on the same splits.
         comparison: How it compares with the untouched model on the same splits; empty until the run is finished, and
             where it is the untouched model.
@@ -103,7 +100,7 @@ class ModelCard(Session):
         """Refuse, with a ValueError, a card without all sets: it was read from a damaged file."""
         check_keys("datasets", self.datasets, SPLITS)
         for name, measured in (("before", self.before), ("after", self.after)):
-            check_keys(name, measured, ("validation", "test"))
+            check_keys(name, measured, ("validation",))
 
     def facts(self) -> dict[str, str]:
         """Return what a reader wants to know first, as names and values."""
@@ -115,7 +112,7 @@ class ModelCard(Session):
             **self._training(),
             "tested on": f"{test.path}: {test.windows} windows",
         }
-        for kind in SITE_KINDS:
+        for kind in SITE_KINDS if "test" in self.after else ():
             was, now = self.before["test"].site(kind), self.after["test"].site(kind)
             change = f" before, {now.auprc:.4f} after" if self.epoch is not None else ""
             facts[f"{kind} AUPRC"] = f"{was.auprc:.4f}{change}"
@@ -154,21 +151,23 @@ class ModelCard(Session):
         return {"trained on": data, "recipe": f"{self.recipe.name}, epoch {self.epoch} (of {epochs})"}
 
 
-def model_card(content: bytes, identity: RunIdentity, record: Record, history: History) -> ModelCard:
+def model_card(sha256: str, identity: RunIdentity, record: Record, history: History) -> ModelCard:
     """Return the card of a run's best model.
 
     Arguments:
-        content: The model's `.pt` file.
+        sha256: SHA-256 of the model's `.pt` file.
         identity: What decides the run's result.
         record: The run's record.
         history: What was measured, up to the tuned epoch or beyond it.
     """
     kept, session = history.kept_epoch(identity.choices), record.sessions[-1]
     before = {name: split.metrics for name, split in history.untouched.items()}
-    after = before if kept is None else {name: history.epochs[kept].split(name).metrics for name in before}
+    after = before
+    if kept is not None:
+        after = {name: found.metrics for name, found in history.epochs[kept].splits.items() if name in before}
     return ModelCard(
         **{field.name: getattr(session, field.name) for field in fields(Session)},
-        sha256=hashlib.sha256(content).hexdigest(),
+        sha256=sha256,
         flanking_size=identity.flanking_size,
         epoch=kept,
         parent=ReleasedParent(**asdict(record.parent), released_as=released_as(record.parent.sha256)),
@@ -178,27 +177,11 @@ def model_card(content: bytes, identity: RunIdentity, record: Record, history: H
         precision=identity.precision,
         before=before,
         after=after,
+        comparison=history.ending.sets if history.ending and kept is not None else {},
         rehearsal=record.rehearsal,
         teachers=record.teachers,
         unlabelled=record.unlabelled,
     )
-
-
-def add_comparison(folder: RunFolder, comparison: dict[Split, Differences]) -> None:
-    """Write into the card of a run's best model how it compares with the untouched one, if the card is that model's."""
-    _change(folder, comparison=comparison)
-
-
-def change_recipe(folder: RunFolder, identity: RunIdentity) -> None:
-    """Write into the card of a run's best model the recipe that the run has now, if the card is that model's."""
-    if folder.best_model.exists():
-        _change(folder, recipe=NamedRecipe(**asdict(identity.choices), name=identity.recipe))
-
-
-def _change(folder: RunFolder, **fields: Any) -> None:
-    card, _ = _card_beside(folder.best_model, hashlib.sha256(folder.best_model.read_bytes()).hexdigest())
-    if card and (changed := replace(card, **fields)) != card:
-        folder.write(folder.best_card, stored.render(asdict(changed)))
 
 
 @dataclass(frozen=True)

@@ -91,11 +91,6 @@ class RunFolder:
         return self.root / "record.json"
 
     @property
-    def comparison(self) -> Path:
-        """The file of how the tuned model compares with the untouched one."""
-        return self.root / "comparison.json"
-
-    @property
     def genome_evaluation(self) -> Path:
         """The file of what the models find on whole sequences."""
         return self.root / "genome_evaluation.json"
@@ -104,11 +99,6 @@ class RunFolder:
     def predictions(self) -> Path:
         """The folder of the best model's scores of the whole genome."""
         return self.root / "predictions"
-
-    @property
-    def calibration(self) -> Path:
-        """The file of what the best model's temperature does."""
-        return self.root / "calibration.json"
 
     @property
     def report(self) -> Path:
@@ -265,13 +255,9 @@ class RunFolder:
             return False
         recorded = self.read_identity()
         if changes := wanted.differences(recorded):
-            way_out = "or another `exp_num`"
-            # The rates of one cycle depend on its length from the first batch on.
-            if wanted.ends_otherwise_only(recorded) and wanted.choices.scheduler != "OneCycleLR":
-                way_out = "`extend=True` to make it such a run, or another `exp_num`"
             raise RunFolderError(
                 f"`resume`: {self.root} was started differently: {'; '.join(changes)}; give the same settings and "
-                f"data, {way_out}"
+                "data, or another `exp_num`"
             )
         return True
 

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
+from spliceai_jax.evaluation.bootstrap import Differences
+from spliceai_jax.evaluation.calibrated import Calibration
 from spliceai_jax.evaluation.metrics import Metrics
 from spliceai_jax.json_files import Count, check_keys
 from spliceai_jax.runs.stored import Json
@@ -41,23 +43,24 @@ class Epoch:
 
     Attributes:
         learning_rate: The rate of the epoch's last batch.
-        train: On at most 1000 of the windows just trained on, with the weights after the epoch.
         validation: On the whole validation split.
-        test: On the whole test split.
-        old_species: On the whole data set of the old species; None where the run has none.
+        train: On at most 1000 of the windows just trained on, with the weights after the epoch; None where the recipe
+            does without (`test_each_epoch`), as in the next two.
+        test: On the whole test split; the tuned epoch has it once the run is over.
+        old_species: The same on the data set of the old species; None too where the run has none.
         model_sha256: SHA-256 of the `.pt` file of the weights after the epoch.
     """
 
     learning_rate: float
-    train: SplitRecord
     validation: SplitRecord
-    test: SplitRecord
-    model_sha256: str
+    train: SplitRecord | None = None
+    test: SplitRecord | None = None
+    model_sha256: str = ""
     old_species: SplitRecord | None = None
 
     @property
     def splits(self) -> dict[Split, SplitRecord]:
-        """The evaluation of every split that the run has."""
+        """The evaluation of every split that was measured."""
         found: dict[Split, SplitRecord | None] = {
             "train": self.train,
             "validation": self.validation,
@@ -66,9 +69,26 @@ class Epoch:
         }
         return {name: record for name, record in found.items() if record is not None}
 
-    def split(self, name: Split) -> SplitRecord:
-        """Return the evaluation of one split."""
-        return self.splits[name]
+
+@dataclass(frozen=True)
+class Ending:
+    """What a run finds at its end, in one pass of the untouched and the tuned model over all sets but the training set.
+
+    Attributes:
+        sets: "validation", "test" and, where the run has it, "old_species" -> how the tuned model, kept as the best or
+            not, compares with the untouched one there.
+        calibration: The temperature of the best model, and what it does.
+        test_files: With several test files: the path of each -> the same comparison there.
+    """
+
+    sets: dict[Split, Differences]
+    calibration: Calibration
+    test_files: dict[str, Differences] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse, with a ValueError, one that lacks a set: it was read from a damaged file."""
+        for name, found in (("sets", self.sets), ("calibration.measures", self.calibration.measures)):
+            check_keys(name, found, ("validation", "test"))
 
 
 @dataclass
@@ -76,16 +96,19 @@ class History:
     """A run so far.
 
     Attributes:
-        untouched: The evaluation of the model before training, for all splits but "train"; empty until it is done.
+        untouched: The evaluation of the model before training: for "validation", and for all splits but "train" from
+            the beginning (`test_each_epoch`) or once the run is over; empty until it is done.
         update_losses: The training loss of every batch so far.
         update_rates: The learning rate of every batch so far.
         epochs: The finished epochs.
+        ending: What was found at the run's end; None until then.
     """
 
     untouched: dict[Split, SplitRecord] = field(default_factory=dict)
     update_losses: list[float] = field(default_factory=list)
     update_rates: list[float] = field(default_factory=list)
     epochs: list[Epoch] = field(default_factory=list)
+    ending: Ending | None = None
 
     @property
     def splits(self) -> tuple[Split, ...]:
@@ -156,9 +179,7 @@ class LoopState:
                 f"`history` holds {len(history.update_losses)} losses and {len(history.update_rates)} rates"
             )
         if history.epochs or history.update_losses:
-            check_keys("untouched", history.untouched, ("validation", "test"))
-        for number, epoch in enumerate(history.epochs):
-            check_keys(f"epochs[{number}]", epoch.splits, history.untouched)
+            check_keys("untouched", history.untouched, ("validation",))
 
     def to_json(self) -> Json:
         """Return the content of `history.json`. A split that the run does not have is left out, not written as null."""

@@ -1,6 +1,6 @@
 """What decides the result of a run. A run is continued only if all of it is the same."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 from spliceai_jax.architecture import ARCHITECTURES, Precision
 from spliceai_jax.runs.history import Split
@@ -20,7 +20,6 @@ class RunIdentity:
         precision: The type that convolutions compute in.
         pretrained_model: The fingerprint of the weights that the run starts from: see `Pretrained.fingerprint`.
         train_dataset: The fingerprint of the training windows: see `Windows.fingerprint`.
-        train_weights: How often the windows of each of several training files come in an epoch; empty with one file.
         validation_dataset: The fingerprint of the validation windows.
         test_dataset: The fingerprint of the test windows.
         genomic_eval_dataset: The fingerprint of the windows of the old species, which decide what is logged and nothing
@@ -42,7 +41,6 @@ class RunIdentity:
     genomic_eval_dataset: str | None = None
     rehearsal_dataset: str | None = None
     distill_teacher: tuple[str, ...] = ()
-    train_weights: tuple[float, ...] = ()
     unlabelled_dataset: str | None = None
 
     def __post_init__(self) -> None:
@@ -71,11 +69,6 @@ class RunIdentity:
         content = asdict(self)
         choices = content.pop("choices")
         return {"recipe": content.pop("recipe"), **choices, **content}
-
-    def ends_otherwise_only(self, recorded: "RunIdentity") -> bool:
-        """Return whether nothing differs but what decides after which epoch a run ends."""
-        own = {name: getattr(self.choices, name) for name in ("epochs", "early_stopping", "patience")}
-        return replace(recorded, choices=replace(recorded.choices, **own)) == self
 
     def differences(self, recorded: "RunIdentity") -> list[str]:
         """Return in words what differs from the identity that was recorded; the recipe's name comes first."""

@@ -13,7 +13,8 @@ def render_logs(history: History) -> dict[str, str]:
     """Return every log file, `TRAIN/loss_batch.txt` and so on, with its whole content: one number per line."""
     files = {}
     for split in history.splits:
-        folder, records = _FOLDERS[split], [epoch.split(split) for epoch in history.epochs]
+        folder, measured = _FOLDERS[split], [epoch.splits.get(split) for epoch in history.epochs]
+        records = [record for record in measured if record]
         training = split == "train"
         columns: dict[str, Iterable[object]] = {
             "loss_batch": (record.metrics.loss for record in records),

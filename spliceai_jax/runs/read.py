@@ -1,19 +1,17 @@
 """A run as its folder shows it, read without touching it: the run may be under way."""
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from spliceai_jax.errors import RunFolderError, SpliceAIWarning
-from spliceai_jax.evaluation.calibrated import Calibration
 from spliceai_jax.runs import stored
-from spliceai_jax.runs.comparison import RunComparison, read_comparison
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.genome_evaluation import GenomeEvaluation, read_genome_evaluation
 from spliceai_jax.runs.history import History, LoopState
 from spliceai_jax.runs.identity import RunIdentity
 from spliceai_jax.runs.record import Record, read_record
-from spliceai_jax.runs.tuned import tuned_fingerprint, tuned_model
+from spliceai_jax.runs.tuned import tuned_model
 
 
 @dataclass(frozen=True)
@@ -25,18 +23,14 @@ class Run:
         identity: What decides its result.
         record: Facts about it; None where there are none, or where they cannot be read.
         history: What was measured, as of the latest checkpoint; empty before the first.
-        calibration: What the best model's temperature does, once the run is finished.
         genome: What models find on whole sequences, where that was measured.
-        comparison: How the tuned model compares with the untouched one, once the run is finished.
     """
 
     folder: RunFolder
     identity: RunIdentity
     record: Record | None
     history: History
-    calibration: Calibration | None = None
     genome: GenomeEvaluation | None = None
-    comparison: RunComparison | None = None
 
     @property
     def finished(self) -> bool:
@@ -59,9 +53,9 @@ class Run:
         return tuned_model(self.folder, self.history, self.identity.choices) if self.history.epochs else None
 
     @property
-    def tuned_fingerprint(self) -> str | None:
-        """The fingerprint of that model; None where it is not known."""
-        return tuned_fingerprint(self.folder, self.history, self.identity.choices) if self.history.epochs else None
+    def tuned_sha256(self) -> str | None:
+        """SHA-256 of that model's file; None before the first epoch is done."""
+        return None if self.tuned_epoch is None else self.history.epochs[self.tuned_epoch].model_sha256
 
 
 def read_run(root: str | Path) -> Run:
@@ -78,21 +72,7 @@ def read_run(root: str | Path) -> Run:
         warnings.warn(f"{error}; the facts in it are left out", SpliceAIWarning, stacklevel=2)
         record = None
     history = read_history(folder)
-    calibration = read_calibration(folder) if history.finished(identity.choices) else None
-    run = Run(folder, identity, record, history, calibration, read_genome_evaluation(folder))
-    return replace(run, comparison=read_comparison(folder, identity.pretrained_model, run.tuned_fingerprint))
-
-
-def read_calibration(folder: RunFolder) -> Calibration | None:
-    """Read what the best model's temperature does; None where there is none, or it cannot be read, with a warning."""
-
-    def read_file() -> Calibration:
-        found = stored.read(folder.calibration, Calibration)
-        if "test" not in found.measures:  # as `calibrate` without a test set writes
-            raise RunFolderError(f"{folder.calibration}: damaged (`measures` lacks test)")
-        return found
-
-    return stored.unless_damaged(read_file)
+    return Run(folder, identity, record, history, read_genome_evaluation(folder))
 
 
 def read_history(folder: RunFolder) -> History:

@@ -103,27 +103,6 @@ class Parent:
 
 
 @dataclass(frozen=True)
-class SeenFile:
-    """A file as it was seen before it was read.
-
-    Attributes:
-        path: The file, absolute.
-        bytes: Its size.
-        changed: When it was last written to, in seconds since 1970.
-    """
-
-    path: str
-    bytes: Count
-    changed: float
-
-    @classmethod
-    def of(cls, path: Path) -> "SeenFile":
-        """Look at a file; raises OSError if there is none."""
-        found = path.stat()
-        return cls(str(path.absolute()), found.st_size, found.st_mtime)
-
-
-@dataclass(frozen=True)
 class Session:
     """A process that worked on a run: the one that began it, or one that continued it.
 
@@ -135,8 +114,6 @@ class Session:
         versions: Package -> version.
         activation_cache: Whether the frozen part's output was computed once and cached: see `activation_cache`.
         rounding: What else decides how sums are rounded: see `what_rounds`.
-        files: The files of the data sets that it read: the name of the set, followed by a number from its second file
-            on, -> the file.
     """
 
     started: str
@@ -146,7 +123,6 @@ class Session:
     versions: dict[str, str]
     activation_cache: bool = False
     rounding: dict[str, str] = field(default_factory=dict)
-    files: dict[str, SeenFile] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

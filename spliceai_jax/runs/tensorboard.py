@@ -28,22 +28,20 @@ class Scalars:
         # Not SummaryWriter: it hands events to a thread, and its flush misses those that the thread has not taken yet.
         self._writer: Any = EventsWriter(str(folder / "events"))
         self._batches_per_epoch = batches_per_epoch
-        self._written = (False, 0, 0)
+        self._updates, self._measured = 0, set[tuple[str, int]]()
 
     def write(self, history: History) -> None:
         """Write what is new since the last call; a point's step is the number of batches trained on."""
-        untouched, updates, epochs = self._written
-        if not untouched:
-            for split, record in history.untouched.items():
-                self._metrics(split, record, 0)
-        for step in range(updates, len(history.update_losses)):
+        for step in range(self._updates, len(history.update_losses)):
             self._add("train/batch_loss", history.update_losses[step], step + 1)
             self._add("train/learning_rate", history.update_rates[step], step + 1)
-        for number in range(epochs, len(history.epochs)):
-            for split, record in history.epochs[number].splits.items():
-                self._metrics(split, record, (number + 1) * self._batches_per_epoch)
+        for number, records in enumerate([history.untouched, *(epoch.splits for epoch in history.epochs)]):
+            for split, record in records.items():
+                if (split, number) not in self._measured:
+                    self._metrics(split, record, number * self._batches_per_epoch)
+                    self._measured.add((split, number))
         self._writer.flush()
-        self._written = (bool(history.untouched), len(history.update_losses), len(history.epochs))
+        self._updates = len(history.update_losses)
 
     def _add(self, tag: str, value: float, step: int) -> None:
         from tensorboardX.proto.event_pb2 import Event

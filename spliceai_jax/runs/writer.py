@@ -69,5 +69,12 @@ class RunWriter:
             best = self._untouched if history.kept_epoch(recipe) is None else content
             self._folder.write(self._folder.best_model, best)
             # The card holds its model's SHA-256: between the two writes the old card does not pass for the new one's.
-            card = model_card(best, self._identity, self._record, history)
-            self._folder.write(self._folder.best_card, stored.render(asdict(card)))
+            self.card(loop)
+
+    def card(self, loop: LoopState) -> None:
+        """Write the card of the best model so far."""
+        history = loop.history
+        kept = history.kept_epoch(self._identity.choices)
+        digest = self._identity.pretrained_model if kept is None else history.epochs[kept].model_sha256
+        card = model_card(digest, self._identity, self._record, history)
+        self._folder.write(self._folder.best_card, stored.render(asdict(card)))

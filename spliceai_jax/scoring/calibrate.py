@@ -10,8 +10,8 @@ from spliceai_jax.data.hdf5 import check_form, read_windows
 from spliceai_jax.data.windows import Windows
 from spliceai_jax.display import Display
 from spliceai_jax.errors import RunFolderError, SettingsError, SpliceAIWarning, check_choice
-from spliceai_jax.evaluation.calibrated import Calibration, MeasuredOn, calibrate_windows
-from spliceai_jax.evaluation.calibration import TemperatureForm
+from spliceai_jax.evaluation.calibrated import Calibration, MeasuredOn, calibrate_positions
+from spliceai_jax.evaluation.calibration import TemperatureForm, gather_positions
 from spliceai_jax.files import check_writable, write_whole
 from spliceai_jax.network.pretrained import Pretrained
 from spliceai_jax.network.temperature import Temperature, temperature_beside
@@ -59,16 +59,12 @@ def calibrate(
     architecture = ARCHITECTURES[pretrained.flanking_size]
     engine = Engine(architecture, Recipe())
     with display.progress("calibrate", sum(map(len, sets.values()))) as advance:
-        calibration = calibrate_windows(
-            engine,
-            engine.place(pretrained.variables),
-            sets,
-            architecture.batch_size,
-            pretrained.sha256_at(path),
-            given or temperatures,
-            random_seed,
-            advance,
-        )
+        placed, rows = engine.place(pretrained.variables), architecture.batch_size
+        positions = {
+            name: gather_positions(engine, placed, windows, rows, random_seed, advance)
+            for name, windows in sets.items()
+        }
+    calibration = calibrate_positions(positions, sets["validation"], pretrained.sha256_at(path), given or temperatures)
     _write(folder, path, pretrained, calibration)
     for doubt in calibration.doubts:
         warnings.warn(doubt, SpliceAIWarning, stacklevel=2)

@@ -42,6 +42,8 @@ class Recipe:
         fewest_steps: See `batch_size_of`.
         keeps_last: The tuned model is that of the last epoch, and not of the one with the lowest validation loss: see
             `tuned_is_last`.
+        test_each_epoch: Some training windows, the test set and the old species' are evaluated after each epoch, as
+            OpenSpliceAI does, and not the validation set alone; the latter two are evaluated at the end in any case.
         untouched_if_better: The run's best model is the untouched one where that has the higher mean AUPRC on the
             validation set: see `History.kept_epoch`.
     """
@@ -70,6 +72,7 @@ class Recipe:
     batch_size: int | None = None
     fewest_steps: int | None = None
     keeps_last: bool = False
+    test_each_epoch: bool = True
     untouched_if_better: bool = False
 
     def batch_size_of(self, windows: int, documented: int) -> int:
@@ -133,6 +136,7 @@ RECIPES = {
         dropout=0.2,
         fewest_steps=25,
         keeps_last=True,
+        test_each_epoch=False,
         untouched_if_better=True,
     ),
 }

@@ -19,12 +19,10 @@ from hostile.conftest import BYTES, Attack, Outcome, printable, refused, told, w
 from hostile.mutants import mutant
 from spliceai_jax import RECIPES, TransferSettings, transfer
 from spliceai_jax.errors import DivergedError, RunFolderError, SpliceAIWarning
-from spliceai_jax.evaluation.calibrated import Calibration
 from spliceai_jax.fine_tuning import stop
 from spliceai_jax.report.page import render
 from spliceai_jax.runs import identity, stored
 from spliceai_jax.runs.card import ModelCard
-from spliceai_jax.runs.comparison import RunComparison
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import LoopState
 from spliceai_jax.runs.identity import RunIdentity
@@ -62,7 +60,7 @@ def runs(settings: dict[str, object], tmp_path_factory: pytest.TempPathFactory) 
     """Folders of two runs: `finished`, whose best epoch is not the last, and `interrupted` in its second epoch."""
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("spliceai_jax.fine_tuning.ending.write_report", lambda run, scoring: run.folder.report)
+        patch.setattr("spliceai_jax.fine_tuning.ending.write_report", lambda run, *_: run.folder.report)
         # On these windows of chance letters nothing is learnt; the attacks are on a run that keeps a tuned model.
         patch.setitem(RECIPES, "openspliceai", replace(RECIPES["openspliceai"], untouched_if_better=False))
         transfer(TransferSettings(**settings, output_dir=folder / "finished"))
@@ -186,6 +184,38 @@ def test_damaged_bytes(which, seed, damaged, runs, tmp_path) -> None:
     found, expected = results(tmp_path / "out" / RUN), results(runs / "finished" / RUN)
     assert [name for name in expected if found.get(name) != expected[name]] == lost, (chosen, outcome)
     assert found.keys() == expected.keys(), (chosen, outcome)
+
+
+def without_a_digest(root: Path) -> None:
+    """Make the latest checkpoint one of an earlier version."""
+    path = latest(root) / "progress" / "metadata"
+    progress = json.loads(path.read_text())
+    del progress["sha256"]
+    path.write_text(json.dumps(progress))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"epoch": 2}, "`history` holds 1 epochs, in epoch 2"),
+        ({"batch": 99}, "`epoch` 1, `batch` 99, of 3 epochs of 3 batches"),
+        ({"batch": -1}, "Expected `int` >= 0 - at `$.batch`"),
+        ({"batch": 10**400}, "`epoch` 1, `batch` 10000000"),
+        ({"batch": 3}, "losses after 6 batches"),
+    ],
+)
+def test_ranges(change, said, damaged) -> None:
+    """What has no digest is compared with what a run can be."""
+
+    def damage(root: Path) -> None:
+        without_a_digest(root)
+        path = latest(root) / "progress" / "metadata"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+        shutil.rmtree(latest(root, back=1))
+
+    line = told(damaged("interrupted", damage))
+    assert said in line
+    assert "there is no other, so that the run cannot go on" in line
 
 
 LOST: dict[str, tuple[str, Damage, str]] = {
@@ -402,7 +432,7 @@ def put(path: Path, wrong: bytes | int | list[int] | None) -> None:
         path.write_bytes(wrong)
 
 
-LEFT_OUT = ("record.json", "calibration.json", "genome_evaluation.json", "comparison.json")
+LEFT_OUT = ("record.json", "genome_evaluation.json")
 """The files that `report` can do without."""
 
 
@@ -441,8 +471,6 @@ FIELDS = {
     "run.json": ("flanking_size", "epochs", "learning_rate", "recipe"),
     "history.json": ("epoch", "history"),
     "record.json": ("sessions", "parent", "batches_per_epoch"),
-    "calibration.json": ("temperature", "measures", "fitted_on"),
-    "comparison.json": ("untouched", "tuned", "sets"),
     "models/model_best.json": ("sha256", "epoch", "after", "versions"),
 }
 
@@ -458,13 +486,11 @@ def test_fields(name: str, field: str, value: object, runs: Path, tmp_path: Path
         "run.json": (RunIdentity, identity.from_json),
         "history.json": (LoopState, dict),
         "record.json": (Record, dict),
-        "calibration.json": (Calibration, dict),
-        "comparison.json": (RunComparison, dict),
         "model_best.json": (ModelCard, dict),
     }[path.name]
     path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
     fits = (
-        field in ("recipe", "sha256", "untouched", "tuned")
+        field in ("recipe", "sha256")
         if isinstance(value, str)
         else (name, field, value) in (("run.json", "learning_rate", -1e308), ("models/model_best.json", "epoch", None))
     )
