@@ -27,9 +27,11 @@ from spliceai_jax.data.fasta import Genome
 from spliceai_jax.data.hdf5 import read_windows
 from spliceai_jax.data_sets import writing
 from spliceai_jax.data_sets.genes import choose_genes
+from spliceai_jax.data_sets.record import DataSetsRecord
 from spliceai_jax.data_sets.run import create_data
 from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.display import Display
+from spliceai_jax.runs import stored
 from spliceai_jax.training.engine import Engine
 
 SETS = ("test", "train", "validation")
@@ -258,6 +260,15 @@ def test_other_settings_are_refused(again, tmp_path, capfd, options, says):
     assert line.startswith(f"{output}: holds data sets that were made differently: ")
     assert re.sub(r"`(\w+)`", lambda name: "--" + name[1].replace("_", "-"), says) in line
     assert "give another --output-dir" in line
+
+
+def test_a_setting_that_a_record_lacks_has_its_default(plain, tmp_path):
+    """As a record has that was written before there was such a setting."""
+    content = json.loads((plain / "dataset.json").read_text())
+    written = stored.read(plain / "dataset.json", DataSetsRecord)
+    assert content["identity"]["settings"].pop("context") == "genome"
+    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    assert stored.read(tmp_path / "dataset.json", DataSetsRecord).identity == written.identity
 
 
 @pytest.mark.parametrize(("number", "kind"), [(0, "genome"), (1, "annotation")])

@@ -11,7 +11,7 @@ from conftest import ROOT, CommandLine, full, random_model
 from spliceai_jax import Display, Pretrained, TransferResult, TransferSettings, transfer
 from spliceai_jax.commands.main import main
 from spliceai_jax.errors import Interrupted, RunFolderError, SettingsError, WeightsError
-from spliceai_jax.fine_tuning.transfer import TEACHERS_SHARE
+from spliceai_jax.fine_tuning.transfer import TEACHERS_SHARE, _names
 from spliceai_jax.runs.folder import RunFolder
 
 FOLDER = "SpliceAI_all_80_0_rs42/0"
@@ -194,7 +194,6 @@ def test_from_a_genome(models: Path, tmp_path: Path, command_line: CommandLine) 
     [
         ({"distill_teacher": "mouse.pt", "distill_weight": 0.5}, "`distill_teacher` does not go with several"),
         ({"rehearsal_dataset": "dataset_old.h5"}, "`rehearsal_dataset` does not go with several"),
-        ({"extend": True}, "`extend` does not go with several"),
         ({"distill_weight": 0.0}, "`distill_weight=0`, but"),
         ({"recipe": "openspliceai-0.0.7"}, "`recipe='openspliceai-0.0.7'` does not go with several"),
     ],
@@ -218,7 +217,6 @@ def test_models_that_cannot_be_used_together(models: Path, small_data: Path, tmp
             SettingsError,
             "long.pt has a flanking size of 400 nt and .*mouse.pt one of 80",
         ),
-        ([mouse, tmp_path / "other" / "mouse.pt"], SettingsError, "have the same name"),
         ([mouse, tmp_path / "bad.pt"], WeightsError, "bad.pt"),
         ([mouse, tmp_path / "gone.pt"], WeightsError, "gone.pt"),
         ([], SettingsError, "none is given"),
@@ -226,6 +224,20 @@ def test_models_that_cannot_be_used_together(models: Path, small_data: Path, tmp
         with pytest.raises(error, match=said):
             transfer(settings(small_data, tmp_path / "out", pretrained_model=paths))
     assert not (tmp_path / "out").exists()
+
+
+def test_models_of_one_name_are_told_apart(models: Path, small_data: Path, tmp_path: Path) -> None:
+    """As the `model_best.pt` of several runs are; and a dot in the name of a checkpoint's folder is no suffix."""
+    (tmp_path / "other").mkdir()
+    random_model(80, 9).to_pt(tmp_path / "other" / "mouse.pt")
+    paths = models / "mouse.pt", models / "zebrafish.pt", tmp_path / "other" / "mouse.pt"
+    first, second, third = _names(paths, None)
+    assert second == "zebrafish"
+    for name, path in ((first, paths[0]), (third, paths[2])):
+        assert name == f"mouse_{Pretrained.from_pt(path).fingerprint[:8]}"
+    for name in ("fly.v1", "fly.v2"):
+        random_model(80, 9).to_orbax(tmp_path / name)
+    assert _names((tmp_path / "fly.v1", tmp_path / "fly.v2"), None) == ["fly.v1", "fly.v2"]
 
 
 def test_the_same_weights_count_once(models: Path, small_data: Path, tmp_path: Path) -> None:
@@ -279,3 +291,13 @@ def test_where_the_best_of_them_is_better_alone(
     )
     given = Pretrained.from_pt(models / "zebrafish.pt").fingerprint
     assert RunFolder(tmp_path / FOLDER).read_identity().pretrained_model == given
+
+
+def test_the_flag_that_makes_the_recipe_openspliceais_is_named(models: Path, small_data: Path, tmp_path: Path) -> None:
+    shown = Printed(stop_at="`patience`")
+    given = settings(small_data, tmp_path / "out", pretrained_model=models / "mouse.pt", patience=3)
+    with pytest.raises(Interrupted):
+        transfer(given, shown)
+    assert "`recipe='openspliceai'`" in shown.lines[-1]
+    assert "`recipe='best'`" in shown.lines[-1]
+    assert not (tmp_path / "out").exists()

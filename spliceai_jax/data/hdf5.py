@@ -30,7 +30,9 @@ _MOST_NAMES = 200_000
 _NAMES_SHOWN = 8
 
 
-def read_windows(path: str | Path, flanking_size: int, display: Display | None = None) -> Windows:
+def read_windows(
+    path: str | Path, flanking_size: int, display: Display | None = None, labelled: bool = True
+) -> Windows:
     """Read and check a whole data set.
 
     A data set with 20,000 windows or more is decoded once, into a cache beside it (see `codes`), and read from there.
@@ -41,17 +43,19 @@ def read_windows(path: str | Path, flanking_size: int, display: Display | None =
         path: The HDF5 file.
         flanking_size: Bases of context to keep, both sides together.
         display: Shows the progress, as `ConsoleDisplay()` does; None shows nothing.
+        labelled: Whether the set must have splice sites.
 
     Raises:
         DatasetError: See `check_form`; or a shard holds values that are not one-hot, or the set is empty or lacks a
-            class of splice site altogether.
+            class of splice site that it must have.
     """
     path, display = Path(path), display or Display()
     windows = stored_windows(path, flanking_size)
     if windows is None:
         with opened(path) as file:
             windows = _decoded_windows(_Source(file, path, _shard_sizes(file, path), display), flanking_size)
-    check_sites(windows, f"{path}")
+    if labelled:
+        check_sites(windows, f"{path}")
     return windows
 
 

@@ -29,7 +29,7 @@ def read_stretches(
         flanking_size: Bases of context to keep, both sides together.
         most: The number of windows; all, in their order, where there are no more.
         seed: Decides which are drawn.
-        left_out: Names of sequences that nothing is taken from; names that the genome lacks do not matter.
+        left_out: Names of sequences that nothing is taken from; the genome must have one of them.
 
     Raises:
         SequenceError: See `Genome`; or there is no stretch to take.
@@ -40,6 +40,11 @@ def read_stretches(
     labels = np.full((most, WINDOW), PADDING, np.uint8)
     taken: list[int] = []
     with Genome(path) as genome:
+        if left_out and left_out.isdisjoint(genome.lengths):
+            raise SequenceError(
+                f"{path}: has {some(genome.lengths)}, and none of the sequences of test and validation genes "
+                f"({some(left_out)}), which nothing may be taken from; give a genome with the same names"
+            )
         lengths = {name: length for name, length in genome.lengths.items() if name not in left_out}
         places = [(name, start) for name, length in lengths.items() for start in range(0, length, WINDOW)]
         for number in np.random.default_rng([seed, WINDOW]).permutation(len(places) * len(_STRANDS)).tolist():

@@ -1,6 +1,7 @@
 """`dataset.html`: figures about data sets, on one page."""
 
 from collections import Counter
+from dataclasses import asdict
 from datetime import datetime
 from functools import partial
 from typing import NamedTuple
@@ -93,6 +94,7 @@ def write_page(
         names=names,
         titles=TITLES,
         record=record,
+        choices=asdict(record.identity.settings),
         bars=bars,
         unlisted=unlisted,
         unlisted_genes=unlisted_genes,

@@ -1,18 +1,17 @@
 """`dataset.json`: where data sets come from and what is in them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from spliceai_jax.data.annotation_repairs import Repair
 from spliceai_jax.data.compressed import TextKind, check_unchanged, sha256_of
-from spliceai_jax.data_sets.settings import CreateDataSettings
+from spliceai_jax.data_sets.settings import Choices, CreateDataSettings
 from spliceai_jax.data_sets.split import SetName
 from spliceai_jax.data_sets.usual import Check
 from spliceai_jax.data_sets.writing import SetCounts
 from spliceai_jax.display import counted
 from spliceai_jax.encoding import Strand
-from spliceai_jax.runs.stored import Json
 
 
 @dataclass(frozen=True)
@@ -58,26 +57,17 @@ class Identity:
     Attributes:
         genome: SHA-256 of the FASTA file.
         annotation: SHA-256 of the annotation file.
-        settings: The settings, without the names of files.
+        settings: What else decides them.
     """
 
     genome: str
     annotation: str
-    settings: Json
+    settings: Choices = field(default_factory=Choices)
 
     @classmethod
     def of(cls, settings: CreateDataSettings, genome: Source, annotation: Source) -> "Identity":
         """Return what these settings and files decide."""
-        kept = {
-            field.name: getattr(settings, field.name)
-            for field in fields(CreateDataSettings)
-            if field.name not in ("annotation_gff", "genome_fasta", "output_dir", "parse_type", "verify_h5")
-        }
-        lists = {
-            name: None if kept[name] is None else sorted(kept[name])
-            for name in ("test_sequences", "validation_sequences")
-        }
-        return cls(genome.sha256, annotation.sha256, kept | lists | {"isoforms": settings.labelled_isoforms})
+        return cls(genome.sha256, annotation.sha256, settings.choices)
 
     def differences(self, other: "Identity") -> list[str]:
         """Name what differs, each with the value here and then the other's."""
@@ -86,12 +76,9 @@ class Identity:
             for name in ("genome", "annotation")
             if getattr(self, name) != getattr(other, name)
         ]
-        names = sorted({*self.settings, *other.settings})
-        return found + [
-            f"`{name}` is now {self.settings.get(name)!r} and was {other.settings.get(name)!r}"
-            for name in names
-            if self.settings.get(name) != other.settings.get(name)
-        ]
+        now, before = asdict(self.settings), asdict(other.settings)
+        differing = [name for name in now if now[name] != before[name]]
+        return found + [f"`{name}` is now {now[name]!r} and was {before[name]!r}" for name in differing]
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """What a caller of `create_data` may ask for, checked when the settings are made."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from spliceai_jax.errors import SettingsError, check_choice, check_whole
 from spliceai_jax.runs.command import equivalent_command
@@ -18,14 +18,10 @@ Context = Literal["genome", "N"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class CreateDataSettings:
-    """Settings of a set of data sets; `spliceai-jax create-data` has flags of the same names.
+class Choices:
+    """What decides data sets beside the genome and its annotation. A new field needs a default: see `Identity`.
 
     Attributes:
-        annotation_gff: GFF3 or GTF file, plain or compressed by gzip or bgzip.
-        genome_fasta: FASTA file of the genome, plain or compressed.
-        output_dir: Folder that the files are written to.
-        parse_type: "all_isoforms" is OpenSpliceAI's name for `isoforms="union"`.
         biotype: The genes that are taken.
         chr_split: "test" writes the test set alone.
         split_method: "random": whole sequences, drawn by `random_seed`, are the test set; "human": chromosomes 1, 3, 5,
@@ -33,7 +29,6 @@ class CreateDataSettings:
         split_ratio: The share of the genes that train, validation included.
         val_split_ratio: The share of those that is the validation set.
         canonical_only: Label only introns that begin and end with GT-AG, GC-AG or AT-AC.
-        verify_h5: Read every data set back when it is written, and compare.
         remove_paralogs: Leave out test and validation genes that resemble a gene of the training set, and validation
             genes that resemble one of the test set.
         min_identity: The least identity, 0 to 1, of alignments that count as resemblance.
@@ -51,22 +46,14 @@ class CreateDataSettings:
         context: The bases around a gene: the genome's, which is what `predict` sees, or N as OpenSpliceAI writes.
         keep_organelles: Keep the genes of mitochondria and plastids, whose introns the spliceosome does not remove.
         accept_motifs: Go on although fewer than 90 % of the introns have one of the usual motifs.
-
-    Raises:
-        SettingsError: A value is out of range, or two settings contradict each other.
     """
 
-    annotation_gff: str | Path
-    genome_fasta: str | Path
-    output_dir: str | Path
-    parse_type: ParseType = "canonical"
     biotype: Biotype = "protein-coding"
     chr_split: ChrSplit = "train-test"
     split_method: SplitMethod = "random"
     split_ratio: float = 0.8
     val_split_ratio: float = 0.1
     canonical_only: bool = False
-    verify_h5: bool = False
     remove_paralogs: bool = True
     min_identity: float = 0.8
     min_coverage: float = 0.5
@@ -79,6 +66,29 @@ class CreateDataSettings:
     context: Context = "genome"
     keep_organelles: bool = False
     accept_motifs: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreateDataSettings(Choices):
+    """Settings of a set of data sets; `spliceai-jax create-data` has flags of the same names.
+
+    Attributes:
+        annotation_gff: GFF3 or GTF file, plain or compressed by gzip or bgzip.
+        genome_fasta: FASTA file of the genome, plain or compressed.
+        output_dir: Folder that the files are written to.
+        parse_type: "all_isoforms" is OpenSpliceAI's name for `isoforms="union"`.
+        verify_h5: Read every data set back when it is written, and compare.
+        biotype, chr_split, split_method, ...: See `Choices`.
+
+    Raises:
+        SettingsError: A value is out of range, or two settings contradict each other.
+    """
+
+    annotation_gff: str | Path
+    genome_fasta: str | Path
+    output_dir: str | Path
+    parse_type: ParseType = "canonical"
+    verify_h5: bool = False
 
     def __post_init__(self) -> None:
         """Check every value that can be checked without opening a file."""
@@ -124,3 +134,11 @@ class CreateDataSettings:
     def labelled_isoforms(self) -> Isoforms:
         """Which splice sites are labelled."""
         return self.isoforms or ("union" if self.parse_type == "all_isoforms" else "canonical")
+
+    @property
+    def choices(self) -> Choices:
+        """What of these settings decides the data sets, in the one form that settings of the same meaning share."""
+        given: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(Choices)}
+        for name in ("test_sequences", "validation_sequences"):
+            given[name] = None if given[name] is None else sorted(given[name])
+        return Choices(**{**given, "isoforms": self.labelled_isoforms})

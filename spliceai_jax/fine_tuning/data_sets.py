@@ -119,21 +119,32 @@ def kept_back(settings: TransferSettings) -> frozenset[str]:
 
     The record that `create_data` writes beside its data sets names them. A warning says where there is none.
     """
+    files = data_files(settings)
     found: set[str] = set()
-    for path in data_files(settings).test:
-        beside = DataFolder(path.parent).record
-        record = stored.unless_damaged(partial(stored.read, beside, DataSetsRecord))
-        if record is None:
+    for path in (*files.test, *files.validation):
+        if (names := _sequences(path)) is None:
             warnings.warn(
-                f"{path}: on which sequences its genes lie is not known, since no {beside.name} is beside it; if they "
+                f"{path}: on which sequences its genes lie is not known, since no dataset.json is beside it; if they "
                 f"are in {settings.unlabelled_dataset}, take them out, or the model is trained on them without labels",
                 SpliceAIWarning,
                 stacklevel=2,
             )
-            continue
-        genes_of = {name: set(names) for name, names in record.sequences.items()}
-        found |= set().union(*genes_of.values()) - genes_of.get("train", set())
-    return frozenset(found)
+        else:
+            found |= names
+    return frozenset(found.difference(*(_sequences(path) or () for path in files.train)))
+
+
+def _sequences(path: Path) -> set[str] | None:
+    """Return the names of the sequences that a data set's genes lie on; None where no record is beside it.
+
+    A file that the record does not name may hold genes of all of its sets.
+    """
+    folder = DataFolder(path.parent)
+    record = stored.unless_damaged(partial(stored.read, folder.record, DataSetsRecord))
+    if record is None:
+        return None
+    own = [names for name, names in record.sequences.items() if folder.dataset(name).name == path.name]
+    return set().union(*(own or record.sequences.values()))
 
 
 def data_files(settings: TransferSettings) -> Files:

@@ -35,8 +35,9 @@ _STRETCHES, _MOST_STRETCHES = 10, 20_000
 """How many windows are drawn from a genome for each window of the training set, and how many at most: they lie in
 memory, some 10 kB each."""
 
-_DRAWN_SHARDS, _DRAWN_WINDOWS = 1, 2
-"""They keep the random numbers of these draws apart from each other, and from those of the batches."""
+_DRAWN_SHARDS, _DRAWN_WINDOWS = (int.from_bytes(tag) for tag in (b"shards", b"windows"))
+"""They come first in the seeds of these draws, and keep their random numbers apart from each other and from those that
+shuffle windows and mutate bases, whose seeds begin with the run's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +99,7 @@ class Levers:
         new = np.arange(len(self.train))
         if self.beside is None:
             return new
-        random = np.random.default_rng([self.seed, epoch, _DRAWN_WINDOWS])
+        random = np.random.default_rng([_DRAWN_WINDOWS, self.seed, epoch])
         return np.concatenate([new, len(new) + _draw(len(self.beside), len(new), random)])
 
     def facts(self, recipe: Recipe) -> dict[str, str]:
@@ -168,16 +169,17 @@ def read_unlabelled(settings: TransferSettings, sets: Mapping[Split, Windows], d
     if path is None:
         return None
     if _is_data_set(path):
-        windows = _read_beside(path, "unlabelled_dataset", sets, display)
+        windows = _read_beside(path, "unlabelled_dataset", sets, display, labelled=False)
         return None if windows is None else without_labels(windows)
     train, left_out = sets["train"], kept_back(settings)
+    most = min(_STRETCHES * len(train), _MOST_STRETCHES)
+    windows = read_stretches(path, train.flanking_size, most, settings.random_seed, left_out)
     if left_out:
         display.line(
             f"{path}: nothing is taken from {counted(len(left_out), 'sequence')} of test or validation genes: "
             f"{some(left_out)}"
         )
-    most = min(_STRETCHES * len(train), _MOST_STRETCHES)
-    return read_stretches(path, train.flanking_size, most, settings.random_seed, left_out)
+    return windows
 
 
 def _is_data_set(path: str | Path) -> bool:
@@ -247,12 +249,12 @@ def _read_rehearsal(settings: TransferSettings, sets: Mapping[Split, Windows], d
 
 
 def _read_beside(
-    path: str | Path | None, argument: str, sets: Mapping[Split, Windows], display: Display
+    path: str | Path | None, argument: str, sets: Mapping[Split, Windows], display: Display, labelled: bool = True
 ) -> Windows | None:
     """Read a file of windows to train on beside the training set; None where there is none."""
     if path is None:
         return None
-    windows = read_windows(path, sets["train"].flanking_size, display)
+    windows = read_windows(path, sets["train"].flanking_size, display, labelled)
     for name, of_set in sets.items():
         for other in of_set.by_file:
             if windows.fingerprint == other.fingerprint or windows.source.absolute() == other.source.absolute():
@@ -287,5 +289,5 @@ def drawn_shards(windows: Windows, number: int, seed: int, argument: str) -> Int
             f"{windows.files}: `{argument}` is {number}, and there are {counted(len(there), 'shard')} to draw from; "
             f"give at most {len(there)}, or leave it out to take all"
         )
-    drawn = there if number < 0 else np.random.default_rng([seed, number, _DRAWN_SHARDS]).permutation(there)[:number]
+    drawn = there if number < 0 else np.random.default_rng([_DRAWN_SHARDS, seed, number]).permutation(there)[:number]
     return np.flatnonzero(np.isin(shards, drawn))

@@ -240,7 +240,13 @@ def make_plan(settings: TransferSettings, display: Display) -> Plan:
     Raises:
         SpliceAIError: One of its subclasses; the message says what was wrong and how to fix it.
     """
-    settings, pretrained, folder = start(settings)
+    given, (settings, pretrained, folder) = settings, start(settings)
+    if given.recipe is None and given.flips_recipe and not folder.holds_run:
+        flags = " and ".join(f"`{name}`" for name in given.flips_recipe)
+        display.line(
+            f"{flags} given: the recipe is `recipe='openspliceai'`, as for OpenSpliceAI's own command line; "
+            f"`recipe='best'` trains by the default recipe all the same"
+        )
     parent = parent_of(settings.one_model, pretrained)
     recipe = settings.effective_recipe
     sets = read_sets(settings, pretrained.flanking_size, display)

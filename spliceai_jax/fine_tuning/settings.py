@@ -211,6 +211,12 @@ class TransferSettings:
             raise SettingsError("`rehearsal_shards` has no effect without `rehearsal_dataset`; give it too")
         if self.unlabelled_dataset is not None and self.rehearsal_dataset is not None:
             raise SettingsError("`unlabelled_dataset` does not go with `rehearsal_dataset`; leave out one of them")
+        beside = "rehearsal_dataset" if self.rehearsal_dataset is not None else "unlabelled_dataset"
+        if getattr(self, beside) is not None and self.effective_recipe.batching == "per_shard":
+            raise SettingsError(
+                f"`{beside}` does not go with `recipe={self.recipe_name!r}`, which makes the batches of each shard by "
+                "itself; give another recipe, or leave it out"
+            )
         distils = self.effective_recipe.distill_weight
         if self.distill_teacher is not None and not distils and self.unlabelled_dataset is None:
             raise SettingsError("`distill_teacher` has no effect without `distill_weight`; give it too, such as 0.5")
@@ -252,8 +258,12 @@ class TransferSettings:
     @property
     def recipe_name(self) -> str:
         """The name of the recipe where there is no run to go on with."""
-        chosen = any(getattr(self, name) is not None for name in OPENSPLICEAI_CHOICES)
-        return self.recipe or ("openspliceai" if chosen else "best")
+        return self.recipe or ("openspliceai" if self.flips_recipe else "best")
+
+    @property
+    def flips_recipe(self) -> tuple[str, ...]:
+        """Those of `OPENSPLICEAI_CHOICES` that are given."""
+        return tuple(name for name in OPENSPLICEAI_CHOICES if getattr(self, name) is not None)
 
     @property
     def effective_recipe(self) -> Recipe:

@@ -184,16 +184,16 @@ def _runs(settings: TransferSettings, models: tuple[Path, ...], display: Display
     """Return the settings of the run from each model, by the model's name, after a check of all models and folders.
 
     Raises:
-        SpliceAIError: See `start` and `_check_last`; or models have the same name, or different flanking sizes.
+        SpliceAIError: See `start` and `_check_last`; or models have different flanking sizes.
     """
     files, runs, seen = data_files(settings), dict[str, TransferSettings](), dict[str, Path]()
     _, first, folder = start(replace(settings, pretrained_model=models[0]))
-    for path in models:
+    for path, name in zip(models, _names(models, settings.flanking_size), strict=True):
         run = replace(
             settings,
             pretrained_model=path,
             output_dir=Path(settings.output_dir) / f"starts_{settings.project_name}",
-            project_name=path.stem,
+            project_name=name,
             genome_fasta=None,
             annotation_gff=None,
             test_sequences=None,
@@ -215,16 +215,20 @@ def _runs(settings: TransferSettings, models: tuple[Path, ...], display: Display
             )
         if (same := seen.setdefault(model.fingerprint, path)) != path:
             display.line(f"{path} holds the same weights as {same}, and is left out")
-        elif path.stem in runs:
-            raise SettingsError(
-                f"`pretrained_model`: {runs[path.stem].pretrained_model} and {path} have the same name, which the "
-                "folders of their runs have too; rename one of the files"
-            )
         else:
-            runs[path.stem] = run
+            runs[name] = run
     if len(runs) > 1 or _teaches_itself(settings):
         _check_last(folder, seen)
     return runs
+
+
+def _names(models: tuple[Path, ...], flanking_size: int | None) -> list[str]:
+    """Return the names of models: those of their files and, where several have one name, a part of their SHA-256."""
+    names = [path.stem if path.suffix == ".pt" else path.name for path in models]
+    return [
+        name if names.count(name) == 1 else f"{name}_{Pretrained.load_weights(path, flanking_size).fingerprint[:8]}"
+        for path, name in zip(models, names, strict=True)
+    ]
 
 
 def _check_unlabelled(settings: TransferSettings, model: Path, display: Display) -> None:
