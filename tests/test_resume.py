@@ -86,31 +86,48 @@ def wait_for(path: Path, process: subprocess.Popen) -> None:
         time.sleep(0.002)
 
 
-@pytest.mark.full
-def test_killed_again_and_again(uninterrupted, small_data, small_model, tmp_path):
-    """SIGKILL at five moments of one run: as it begins, around saves, and a random while after."""
+@pytest.mark.parametrize("moments", full([1, 5], 1))
+def test_killed(moments, uninterrupted, small_data, small_model, tmp_path):
+    """SIGKILL at moments of one run: as its first model is there, as it begins, around saves, a random while after."""
     root, random = tmp_path / FOLDER, np.random.default_rng()
-    moments = [
+    chosen = [
+        (root / "models" / "model_0.pt", 0.0),
         (root / "run.json", 0.0),
         (root / "run.json", random.uniform(0, 4)),
-        (root / "models" / "model_0.pt", 0.0),
         (root / "checkpoints" / "1", 0.0),
         (root / "models" / "model_1.pt", random.uniform(0, 0.1)),
-    ]
-    for path, delay in moments:
+    ][:moments]
+    for path, delay in chosen:
         process = start(small_data, small_model, tmp_path)
         wait_for(path, process)
         time.sleep(delay)
         process.kill()
         process.communicate()
-    process = start(small_data, small_model, tmp_path)
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
-    assert results(tmp_path) == uninterrupted, moments
+    transfer(TransferSettings(**arguments(small_data, small_model, tmp_path), resume=True))
+    assert results(tmp_path) == uninterrupted, chosen
+
+
+@pytest.mark.parametrize("write", full([2, 30, 64, 70, 100, 128], 64))
+def test_dies_after_a_write(write, uninterrupted, small_data, small_model, tmp_path, monkeypatch):
+    """Whichever file of the run is the last that was written."""
+    written, write_file = itertools.count(1), RunFolder.write
+
+    def dying(self: RunFolder, path: Path, content: bytes | str) -> None:
+        write_file(self, path, content)
+        if next(written) == write:
+            raise Killed
+
+    settings = TransferSettings(**arguments(small_data, small_model, tmp_path), resume=True)
+    with monkeypatch.context() as context:
+        context.setattr(RunFolder, "write", dying)
+        with pytest.raises(Killed):
+            transfer(settings)
+    transfer(settings)
+    assert results(tmp_path) == uninterrupted
 
 
 @pytest.mark.parametrize("number", full([signal.SIGTERM, signal.SIGINT], signal.SIGTERM))
-def test_asked_to_stop(number, uninterrupted, small_data, small_model, tmp_path):
+def test_asked_to_stop(number, uninterrupted, small_data, small_model, tmp_path, capsys):
     """One line, the shell's status for the signal, and nothing lost."""
     process = start(small_data, small_model, tmp_path)
     for line in process.stdout:
@@ -121,10 +138,8 @@ def test_asked_to_stop(number, uninterrupted, small_data, small_model, tmp_path)
     assert process.returncode == 128 + number, output
     assert "--resume" in output.splitlines()[-1]
     assert "Traceback" not in output
-    process = start(small_data, small_model, tmp_path)
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
-    assert "going on from epoch" in output
+    transfer(TransferSettings(**arguments(small_data, small_model, tmp_path), resume=True), ConsoleDisplay())
+    assert "going on from epoch" in capsys.readouterr().out
     assert results(tmp_path) == uninterrupted
 
 
@@ -214,7 +229,7 @@ def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
 
 
 @pytest.mark.parametrize("more", [{}, {"unfreeze": None, "batch_size": None}], ids=["given", "best"])
-def test_a_finished_run_is_not_worked_on(more, small_data, small_model, tmp_path, monkeypatch, capsys):
+def test_a_finished_run_is_not_worked_on(more, small_data, small_model, tmp_path, monkeypatch, capsys, pages):
     """No data set is read, nothing is evaluated, no checkpoint is written; the report is named.
 
     Also where the number of windows in a batch follows from the training set.
