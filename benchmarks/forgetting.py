@@ -29,7 +29,6 @@ ROWS: dict[str, dict[str, object]] = {
     "plain": {},
     **{f"l2sp-{strength:g}": {"l2sp": strength} for strength in (3.0, 30.0, 60.0, 100.0, 300.0)},
     **{f"distill-{weight:g}": {"distill_weight": weight} for weight in (0.2, 0.5, 0.8)},
-    "rehearsal-1-shard": {**_REHEARSAL, "rehearsal_shards": 1},
     "rehearsal": _REHEARSAL,
     **{f"rehearsal-distill-{weight:g}": {**_REHEARSAL, "distill_weight": weight} for weight in (0.5, 1.0)},
     "rehearsal-l2sp-30": {**_REHEARSAL, "l2sp": 30.0},

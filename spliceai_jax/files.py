@@ -299,7 +299,15 @@ def unexpected_errors_logged(path: Path) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno:
             place = Path(os.fsdecode(error.filename)) if error.filename else path.parent
             raise unwritable(place, error, f"{place}: cannot be read or written") from error
-        with contextlib.suppress(RunFolderError):
-            write_whole(path, printable_lines("".join(traceback.format_exception(error))))
+        if logged(path, error):
             error.add_note(f"its traceback is in {path}")
         raise
+
+
+def logged(path: Path, error: Exception) -> bool:
+    """Write the traceback of an exception to a file; return whether that was possible."""
+    try:
+        write_whole(path, printable_lines("".join(traceback.format_exception(error))))
+    except RunFolderError:
+        return False
+    return True

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT, CommandLine, full, random_model
-from synthetic_genome import Layout
 from test_predict import GENES, SEQUENCES, letters, rows_of, write_fasta, write_genes
 from ucsc_bed import faults
 
@@ -20,7 +19,7 @@ from spliceai_jax.commands.main import main
 from spliceai_jax.data.annotation import Gene, read_annotation
 from spliceai_jax.data.sequences import Stretch
 from spliceai_jax.errors import SequenceError, SettingsError
-from spliceai_jax.scoring.bed import BedWriter, OpenSpliceAIForm, UcscForm, form_of
+from spliceai_jax.scoring.bed import BedWriter, OpenSpliceAIForm, UcscForm
 
 FORMS = ("openspliceai", "ucsc")
 SIZES = {name: len(sequence) for name, sequence in SEQUENCES.items()}
@@ -44,9 +43,8 @@ def scores(found: Predictions) -> dict[tuple, str]:
     """Kind, sequence, scored position and strand of each row -> its score as it is written."""
     read = {}
     for kind, path in (("acceptor", found.acceptor), ("donor", found.donor)):
-        stock = form_of(path) == "openspliceai"
         for row in rows_of(path.parent, kind):
-            shift = {"+": 1, "-": -1}[row[5]] if stock and kind == "acceptor" else 0
+            shift = {"+": 1, "-": -1}[row[5]] if "." in row[4] and kind == "acceptor" else 0
             read[kind, row[0], int(row[1]) + shift, row[5]] = row[4]
     return read
 
@@ -110,7 +108,6 @@ def test_the_same_sites_with_the_same_scores(given, tmp_path, annotated):
     for path in (ucsc.acceptor, ucsc.donor):
         assert faults(path.read_text(), SIZES) == []
         assert {len(row) for row in rows_of(path.parent, path.name.split("_")[0])} == {6}
-        assert form_of(path) == "ucsc"
     assert faults(stock.donor.read_text(), SIZES)
 
 
@@ -261,31 +258,6 @@ def test_counts_of_calibrated_scores_are_called_so(given, tmp_path, capsys):
         flags = ["-i", given["input_sequence"], "-m", *models, "-o", tmp_path / name, "-t", "0.1"]
         assert main(["predict", *map(str, flags)]) == 0
         assert capsys.readouterr().out.splitlines()[-2].startswith(said)
-
-
-# -- `transfer --predict` ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_transfer_scores_the_genome_for_a_browser(tmp_path, weights, capsys):
-    """Scores in another form are neither replaced nor taken for those that are asked for."""
-    made = Layout({"one": 14, "two": 5, "three": 6, "four": 5}, apart=400).make()
-    fasta, annotation = made.write(tmp_path)
-    argv = ["transfer", "-m", weights, "--genome-fasta", fasta, "--annotation-gff", annotation, "-o", tmp_path / "out"]
-    argv = list(map(str, [*argv, "-p", "made", "--epochs", 1, "--batch-size", 4, "--predict", "--resume"]))
-    assert main([*argv, "--bed", "ucsc"]) == 0
-    folder = tmp_path / "out" / "SpliceAI_made_80_0_rs42" / "0" / "predictions" / "SpliceAI_5000_80"
-    beds = {path: path.read_text() for path in folder.glob("*.bed")}
-    assert len(beds) == 2
-    sizes = {name: len(sequence) for name, sequence in made.sequences.items()}
-    assert all(text and faults(text, sizes) == [] for text in beds.values())
-    capsys.readouterr()
-    assert main(argv) == 2
-    line = capsys.readouterr().err
-    assert "in another form than --bed openspliceai; move or delete the BED files there" in line
-    assert line.count("\n") == 1
-    assert main([*argv, "--bed", "ucsc"]) == 0
-    assert {path: path.read_text() for path in folder.glob("*.bed")} == beds
 
 
 # -- real output ---------------------------------------------------------------------------------------------------

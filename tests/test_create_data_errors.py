@@ -502,10 +502,6 @@ DATA = {
         ["--genome-fasta", "genome.fa", "--annotation-gff", "annotation.gff3", "-train", "a.h5", "-test", "b.h5"],
         f"given; {EITHER}",
     ),
-    "a form of rows without predict": (
-        ["--genome-fasta", "genome.fa", "--annotation-gff", "annotation.gff3", "--bed", "ucsc"],
-        "--bed ucsc has no effect without --predict; give it too, or leave --bed out",
-    ),
     "predict without a genome": (
         ["-train", "dataset_train.h5", "-test", "dataset_test.h5", "--predict"],
         "--predict needs --genome-fasta and --annotation-gff; give them, or leave it out",

@@ -28,11 +28,11 @@ from spliceai_jax import (
 )
 from spliceai_jax.architecture import UNLABELLED, WINDOW
 from spliceai_jax.data.joined import joined
-from spliceai_jax.errors import DatasetError, SettingsError, SpliceAIError
+from spliceai_jax.errors import SettingsError, SpliceAIError
 from spliceai_jax.evaluation import teaching
 from spliceai_jax.evaluation.teaching import bytes_of_targets, taught_windows
 from spliceai_jax.fine_tuning import stop
-from spliceai_jax.fine_tuning.levers import Levers, drawn_shards
+from spliceai_jax.fine_tuning.levers import Levers
 from spliceai_jax.runs.card import inspect_weights
 from spliceai_jax.runs.read import read_run
 from spliceai_jax.training.engine import Engine
@@ -255,16 +255,6 @@ def test_an_epoch_draws_as_many_old_windows_as_new_ones(old: int) -> None:
     assert Levers(new, None, (), nobody, seed=5).drawn(3).tolist() == list(range(7))
 
 
-def test_shards_are_drawn_by_the_seed() -> None:
-    windows = windows_of([2, 1, 3, 2, 1], 1, "old")
-    taken = {tuple(np.unique(windows.shards[drawn_shards(windows, 2, seed, "rehearsal_shards")])) for seed in range(9)}
-    assert {len(shards) for shards in taken} == {2}
-    assert len(taken) > 1
-    assert drawn_shards(windows, -1, 0, "rehearsal_shards").tolist() == list(range(9))
-    with pytest.raises(DatasetError, match=r"`rehearsal_shards` is 6, and there are 5 shards.*at most 5"):
-        drawn_shards(windows, 6, 0, "rehearsal_shards")
-
-
 # -- runs ------------------------------------------------------------------------------------------------------------
 
 RUN = "SpliceAI_levers_80_0_rs42/0"
@@ -298,10 +288,8 @@ def every_lever(files: dict[str, Path]) -> dict[str, object]:
     return {
         "l2sp": 3.0,
         "rehearsal_dataset": files["old"],
-        "rehearsal_shards": 2,
         "distill_weight": 0.5,
         "distill_teacher": [files["teacher"], files["model"]],
-        "distill_shards": 1,
     }
 
 
@@ -371,7 +359,7 @@ def test_a_run_with_every_lever_goes_on_bit_for_bit(files, tmp_path, monkeypatch
     for name in ("model_0.pt", "model_1.pt", "model_best.pt"):
         assert (resumed.folder / "models" / name).read_bytes() == (whole.folder / "models" / name).read_bytes()
     assert transfer(again).history == whole.history  # finished: only shown
-    for other in ({"l2sp": 2.0}, {"rehearsal_shards": 1}, {"distill_teacher": files["teacher"]}, {"distill_shards": 2}):
+    for other in ({"l2sp": 2.0}, {"distill_teacher": files["teacher"]}):
         with pytest.raises(SpliceAIError, match=r"another run|was"):
             transfer(replace(again, **other))
 
@@ -400,11 +388,7 @@ def test_through_the_command_line(files, tmp_path, command_line, pages) -> None:
 
 REFUSED = {
     "a teacher without a weight": ({"distill_teacher": "t.pt"}, "`distill_teacher` has no effect without"),
-    "shards of a teacher without a weight": ({"distill_shards": 2}, "`distill_shards` has no effect without"),
     "a weight of nothing": ({"distill_weight": 0.0, "distill_teacher": "t.pt"}, "has no effect without"),
-    "shards of no file": ({"rehearsal_shards": 2}, "`rehearsal_shards` has no effect without `rehearsal_dataset`"),
-    "no shards": ({"rehearsal_dataset": "o.h5", "rehearsal_shards": 0}, "`rehearsal_shards` is 0; expected 1 or more"),
-    "fewer": ({"rehearsal_dataset": "o.h5", "rehearsal_shards": -2}, "`rehearsal_shards` is -2"),
     "a share above 1": ({"distill_weight": 1.5}, "`distill_weight` is 1.5; expected a share"),
     "no number": ({"distill_weight": float("nan")}, "`distill_weight` is nan"),
     "a push": ({"l2sp": -1.0}, "`l2sp` is -1.0; expected 0 or"),
@@ -426,8 +410,6 @@ def test_files_are_refused_before_anything_is_written(files, tmp_path) -> None:
         "nothere.h5": {"rehearsal_dataset": "nothere.h5"},
         "own train set": {"rehearsal_dataset": files["data"] / "dataset_train.h5"},
         "own test set": {"rehearsal_dataset": files["data"] / "dataset_test.h5"},
-        "`rehearsal_shards` is 4": {"rehearsal_dataset": files["old"], "rehearsal_shards": 4},
-        "`distill_shards` is 3": {"distill_weight": 0.5, "distill_shards": 3},
     }
     for message, given in cases.items():
         with pytest.raises(SpliceAIError, match=message):

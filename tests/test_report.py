@@ -467,9 +467,10 @@ def test_a_report_that_fails_harms_nothing(again, monkeypatch) -> None:
         raise ValueError("no ink")
 
     monkeypatch.setattr(ending, "write_report", failing)
-    with pytest.warns(SpliceAIWarning, match=r"could not be made \(no ink\).*`spliceai-jax report .*/0`"):
+    with pytest.warns(SpliceAIWarning, match=r"could not be made \(no ink; its traceback is in .*error\.log\).*/0`"):
         result = transfer(again)
     assert result.best_model.exists()
+    assert "ValueError: no ink" in (result.folder / "error.log").read_text()
     monkeypatch.undo()
     transfer(again)
     made = (result.folder / "report.html").stat().st_mtime_ns

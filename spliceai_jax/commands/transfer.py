@@ -8,7 +8,6 @@ from spliceai_jax.commands.flags import (
     AddFlag,
     Arguments,
     Commands,
-    add_bed,
     add_command,
     add_flanking_size,
     add_precision,
@@ -31,11 +30,11 @@ def add(commands: Commands) -> None:
     )
     _add_genome(parser.add_argument_group("data: a genome and its annotation").add_argument)
     _add_datasets(parser.add_argument_group("or data sets").add_argument)
-    _add_old_species(parser.add_argument_group("what the model forgets").add_argument)
     _add_files(parser.add_argument_group("model and results").add_argument)
     _add_training(parser.add_argument_group("what trains, and how").add_argument)
-    _add_levers(parser.add_argument_group("against forgetting the old species").add_argument)
+    _add_levers(parser.add_argument_group("the old species, and what the model forgets of it").add_argument)
     _add_computing(parser.add_argument_group("how it is computed").add_argument)
+    _add_openspliceai(parser.add_argument_group("as on OpenSpliceAI's command line").add_argument)
     _add_processes(parser.add_argument_group("several processes").add_argument)
 
 
@@ -53,7 +52,6 @@ def _add_genome(add_flag: AddFlag) -> None:
         action="store_true",
         help="at the end, score both strands of the genome with the best model and write the scores of 0.1 and more",
     )
-    add_bed(add_flag)
 
 
 def _add_datasets(add_flag: AddFlag) -> None:
@@ -83,16 +81,6 @@ def _add_datasets(add_flag: AddFlag) -> None:
     )
 
 
-def _add_old_species(add_flag: AddFlag) -> None:
-    add_flag(
-        "--genomic-eval-dataset",
-        metavar="H5",
-        help="data set of the old species, which the weights to start from were trained for; the model is tested on it "
-        "too, before training and after each epoch, to show what it forgets; this does not change the model (default: "
-        "none)",
-    )
-
-
 def _add_files(add_flag: AddFlag) -> None:
     add_flag(
         "--pretrained-model",
@@ -106,9 +94,6 @@ def _add_files(add_flag: AddFlag) -> None:
     )
     add_flag("--output-dir", "-o", required=True, metavar="DIR", help="folder that the run's own folder is made in")
     add_flag("--project-name", "-p", required=True, metavar="NAME", help="part of that folder's name")
-    add_flag(
-        "--exp-num", "-e", type=int, metavar="N", help="a number that is also part of that folder's name (default: 0)"
-    )
     add_flag(
         "--resume",
         action="store_true",
@@ -134,21 +119,11 @@ def _add_training(add_flag: AddFlag) -> None:
         f"run's); {_recipes()}",
     )
     add_flag(
-        "--unfreeze",
-        "-u",
-        type=int,
-        metavar="N",
-        help="train the last N residual units; 0: the head alone (default: the recipe's)",
-    )
-    add_flag("--unfreeze-all", "-A", action=argparse.BooleanOptionalAction, help="train everything")
-    add_flag("--loss", "-l", choices=get_args(LossName), help="training loss (default: the recipe's)")
-    add_flag(
         "--learning-rate",
         type=float,
         metavar="RATE",
         help="the rate that the schedule starts from; OneCycleLR: its peak (default: the recipe's)",
     )
-    add_flag("--scheduler", "-s", choices=SCHEDULERS, help="learning-rate schedule (default: the recipe's)")
     add_flag("--weight-decay", type=float, metavar="W", help="AdamW's weight decay (default: the recipe's)")
     add_flag(
         "--batch-size",
@@ -162,19 +137,6 @@ def _add_training(add_flag: AddFlag) -> None:
         type=int,
         metavar="N",
         help="the number of epochs, unless the run stops early (default: the recipe's)",
-    )
-    add_flag(
-        "--early-stopping",
-        "-E",
-        action=argparse.BooleanOptionalAction,
-        help="stop when the validation loss no longer falls",
-    )
-    add_flag(
-        "--patience",
-        "-P",
-        type=int,
-        metavar="N",
-        help="epochs to wait for a better validation loss (default: the recipe's)",
     )
     add_flag(
         "--test-each-epoch",
@@ -192,7 +154,42 @@ def _add_training(add_flag: AddFlag) -> None:
     )
 
 
+def _add_openspliceai(add_flag: AddFlag) -> None:
+    add_flag(
+        "--unfreeze",
+        "-u",
+        type=int,
+        metavar="N",
+        help="train the last N residual units; 0: the head alone (default: the recipe's)",
+    )
+    add_flag("--unfreeze-all", "-A", action=argparse.BooleanOptionalAction, help="train everything")
+    add_flag("--loss", "-l", choices=get_args(LossName), help="training loss (default: the recipe's)")
+    add_flag("--scheduler", "-s", choices=SCHEDULERS, help="learning-rate schedule (default: the recipe's)")
+    add_flag(
+        "--early-stopping",
+        "-E",
+        action=argparse.BooleanOptionalAction,
+        help="stop when the validation loss no longer falls",
+    )
+    add_flag(
+        "--patience",
+        "-P",
+        type=int,
+        metavar="N",
+        help="epochs to wait for a better validation loss (default: the recipe's)",
+    )
+    add_flag("--exp-num", "-e", type=int, metavar="N", help="a number in the name of the run's folder (default: 0)")
+    add_flanking_size(add_flag)
+
+
 def _add_levers(add_flag: AddFlag) -> None:
+    add_flag(
+        "--genomic-eval-dataset",
+        metavar="H5",
+        help="data set of the old species, which the weights to start from were trained for; the model is tested on it "
+        "too, before training and after each epoch, to show what it forgets; this does not change the model (default: "
+        "none)",
+    )
     add_flag(
         "--l2sp",
         type=float,
@@ -205,12 +202,6 @@ def _add_levers(add_flag: AddFlag) -> None:
         metavar="H5",
         help="training set of the old species to train on too: each epoch draws as many of its windows as there are "
         "windows of the new species (default: none)",
-    )
-    add_flag(
-        "--rehearsal-shards",
-        type=int,
-        metavar="N",
-        help="take N shards of --rehearsal-dataset, drawn at random; -1: all (default: -1)",
     )
     add_flag(
         "--distill-weight",
@@ -228,16 +219,9 @@ def _add_levers(add_flag: AddFlag) -> None:
         help="the teacher: .pt files, folders of them, or Orbax checkpoints; of several, the mean of the models' "
         "probabilities is taken (default: the weights to start from)",
     )
-    add_flag(
-        "--distill-shards",
-        type=int,
-        metavar="N",
-        help="learn from the teacher on N shards, drawn at random; -1: on all (default: -1)",
-    )
 
 
 def _add_computing(add_flag: AddFlag) -> None:
-    add_flanking_size(add_flag)
     add_precision(add_flag)
     add_flag("--parallel", choices=get_args(Parallel), help="how several devices are used (default: jit)")
     add_flag(

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
+from spliceai_jax import files
 from spliceai_jax.display import Advance, Display
 from spliceai_jax.errors import Interrupted, SpliceAIWarning
 from spliceai_jax.evaluation.calibrated import MeasuredOn, calibrate_positions
@@ -131,7 +132,9 @@ def _or_warned(plan: Plan, failure: str) -> Iterator[None]:
     except Interrupted:
         raise
     except Exception as error:
-        warnings.warn(f"{failure} ({error}); {_again(plan.folder)}", SpliceAIWarning, stacklevel=3)
+        log = plan.folder.error_log
+        traceback = f"; its traceback is in {log}" if files.logged(log, error) else ""
+        warnings.warn(f"{failure} ({error}{traceback}); {_again(plan.folder)}", SpliceAIWarning, stacklevel=3)
 
 
 @contextlib.contextmanager

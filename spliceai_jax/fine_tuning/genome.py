@@ -1,13 +1,11 @@
 """What a run that is given a genome does with its models at the end: scores whole sequences, and the whole genome."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from spliceai_jax import processes
 from spliceai_jax.data_sets.folder import DataFolder
 from spliceai_jax.data_sets.record import DataSetsRecord
 from spliceai_jax.display import Display
-from spliceai_jax.errors import RunFolderError
 from spliceai_jax.fine_tuning.outcome import TransferResult
 from spliceai_jax.fine_tuning.plan import Plan
 from spliceai_jax.fine_tuning.settings import TransferSettings
@@ -17,10 +15,9 @@ from spliceai_jax.runs import stored
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import History
 from spliceai_jax.runs.tuned import tuned_model
-from spliceai_jax.scoring.bed import form_of
 from spliceai_jax.scoring.genome_evaluation import evaluate_genome_models
 from spliceai_jax.scoring.predict import predict
-from spliceai_jax.scoring.settings import BedFormName, PredictSettings
+from spliceai_jax.scoring.settings import PredictSettings
 from spliceai_jax.scoring.tracks import bed_files
 
 THRESHOLD = 0.1
@@ -88,7 +85,6 @@ def predict_genome(settings: TransferSettings, result: TransferResult, display: 
         The folder of the scores.
 
     Raises:
-        RunFolderError: It has been done, and the BED files are of another form than the settings say.
         SpliceAIError: See `predict`.
     """
     if not settings.predict:
@@ -100,25 +96,13 @@ def predict_genome(settings: TransferSettings, result: TransferResult, display: 
         output_dir=RunFolder(result.folder).predictions,
         threshold=THRESHOLD,
         strand="both",
-        bed=settings.bed,
         calibrated=temperature_beside(result.best_model).exists(),
     )
     folder = wanted.folder(RunFolder(result.folder).read_identity().flanking_size)
     beds = bed_files(folder).values()
-    if all(path.exists() for path in beds):
-        _check_form(beds, settings.bed)
-    else:
+    if not all(path.exists() for path in beds):
         for path in beds:  # one may have got its name before the run was killed
             path.unlink(missing_ok=True)
         predict(wanted, display)
     display.line(f"scores of the genome: {folder}")
     return folder
-
-
-def _check_form(beds: Iterable[Path], wanted: BedFormName) -> None:
-    for path in beds:
-        if form_of(path) not in (None, wanted):
-            raise RunFolderError(
-                f"{path}: was written in another form than `bed={wanted!r}`; move or delete the BED files there, and "
-                "the same command with `resume=True` writes them in this form"
-            )

@@ -19,7 +19,7 @@ from spliceai_jax.data.hdf5 import check_form, read_windows
 from spliceai_jax.data.joined import joined
 from spliceai_jax.data.stretches import read_stretches
 from spliceai_jax.data.unlabelled import without_labels
-from spliceai_jax.data.windows import Windows, check_sites
+from spliceai_jax.data.windows import Windows
 from spliceai_jax.display import Display, counted
 from spliceai_jax.errors import DatasetError, SettingsError, WeightsError, some
 from spliceai_jax.fine_tuning.data_sets import kept_back
@@ -35,9 +35,9 @@ _STRETCHES, _MOST_STRETCHES = 10, 20_000
 """How many windows are drawn from a genome for each window of the training set, and how many at most: they lie in
 memory, some 10 kB each."""
 
-_DRAWN_SHARDS, _DRAWN_WINDOWS = (int.from_bytes(tag) for tag in (b"shards", b"windows"))
-"""They come first in the seeds of these draws, and keep their random numbers apart from each other and from those that
-shuffle windows and mutate bases, whose seeds begin with the run's."""
+_DRAWN_WINDOWS = int.from_bytes(b"windows")
+"""It comes first in the seeds of these draws, and keeps their random numbers apart from those that shuffle windows and
+mutate bases, whose seeds begin with the run's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,17 +138,17 @@ def read_levers(
         display: Shows the progress.
 
     Raises:
-        SpliceAIError: See `read_teachers`, `read_windows` and `drawn_shards`; or one of these files is one of the run's
+        SpliceAIError: See `read_teachers`, `read_windows`; or one of these files is one of the run's
             sets.
     """
     train, seed = sets["train"], settings.random_seed
-    teachers, rehearsal = read_teachers(settings, pretrained), _read_rehearsal(settings, sets, display)
+    teachers = read_teachers(settings, pretrained)
+    rehearsal = _read_beside(settings.rehearsal_dataset, "rehearsal_dataset", sets, display)
     unlabelled = read_unlabelled(settings, sets, display)
     taught = np.zeros(0, np.int64)
     if settings.effective_recipe.distill_weight:
         windows, first = (train, 0) if rehearsal is None else (rehearsal, len(train))
-        number = settings.effective_recipe.distill_shards
-        taught = first + drawn_shards(windows, number, seed, "distill_shards")
+        taught = first + np.arange(len(windows))
     if unlabelled is not None:
         taught = np.concatenate([taught, len(train) + np.arange(len(unlabelled))])
     return Levers(train, rehearsal, teachers, taught, seed, unlabelled)
@@ -238,16 +238,6 @@ def parent_of(path: str | Path, model: Pretrained) -> Parent:
     return Parent(path=str(weights), sha256=digest, weights_sha256=model.fingerprint)
 
 
-def _read_rehearsal(settings: TransferSettings, sets: Mapping[Split, Windows], display: Display) -> Windows | None:
-    windows = _read_beside(settings.rehearsal_dataset, "rehearsal_dataset", sets, display)
-    if windows is None:
-        return None
-    wanted = -1 if settings.rehearsal_shards is None else settings.rehearsal_shards
-    part = windows.subset(drawn_shards(windows, wanted, settings.random_seed, "rehearsal_shards"))
-    check_sites(part, f"{windows.source}: the part that `rehearsal_shards` takes (give more, or leave it out)")
-    return part
-
-
 def _read_beside(
     path: str | Path | None, argument: str, sets: Mapping[Split, Windows], display: Display, labelled: bool = True
 ) -> Windows | None:
@@ -268,26 +258,3 @@ def _read_beside(
 def _draw(there: int, wanted: int, random: np.random.Generator) -> Int[np.ndarray, " wanted"]:
     """Draw numbers below `there`, each equally often, or once more than others."""
     return np.concatenate([random.permutation(there) for _ in range(-(-wanted // there))])[:wanted]
-
-
-def drawn_shards(windows: Windows, number: int, seed: int, argument: str) -> Int[np.ndarray, " some"]:
-    """Return the positions in a set of the windows of some of its shards, drawn at random.
-
-    Arguments:
-        windows: The set.
-        number: How many shards are drawn; -1: all are taken.
-        seed: The run's random seed.
-        argument: The argument that gave the number, for the message.
-
-    Raises:
-        DatasetError: There are fewer shards.
-    """
-    shards = windows.shards[windows.index]
-    there = np.unique(shards)
-    if number > len(there):
-        raise DatasetError(
-            f"{windows.files}: `{argument}` is {number}, and there are {counted(len(there), 'shard')} to draw from; "
-            f"give at most {len(there)}, or leave it out to take all"
-        )
-    drawn = there if number < 0 else np.random.default_rng([_DRAWN_SHARDS, seed, number]).permutation(there)[:number]
-    return np.flatnonzero(np.isin(shards, drawn))

@@ -10,7 +10,6 @@ from spliceai_jax.architecture import ARCHITECTURES, Precision
 from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.errors import SettingsError, check_choice, check_whole
 from spliceai_jax.runs.command import equivalent_command
-from spliceai_jax.scoring.settings import BedFormName
 from spliceai_jax.training.recipes import RECIPES, LossName, Parallel, Recipe
 from spliceai_jax.training.schedules import SCHEDULERS, Scheduler
 
@@ -44,7 +43,6 @@ class TransferSettings:
             sequences are drawn.
         predict: Score the genome with the best model at the end, both strands, and write what scores 0.1 or more to
             `predictions` in the run's folder.
-        bed: The form of the BED files that `predict` makes: see `PredictSettings`.
         train_dataset: HDF5 file to train on, or several, of all of which every epoch has windows.
         test_dataset: HDF5 file to test on after each epoch, or several, which are taken together; at the end of the run
             the models are also compared on each of several.
@@ -55,7 +53,6 @@ class TransferSettings:
             test.
         rehearsal_dataset: HDF5 file of the old species to train on too: each epoch trains on all windows of the
             training set, and on as many of this file, drawn anew for each epoch. None: on the training set alone.
-        rehearsal_shards: The number of shards of `rehearsal_dataset` to take, drawn by the seed; None or -1: all.
         unlabelled_dataset: HDF5 file of the new species whose labels are not used, such as genes of a draft annotation;
             or a FASTA file of its genome, of which windows are drawn from both strands: ten for each window of the
             training set, but 20,000 at most. The model is first tuned without it, in a run of its own in
@@ -75,8 +72,7 @@ class TransferSettings:
         recipe: A name in `RECIPES`; the settings below override its fields where they are not None. None: that of the
             run that `resume` goes on with; else "best", or "openspliceai" if one of `OPENSPLICEAI_CHOICES` is given.
         epochs, scheduler, early_stopping, patience, loss, unfreeze, unfreeze_all, learning_rate, weight_decay, l2sp,
-            distill_weight, distill_shards, batch_size, test_each_epoch: See `Recipe`. `distill_shards` counts shards of
-            `rehearsal_dataset` where it is given, else of the training set.
+            distill_weight, batch_size, test_each_epoch: See `Recipe`.
         resume: Continue the run in the folder; start one where there is none.
         precision: How convolutions compute; see `Precision`.
         parallel: How several devices are used.
@@ -101,13 +97,11 @@ class TransferSettings:
     test_sequences: Sequence[str] | None = None
     validation_sequences: Sequence[str] | None = None
     predict: bool = False
-    bed: BedFormName = "openspliceai"
     train_dataset: str | Path | Sequence[str | Path] | None = None
     test_dataset: str | Path | Sequence[str | Path] | None = None
     validation_dataset: str | Path | Sequence[str | Path] | None = None
     genomic_eval_dataset: str | Path | None = None
     rehearsal_dataset: str | Path | None = None
-    rehearsal_shards: int | None = None
     unlabelled_dataset: str | Path | None = None
     distill_teacher: str | Path | Sequence[str | Path] | None = None
     output_dir: str | Path = "."
@@ -128,7 +122,6 @@ class TransferSettings:
     weight_decay: float | None = None
     l2sp: float | None = None
     distill_weight: float | None = None
-    distill_shards: int | None = None
     batch_size: int | None = None
     test_each_epoch: bool | None = None
     resume: bool = False
@@ -161,7 +154,6 @@ class TransferSettings:
             "loss": (None, *get_args(LossName)),
             "precision": get_args(Precision),
             "parallel": get_args(Parallel),
-            "bed": get_args(BedFormName),
         }.items():
             check_choice(name, getattr(self, name), choices)
         if not 0 < len(self.project_name.encode()) <= 200 or set(self.project_name) & set("/\\\0"):
@@ -192,23 +184,14 @@ class TransferSettings:
         for name in ("test_sequences", "validation_sequences", "predict"):
             if getattr(self, name) and given != files[:2]:
                 raise SettingsError(f"`{name}` needs `genome_fasta` and `annotation_gff`; give them, or leave it out")
-        if self.bed != "openspliceai" and not self.predict:
-            raise SettingsError(f"`bed={self.bed!r}` has no effect without `predict`; give it too, or leave `bed` out")
 
         for name in ("train_dataset", "test_dataset", "validation_dataset"):
             if getattr(self, name) is not None and not paths_of(getattr(self, name)):
                 raise SettingsError(f"`{name}`: none is given; expected one or more")
 
     def _check_levers(self) -> None:
-        for name in ("rehearsal_shards", "distill_shards"):
-            if (number := getattr(self, name)) is not None and number != -1:
-                if number == 0:
-                    raise SettingsError(f"`{name}` is 0; expected 1 or more, or -1 for all")
-                check_whole(name, number, 1)
         if self.distill_weight is not None and not 0 <= self.distill_weight <= 1:
             raise SettingsError(f"`distill_weight` is {self.distill_weight}; expected a share of the loss, 0 to 1")
-        if self.rehearsal_shards is not None and self.rehearsal_dataset is None:
-            raise SettingsError("`rehearsal_shards` has no effect without `rehearsal_dataset`; give it too")
         if self.unlabelled_dataset is not None and self.rehearsal_dataset is not None:
             raise SettingsError("`unlabelled_dataset` does not go with `rehearsal_dataset`; leave out one of them")
         beside = "rehearsal_dataset" if self.rehearsal_dataset is not None else "unlabelled_dataset"
@@ -220,8 +203,6 @@ class TransferSettings:
         distils = self.effective_recipe.distill_weight
         if self.distill_teacher is not None and not distils and self.unlabelled_dataset is None:
             raise SettingsError("`distill_teacher` has no effect without `distill_weight`; give it too, such as 0.5")
-        if self.distill_shards is not None and not distils:
-            raise SettingsError("`distill_shards` has no effect without `distill_weight`; give it too, such as 0.5")
 
     def data_settings(self) -> CreateDataSettings | None:
         """Return how the data sets are made; None if they are given."""

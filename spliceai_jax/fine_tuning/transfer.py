@@ -199,13 +199,11 @@ def _runs(settings: TransferSettings, models: tuple[Path, ...], display: Display
             test_sequences=None,
             validation_sequences=None,
             predict=False,
-            bed="openspliceai",
             train_dataset=files.train,
             validation_dataset=None if files.split else files.validation,
             test_dataset=files.test,
             unlabelled_dataset=None,
             distill_weight=None,
-            distill_shards=None,
         )
         _, model, _ = start(run)
         if model.flanking_size != first.flanking_size:

@@ -8,7 +8,6 @@ genome browsers an acceptor's at the first base of its exon.
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO, Protocol
 
 import numpy as np
@@ -180,17 +179,6 @@ class UcscForm:
 def bed_form(name: BedFormName, annotated: bool) -> BedForm:
     """Return a form by its name."""
     return UcscForm(annotated) if name == "ucsc" else OpenSpliceAIForm(annotated)
-
-
-def form_of(path: Path) -> BedFormName | None:
-    """Return which form a file has that `predict` wrote; None if it has no rows.
-
-    Raises:
-        OSError: It cannot be read.
-    """
-    with path.open("rb") as file:
-        columns = file.readline().split(b"\t")
-    return None if len(columns) < 6 else "openspliceai" if b"." in columns[4] else "ucsc"
 
 
 def _lines(

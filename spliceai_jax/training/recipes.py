@@ -30,7 +30,6 @@ class Recipe:
         l2sp: The strength of the pull toward the weights that the run starts from: see `make_optimizer`.
         distill_weight: The teachers' share of the training loss where they have a say, 0 to 1: see `losses.taught`; 0:
             there are no teachers.
-        distill_shards: The number of shards whose windows the teachers have a say on, drawn at random; -1: all.
         scheduler: The shape of the learning rate over the run.
         timing: When the schedule steps.
         batching: See `epoch_batches`.
@@ -63,7 +62,6 @@ class Recipe:
     weight_decay: float = 0.01
     l2sp: float = 0.0
     distill_weight: float = 0.0
-    distill_shards: int = -1
     scheduler: Scheduler = "MultiStepLR"
     timing: Timing = "exact"
     batching: Literal["pooled", "per_shard"] = "pooled"
