@@ -6,7 +6,6 @@ other programs' commands it is checked that what they name is there.
 """
 
 import gzip
-import os
 import re
 import shlex
 import subprocess
@@ -237,14 +236,3 @@ def test_version_says_what_a_bug_report_needs(installed) -> None:
     assert wanted | {"devices"} <= set(lines)
     assert lines["devices"] == "1 x cpu (cpu)"
     assert lines["spliceai-jax"] == spliceai_jax.__version__
-
-
-@pytest.mark.slow
-def test_the_shell_completes_flags(installed, tmp_path: Path) -> None:
-    line = "spliceai-jax transfer --activ"
-    told = tmp_path / "completions"
-    asked = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "COMP_TYPE": "9"}
-    done = installed(**asked, _ARGCOMPLETE_STDOUT_FILENAME=str(told), _ARGCOMPLETE_IFS="\n")
-    assert done.returncode == 0, done.stderr
-    assert told.read_text().strip() == "--activation-cache"
-    assert "_ARGCOMPLETE" not in os.environ

@@ -11,7 +11,6 @@ CONDA_NAMES = {
     "isal": "python-isal",
     "torch": "pytorch",
     "matplotlib": "matplotlib-base",
-    "lazy-loader": "lazy_loader",
 }
 """Names that a package has on conda-forge and bioconda, by its name on PyPI, where the two differ."""
 

@@ -161,10 +161,6 @@ def _processes() -> Any:
 def program() -> int:
     """Run the `spliceai-jax` command and return its exit status."""
     startup.open_standard_streams()
-    if "_ARGCOMPLETE" in os.environ:  # the shell asks for completions
-        import argcomplete
-
-        argcomplete.autocomplete(make_parser())
     startup.restart_in_huge_pages()
     return main()
 

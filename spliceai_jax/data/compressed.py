@@ -1,6 +1,5 @@
 """Text files that may be compressed by gzip or bgzip, or be one of the files in a zip archive."""
 
-import gzip
 import hashlib
 import io
 import os
@@ -13,6 +12,8 @@ from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal
+
+from isal import igzip, isal_zlib
 
 from spliceai_jax.data.beginnings import BYTE_ORDER_MARK, FASTA, GFF3, GZIP, LENGTH, ZIP, Found, told
 from spliceai_jax.errors import SequenceError, some
@@ -98,7 +99,7 @@ def opened(path: Path, kind: TextKind) -> Iterator[IO[bytes]]:
             before = os.fstat(file.fileno())
             yield _text(file, path, kind, before.st_size, until_read)
             after = os.fstat(file.fileno())
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, isal_zlib.error, zlib.error, zipfile.BadZipFile) as error:
         raise SequenceError(f"{path}: cannot be read, it may be damaged or cut short ({error!s:.200})") from error
     # A file that is still being copied or downloaded would be taken for a whole one. Pipes are written all the time.
     if stat.S_ISREG(before.st_mode) and written_between(before, after):
@@ -116,7 +117,7 @@ def _text(
         file = io.BufferedReader(_Unpacked(path, _member(path, kind, until_read), packed_bytes), _BUFFER)
         found = _found(file, path)
     if found and found.what == GZIP:
-        unpacked = until_read.enter_context(gzip.GzipFile(fileobj=file, mode="rb"))
+        unpacked = until_read.enter_context(igzip.IGzipFile(fileobj=file, mode="rb"))
         file = io.BufferedReader(_Unpacked(path, unpacked, packed_bytes), _BUFFER)
         found = _found(file, path)
     if found and found.what != (GFF3 if kind == "a GFF3 or GTF file" else FASTA):
@@ -172,7 +173,7 @@ class _Archive(io.BufferedReader):
 class _Unpacked(io.RawIOBase):
     """What a file unpacks to, as long as that can be a genome or an annotation."""
 
-    def __init__(self, path: Path, unpacked: IO[bytes] | gzip.GzipFile, packed_bytes: int) -> None:
+    def __init__(self, path: Path, unpacked: IO[bytes] | igzip.IGzipFile, packed_bytes: int) -> None:
         """Read what comes out of a file of some size; 0: its size is unknown."""
         self._path, self._file, self._count = path, unpacked, 0
         self._most = max(_MOST_TIMES_AS_MUCH * packed_bytes, _ANY_FILE_MAY_HOLD) if packed_bytes else float("inf")

@@ -88,15 +88,8 @@ class Ranking:
 
     def auprc(self) -> float:
         """Return the average precision (scikit-learn's definition); nan without sites."""
-        from sklearn.metrics import average_precision_score  # takes a second, which a finished run need not wait for
-
-        values, sites, negatives = self._ranked()
-        if not values.size:
-            return float("nan")
-        truth = np.repeat([1, 0], values.size)
-        return float(
-            average_precision_score(truth, np.tile(values, 2), sample_weight=np.concatenate([sites, negatives]))
-        )
+        recall, precision = self.precision_recall()
+        return float(np.diff(recall, prepend=0) @ precision) if recall.size else float("nan")
 
     def precision_recall(self) -> tuple[Float[np.ndarray, " values"], Float[np.ndarray, " values"]]:
         """Return the curve: recall and precision at each score that a site has, highest first."""
