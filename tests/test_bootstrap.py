@@ -56,6 +56,7 @@ def compared(labels: np.ndarray, before: np.ndarray, after: np.ndarray, genes: n
     return differences(*both)
 
 
+@pytest.mark.usefixtures("all_draws")
 def test_every_measure_of_a_draw_is_that_of_the_genes_drawn() -> None:
     labels, genes = labelled_genes(), np.repeat(np.arange(GENES // 2), 2)
     probabilities = scores(labels, 8)

@@ -127,7 +127,6 @@ def test_a_killed_run_goes_on_with_the_same_random_numbers(small_data, small_mod
 
     whole = run(small_data, small_model, tmp_path / "whole")
     with monkeypatch.context() as context:
-        whole = run(small_data, small_model, tmp_path / "whole")
         context.setattr(Engine, "train", dying)
         with pytest.raises(Killed):
             run(small_data, small_model, tmp_path / "killed")

@@ -113,8 +113,8 @@ def test_log_files_have_a_line_an_epoch_and_updates_a_line_a_batch() -> None:
         update_losses=[0.5, 0.4, 0.3, 0.2],
         update_rates=[1e-4, 1e-4, 5e-5, 5e-5],
         epochs=[
-            Epoch(1e-4, record(0.1, [9.0]), record(0.2, [0.25, 0.15]), record(0.3, [0.3])),
-            Epoch(5e-5, record(0.01, [9.0]), record(0.02, [0.025, 0.015]), record(0.03, [0.03])),
+            Epoch(1e-4, record(0.2, [0.25, 0.15]), record(0.1, [9.0]), record(0.3, [0.3])),
+            Epoch(5e-5, record(0.02, [0.025, 0.015]), record(0.01, [9.0]), record(0.03, [0.03])),
         ],
     )
     files = render_logs(history)

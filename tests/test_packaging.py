@@ -17,7 +17,7 @@ CONDA_NAMES = {
 
 def test_the_conda_recipe() -> None:
     recipe = yaml.safe_load((ROOT / "packaging" / "recipe.yaml").read_text())
-    wanted = [re.fullmatch(r"([\w-]+)(>=[\d.]+)", one).groups() for one in PROJECT["dependencies"]]
+    wanted = [re.fullmatch(r"([\w-]+)(>=[\d.]+(?:,<\d+)?)", one).groups() for one in PROJECT["dependencies"]]
     ours = [f"{CONDA_NAMES.get(name, name)} {least}" for name, least in wanted]
     assert recipe["requirements"]["run"] == [f"python {PROJECT['requires-python']}", *ours]
     assert recipe["context"]["version"] == PROJECT["version"]
