@@ -65,7 +65,7 @@ def stepped(recipe: Recipe, seed: int = 0, step: int = 0) -> tuple[TrainState, f
     random = np.random.default_rng(0)
     bases, labels = random.integers(0, 5, (2, 180), np.uint8), random.integers(0, 4, (2, 100), np.uint8)
     batch = Batch(bases, labels, np.ones((2, 1), np.float32))
-    after, loss = jax.jit(make_train_step(SpliceAI(SIZE), recipe, seed=seed))(state, batch, 1e-3)
+    after, loss = jax.jit(make_train_step(SpliceAI(SIZE), recipe))(state, batch, 1e-3, seed)
     return after, float(loss)
 
 

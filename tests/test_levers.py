@@ -38,6 +38,7 @@ from spliceai_jax.runs.read import read_run
 from spliceai_jax.training.engine import Engine
 from spliceai_jax.training.losses import cross_entropy_loss, focal_loss, taught
 from spliceai_jax.training.optimizer import make_optimizer
+from spliceai_jax.training.recipes import RECIPES
 from spliceai_jax.training.step import init_state, make_train_step
 
 # -- distillation ----------------------------------------------------------------------------------------------------
@@ -209,8 +210,17 @@ def test_without_the_pull_the_optimizers_state_has_the_form_it_had() -> None:
 def test_the_pull_needs_to_know_where_to() -> None:
     recipe = Recipe(l2sp=0.1)
     with pytest.raises(ValueError, match="start"):
-        make_train_step(SpliceAI(ARCHITECTURES[80]), recipe)
+        make_train_step(SpliceAI(ARCHITECTURES[80]), recipe)(None, None, 1e-3)
     Engine(ARCHITECTURES[80], recipe)  # to evaluate with, nothing is missing
+
+
+def test_runs_that_compute_in_the_same_way_share_their_programs() -> None:
+    """Whatever their seeds, rates and numbers of epochs."""
+    one = RECIPES["best"]
+    other = replace(one, epochs=3, learning_rate=1e-4, mutation_rate=0.0)
+    first, second = Engine(ARCHITECTURES[80], one, seed=1), Engine(ARCHITECTURES[80], other, seed=2)
+    assert first._programs is second._programs
+    assert Engine(ARCHITECTURES[80], replace(one, dropout=0.1))._programs is not first._programs
 
 
 # -- rehearsal -------------------------------------------------------------------------------------------------------

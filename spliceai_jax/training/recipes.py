@@ -73,6 +73,24 @@ class Recipe:
     test_each_epoch: bool = True
     untouched_if_better: bool = False
 
+    @property
+    def arithmetic(self) -> "Recipe":
+        """What the compiled steps depend on, all else at its default: recipes that agree in it share programs."""
+        return Recipe(
+            unfreeze=self.unfreeze,
+            unfreeze_all=self.unfreeze_all,
+            head_trains=self.head_trains,
+            frozen_batchnorm=self.frozen_batchnorm,
+            trained_batchnorm=self.trained_batchnorm,
+            loss=self.loss,
+            focal_alpha=self.focal_alpha,
+            padding_counts=self.padding_counts,
+            weight_decay=self.weight_decay,
+            l2sp=self.l2sp,
+            distill_weight=self.distill_weight,
+            dropout=self.dropout,
+        )
+
     def batch_size_of(self, windows: int, documented: int) -> int:
         """Return the number of windows in a batch.
 

@@ -9,7 +9,7 @@ import optax
 from flax import struct
 from flax.traverse_util import flatten_dict
 from jax import Array
-from jaxtyping import Float, Int
+from jaxtyping import ArrayLike, Float, Int, UInt32
 
 from spliceai_jax.architecture import PADDING
 from spliceai_jax.data.batches import Batch
@@ -38,9 +38,14 @@ class TrainState:
 
 
 Rate = float | Float[Array, ""]
+Seed = int | UInt32[ArrayLike, ""]
 
-TrainStep = Callable[[TrainState, Batch, Rate], tuple[TrainState, Float[Array, ""]]]
-"""(state, batch, learning rate) -> (the state after the step, the batch's loss)."""
+TrainStep = Callable[..., tuple[TrainState, Float[Array, ""]]]
+"""(state, batch, learning rate, seed, start) -> (the state after the step, the batch's loss).
+
+With the number of the step, the seed (0) decides what is dropped out. The start (None) is the parameters of the network
+that the run starts from; they are needed where the recipe has `l2sp`.
+"""
 
 EvalStep = Callable[[Variables, Batch], tuple[Float[Array, "rows positions 3"], Float[Array, "rows positions"]]]
 """(variables, batch) -> (probabilities, the loss at each position: 0 where there is no label)."""
@@ -59,30 +64,25 @@ def init_state(variables: Variables, trainable: Trainable, recipe: Recipe) -> Tr
     return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, opt_state)
 
 
-def make_train_step(
-    model: SpliceAI, recipe: Recipe, trainable: Trainable | None = None, start: Tree | None = None, seed: int = 0
-) -> TrainStep:
+def make_train_step(model: SpliceAI, recipe: Recipe, trainable: Trainable | None = None) -> TrainStep:
     """Return a pure training step; with `model.axis_name` set each device computes its share of the batch.
 
     Arguments:
         model: The network.
         recipe: The loss, dropout, the weight decay and the pull toward the start are taken from it.
         trainable: What trains; None: what the recipe says.
-        start: The parameters of the network that the run starts from; needed where the recipe has `l2sp`.
-        seed: With the number of the step, it decides what is dropped out.
-
-    Raises:
-        ValueError: They are needed and not given.
     """
     trainable = trainable or Trainable.of(model.architecture, recipe)
-    optimizer = make_optimizer(trainable, recipe.weight_decay, recipe.l2sp, start)
     dropout = dict.fromkeys(trainable.trained_units, recipe.dropout) if recipe.dropout else None
     position_loss = taught(named_loss(recipe.loss, recipe.focal_alpha), recipe.distill_weight)
 
     def over_devices(tree: T) -> T:
         return tree if model.axis_name is None else jax.lax.psum(tree, model.axis_name)
 
-    def train_step(state: TrainState, batch: Batch, learning_rate: Rate) -> tuple[TrainState, Float[Array, ""]]:
+    def train_step(
+        state: TrainState, batch: Batch, learning_rate: Rate, seed: Seed = 0, start: Tree | None = None
+    ) -> tuple[TrainState, Float[Array, ""]]:
+        optimizer = make_optimizer(trainable, recipe.weight_decay, recipe.l2sp, start)
         # Counted over all devices before differentiation, so that each device's gradient is its share of the whole.
         counted = jnp.maximum(over_devices(_positions(batch) if recipe.padding_counts else _labelled(batch)), 1)
 
