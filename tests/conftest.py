@@ -1,11 +1,8 @@
 """What several test files share: small real-shaped data sets and models that the tests make themselves."""
 
 import contextlib
-import hashlib
-import inspect
 import io
 import os
-import pickle
 import shutil
 import subprocess
 import sys
@@ -29,7 +26,6 @@ from spliceai_jax.network.model import SpliceAI
 from spliceai_jax.network.pretrained import Pretrained
 from spliceai_jax.report.writing import write_report
 from spliceai_jax.startup import keep_compiled_programs
-from spliceai_jax.training.engine import Engine
 
 # Most tests run the same few programs, which take longer to compile than to run.
 keep_compiled_programs()
@@ -87,28 +83,6 @@ def pages() -> Iterator[None]:
 def all_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw genes as often as the program does."""
     monkeypatch.setattr(bootstrap, "DRAWS", 1000)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def shared_programs() -> Iterator[None]:
-    """Let equal engines of this process share what they compile: tracing takes longer than most runs."""
-    made: dict = {}
-    start_up = Engine.__init__
-
-    def shared(self: Engine, *given: object, **named: object) -> None:
-        called = inspect.signature(start_up).bind(self, *given, **named)
-        called.apply_defaults()
-        called.arguments["self"] = type(self)
-        start = jax.tree.map(np.asarray, called.arguments.pop("start"))
-        key = hashlib.sha256(pickle.dumps((start, *map(str, called.arguments.values())))).digest()
-        if key not in made:
-            start_up(self, *given, **named)
-            made[key] = self.__dict__
-        self.__dict__ = made[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Engine, "__init__", shared)
-        yield
 
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 732345\n"
