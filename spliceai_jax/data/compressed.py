@@ -13,7 +13,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from isal import igzip, isal_zlib
+from isal import igzip
+from isal.igzip_lib import IsalError
 
 from spliceai_jax.data.beginnings import BYTE_ORDER_MARK, FASTA, GFF3, GZIP, LENGTH, ZIP, Found, told
 from spliceai_jax.errors import SequenceError, some
@@ -99,7 +100,7 @@ def opened(path: Path, kind: TextKind) -> Iterator[IO[bytes]]:
             before = os.fstat(file.fileno())
             yield _text(file, path, kind, before.st_size, until_read)
             after = os.fstat(file.fileno())
-    except (OSError, EOFError, isal_zlib.error, zlib.error, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, IsalError, zlib.error, zipfile.BadZipFile) as error:
         raise SequenceError(f"{path}: cannot be read, it may be damaged or cut short ({error!s:.200})") from error
     # A file that is still being copied or downloaded would be taken for a whole one. Pipes are written all the time.
     if stat.S_ISREG(before.st_mode) and written_between(before, after):
