@@ -11,10 +11,9 @@ import zlib
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, cast
 
-from isal import igzip
-from isal.igzip_lib import IsalError
+from isal import igzip, isal_zlib
 
 from spliceai_jax.data.beginnings import BYTE_ORDER_MARK, FASTA, GFF3, GZIP, LENGTH, ZIP, Found, told
 from spliceai_jax.errors import SequenceError, some
@@ -27,6 +26,9 @@ _ANY_FILE_MAY_HOLD = 100_000_000
 """Bytes that even the smallest file may unpack to."""
 
 _BUFFER = 2**17
+
+_DAMAGED = OSError, EOFError, zlib.error, zipfile.BadZipFile, cast(type[Exception], isal_zlib.error)
+"""What is raised while a compressed file is read."""
 
 _MOST_BYTES_OF_LIST = 2**20
 """A zip archive lists what it holds, in about 150 bytes a file."""
@@ -100,7 +102,7 @@ def opened(path: Path, kind: TextKind) -> Iterator[IO[bytes]]:
             before = os.fstat(file.fileno())
             yield _text(file, path, kind, before.st_size, until_read)
             after = os.fstat(file.fileno())
-    except (OSError, EOFError, IsalError, zlib.error, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         raise SequenceError(f"{path}: cannot be read, it may be damaged or cut short ({error!s:.200})") from error
     # A file that is still being copied or downloaded would be taken for a whole one. Pipes are written all the time.
     if stat.S_ISREG(before.st_mode) and written_between(before, after):
