@@ -22,7 +22,8 @@ $(SET_UP): pyproject.toml constraints.txt
 demo: $(SET_UP)
 	$(BIN)/python demo/run.py
 
-test: lint types tests
+test: $(SET_UP)
+	$(MAKE) --no-print-directory -j 3 lint types tests
 
 # A file stays on one worker: its fixtures last.
 tests: $(SET_UP)

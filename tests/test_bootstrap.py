@@ -11,6 +11,8 @@ from spliceai_jax.evaluation import bootstrap
 from spliceai_jax.evaluation.bootstrap import Differences, GeneCounts, differences, genes_of
 from spliceai_jax.evaluation.metrics import MEASURES, MetricsAccumulator
 
+pytestmark = pytest.mark.usefixtures("all_draws")
+
 GENES, LENGTH = 40, 1500
 NO_METRICS = MetricsAccumulator().result()
 

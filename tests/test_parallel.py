@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import full, several_devices
+from conftest import several_devices
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.full
 
 STEPS = 3
 """Eleven windows, four a batch: the last batch has three, and four devices share it unevenly."""
@@ -74,7 +74,6 @@ print("agree")
 """
 
 
-@pytest.mark.full
 @pytest.mark.parametrize("recipe", ["openspliceai", "openspliceai-0.0.7", "best"])
 def test_engines_agree(recipe, small_data, small_model):
     """Losses, gradients and statistics of two steps, one on a partial batch, on four devices and on one."""
@@ -99,7 +98,7 @@ def run(installed, data: Path, model: Path, output: Path, devices: int, parallel
     return [np.loadtxt(logs / part / "loss_every_update.txt") for part in ("TRAIN", "VAL", "TEST")]
 
 
-@pytest.mark.parametrize(("devices", "parallel"), full([(2, "jit"), (4, "pmap")], (2, "jit")))
+@pytest.mark.parametrize(("devices", "parallel"), [(2, "jit"), (4, "pmap")])
 def test_command_on_several_devices(devices, parallel, installed, small_data, small_model, tmp_path):
     one = run(installed, small_data, small_model, tmp_path / "one", 1, "jit")
     assert len(one[0]) == STEPS
@@ -108,7 +107,6 @@ def test_command_on_several_devices(devices, parallel, installed, small_data, sm
         np.testing.assert_allclose(together, alone, rtol=1e-4)
 
 
-@pytest.mark.full
 def test_evaluate_on_several_devices(installed, small_data, small_model):
     flags = ["evaluate", "-m", small_model, "-test", small_data / "dataset_test.h5", "--json"]
     one, four = (json.loads(installed(*flags, **several_devices(n)).stdout) for n in (1, 4))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jax
 import pytest
-from conftest import make_windows, random_model, write_dataset
+from conftest import full, make_windows, random_model, write_dataset
 
 from spliceai_jax import TransferSettings, transfer
 from spliceai_jax.architecture import PADDING
@@ -32,7 +32,7 @@ def of_short_genes(folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("recipe", "others"), [("best", 2), ("openspliceai", 3)])
+@pytest.mark.parametrize(("recipe", "others"), full([("best", 2), ("openspliceai", 3)], ("best", 2)))
 def test_a_run_compiles_no_more_programs_than_it_says(
     recipe: str, others: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -67,7 +67,7 @@ def test_a_run_compiles_no_more_programs_than_it_says(
     assert len(compiled) <= int(said[1])
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_teachers_are_evaluated_by_the_program_that_evaluates_the_model(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
