@@ -462,7 +462,7 @@ def test_an_output_folder_with_other_data_sets(run: CreateData):
     assert call(run.argv()) == 0
     line = run.refused("--random-seed", 7, "--canonical-by", "span")
     assert line.startswith(f"{run.out}: holds data sets that were made differently: ")
-    assert "--canonical-by is now 'span' and was 'tag'; --random-seed is now 7 and was 42" in line
+    assert "--random-seed is now 7 and was 42; --canonical-by is now 'span' and was 'tag'" in line
     with open(run.fasta, "a") as file:
         file.write("A\n")
     assert "the genome is another file" in run.refused()
