@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 import torch
-from conftest import make_windows, random_model, write_dataset
+from conftest import make_windows, random_model, run_arguments, write_dataset
 
 from spliceai_jax import (
     ARCHITECTURES,
@@ -212,6 +212,14 @@ def test_the_pull_needs_to_know_where_to() -> None:
     with pytest.raises(ValueError, match="start"):
         make_train_step(SpliceAI(ARCHITECTURES[80]), recipe)(None, None, 1e-3)
     Engine(ARCHITECTURES[80], recipe)  # to evaluate with, nothing is missing
+
+
+def test_an_epoch_may_draw_more_windows_than_any_set_holds(small_data, small_model, tmp_path) -> None:
+    """11 windows of the new species and as many of the 2 of the old one, in one batch."""
+    old = write_dataset(tmp_path / "old.h5", [make_windows(2, 77)])
+    given = run_arguments(small_data, small_model, tmp_path) | {"tensorboard": False, "epochs": 1, "batch_size": 22}
+    result = transfer(TransferSettings(**given, rehearsal_dataset=old))
+    assert len(result.history.update_losses) == 1
 
 
 def test_runs_that_compute_in_the_same_way_share_their_programs() -> None:

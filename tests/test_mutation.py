@@ -1,12 +1,13 @@
 """Random mutations of training batches."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import make_windows
 
-from spliceai_jax.architecture import ARCHITECTURES, PADDING
+from spliceai_jax.architecture import ARCHITECTURES, PADDING, UNLABELLED
 from spliceai_jax.data.mutation import KEPT, mutated
 from spliceai_jax.data.windows import Windows
 
@@ -46,3 +47,17 @@ def test_the_same_seed_mutates_alike_and_the_batch_given_is_kept(windows) -> Non
     np.testing.assert_array_equal(batch.inputs, before)
     np.testing.assert_array_equal(first.inputs, again.inputs)
     assert (np.asarray(first.inputs) != np.asarray(other.inputs)).any()
+
+
+def test_sites_that_teachers_call_are_kept(windows) -> None:
+    """In windows without labels the targets alone say where a site is."""
+    batch = windows.training_batch(np.arange(8), 8, ARCHITECTURES[400], False)
+    targets = np.zeros((*batch.labels.shape, 3), np.float16)
+    targets[:, 700, 2], targets[:, 1300, 1], targets[:, 2000, 1] = 0.6, 0.9, 0.4
+    given = replace(
+        batch, labels=np.where(batch.labels == PADDING, PADDING, UNLABELLED).astype(np.uint8), targets=targets
+    )
+    after = mutated(given, 0.9, np.random.default_rng(0))
+    changed = np.asarray(after.inputs) != np.asarray(batch.inputs)
+    for place, kept in ((700, True), (1300, True), (2000, False)):
+        assert changed[:, 200 + place - KEPT : 200 + place + KEPT + 1].any() != kept

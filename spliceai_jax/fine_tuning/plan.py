@@ -100,12 +100,13 @@ class Plan:
 
     @property
     def _most_windows(self) -> int:
-        """The number of windows in the largest set.
+        """The number of windows in the largest set, or in an epoch if that draws some windows more than once.
 
         The windows that only measure what is forgotten do not count: the batches of training, and with them the model
         to the bit, are the same with and without them.
         """
-        return max(len(self.levers.trained_on), *(len(self.sets[name]) for name in SPLITS))
+        drawn = len(self.levers.drawn(epoch=0))
+        return max(drawn, len(self.levers.trained_on), *(len(self.sets[name]) for name in SPLITS))
 
     @cached_property
     def trainable(self) -> Trainable:
