@@ -25,6 +25,7 @@ from spliceai_jax.fine_tuning import ending
 from spliceai_jax.network.model import SpliceAI
 from spliceai_jax.network.pretrained import Pretrained
 from spliceai_jax.report.writing import write_report
+from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.startup import keep_compiled_programs
 
 # Most tests run the same few programs, which take longer to compile than to run.
@@ -120,6 +121,13 @@ def make_windows(count: int, seed: int, sites: int = 6) -> tuple[np.ndarray, np.
             else:
                 bases[row, at - 6 : at] = [4, 4, 4, 2, 1, 3]
     return bases, labels
+
+
+def content_of(path: Path) -> bytes:
+    """A file's content; of `run.json` what decides the run."""
+    if path.name != "run.json":
+        return path.read_bytes()
+    return repr(RunFolder(path.parent).read_identity()).encode()
 
 
 def write_dataset(path: Path, shards: list[tuple[np.ndarray, np.ndarray]], **storage: object) -> Path:

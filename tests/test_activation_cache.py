@@ -26,6 +26,7 @@ from spliceai_jax import (
 from spliceai_jax.architecture import PADDING
 from spliceai_jax.data.packing import whole_windows
 from spliceai_jax.errors import Interrupted, RunFolderError
+from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.record import read_record
 from spliceai_jax.training.activation_cache import CachedWindows, bytes_needed, cache_activations
 from spliceai_jax.training.engine import Engine
@@ -192,7 +193,7 @@ def stopped_run(small_data, small_model, output, monkeypatch, **more) -> Transfe
 
 
 def cached(result: TransferResult) -> list[bool]:
-    return [session.activation_cache for session in read_record(result.folder / "record.json").sessions]
+    return [session.activation_cache for session in read_record(RunFolder(result.folder)).sessions]
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import full, make_windows, write_dataset
+from conftest import content_of, full, make_windows, write_dataset
 from filelock import FileLock
 from test_resume import FOLDER, arguments, results
 
@@ -428,7 +428,7 @@ def test_a_run_is_the_same(
         output = tmp_path / str(number)
         transfer(TransferSettings(**arguments(tmp_path / "data", small_model, output)))
         found.append(results(output))
-        identities.append((output / FOLDER / "run.json").read_bytes())
+        identities.append(content_of(output / FOLDER / "run.json"))
         assert len(list((tmp_path / "data").glob("*.codes"))) == (0 if number == 0 else 3)
     assert found[0] == found[1] == found[2]
     assert len(set(identities)) == 1

@@ -35,7 +35,6 @@ from spliceai_jax.report import verdict
 from spliceai_jax.report.comparison import LOGO_SPANS, compare_on_test_set
 from spliceai_jax.report.mistakes import KEPT, Mistake, WorstMistakes
 from spliceai_jax.report.page_warnings import find_warnings
-from spliceai_jax.report.writing import write_report
 from spliceai_jax.runs.card import inspect_weights
 from spliceai_jax.runs.read import Run, read_run
 from spliceai_jax.training.engine import ENGINES, Engine
@@ -238,11 +237,12 @@ def test_a_run_moved_elsewhere_is_reported_whole(copied) -> None:
 @pytest.mark.slow
 def test_what_is_gone_is_left_out_and_said(copied, tmp_path) -> None:
     def lose(name: str) -> None:
-        def change(record: dict) -> None:
+        def change(content: dict) -> None:
+            record = content["record"]
             place = record["parent"] if name == "parent" else record["datasets"]["test"]
             place["path"] = str(tmp_path / "gone" / Path(place["path"]).name)
 
-        edit(copied / "record.json", change)
+        edit(copied / "run.json", change)
 
     lose("parent")
     text = report(copied)
@@ -255,15 +255,9 @@ def test_what_is_gone_is_left_out_and_said(copied, tmp_path) -> None:
     assert figures(text) == FIGURES - OF_TEST_SET
     assert "gone/dataset_test.h5: no such data set" in text
     assert {path.stem for path in (copied / "report").iterdir()} == FIGURES - OF_TEST_SET
-    (copied / "record.json").write_text('{"format_version": 1, "sessions": 3}')
-    with pytest.warns(SpliceAIWarning, match=r"record\.json: damaged .*; the facts in it are left out"):
-        run = read_run(copied)
-    text = write_report(run).read_text()
-    assert text.count("record.json: missing or unreadable") == 2  # the place of the weights, and of the test set
-    assert figures(text) == FIGURES - OF_TEST_SET
-    (copied / "record.json").unlink()
+    edit(copied / "run.json", lambda content: content.pop("record"))  # killed before its first session began
     text = report(copied)
-    assert text.count("record.json: missing or unreadable") == 2
+    assert text.count("run.json: has no record") == 2  # the place of the weights, and of the test set
     assert figures(text) == FIGURES - OF_TEST_SET
 
 
@@ -271,11 +265,11 @@ def test_what_has_changed_is_left_out_and_said(copied, tmp_path) -> None:
     random_model(80, seed=8).to_pt(tmp_path / "other.pt")
     write_dataset(tmp_path / "other.h5", [make_windows(4, 44)])
 
-    def change(record: dict) -> None:
-        record["parent"]["path"] = str(tmp_path / "other.pt")
-        record["datasets"]["test"]["path"] = str(tmp_path / "other.h5")
+    def change(content: dict) -> None:
+        content["record"]["parent"]["path"] = str(tmp_path / "other.pt")
+        content["record"]["datasets"]["test"]["path"] = str(tmp_path / "other.h5")
 
-    edit(copied / "record.json", change)
+    edit(copied / "run.json", change)
     text = report(copied)
     assert "other.pt: no longer holds the weights that the run started from" in text
     assert "other.h5: no longer holds the test set of the run" in text

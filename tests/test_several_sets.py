@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import RUN, CommandLine, make_windows, run_arguments, with_pages, write_dataset
+from conftest import RUN, CommandLine, content_of, make_windows, run_arguments, with_pages, write_dataset
 
 from spliceai_jax import TransferSettings, evaluate, transfer
 from spliceai_jax.architecture import SITE_KINDS
@@ -77,7 +77,7 @@ def test_it_is_a_run_on_one_file_that_holds_them_all(run: Path, data: Path, smal
     assert len(of_run(run)) > 30
     assert of_run(run) == of_run(result.folder)
     assert found[-1][1] == pytest.approx(found[-2][1])
-    together, alone = (json.loads((root / "run.json").read_text()) for root in (run, result.folder))
+    together, alone = (content_of(root / "run.json") for root in (run, result.folder))
     assert together == alone
     assert not result.test_files
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, CommandLine, full, random_model
+from conftest import ROOT, CommandLine, content_of, full, random_model
 
 from spliceai_jax import Display, Pretrained, TransferResult, TransferSettings, transfer
 from spliceai_jax.commands.main import main
@@ -36,7 +36,7 @@ def settings(data: Path, output: Path, **given: Any) -> TransferSettings:
 def files(output: Path) -> dict[str, bytes]:
     """Models and logs of all runs, and what decides them."""
     return {
-        str(path.relative_to(output)): path.read_bytes()
+        str(path.relative_to(output)): content_of(path)
         for name in ("models/*.pt", "LOG/*/*", "run.json", "history.json")
         for path in output.glob(f"**/{name}")
     }

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import CommandLine, full, make_windows, random_model, with_pages, write_dataset
+from conftest import CommandLine, content_of, full, make_windows, random_model, with_pages, write_dataset
 from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_genome import Layout, as_fasta
@@ -55,7 +55,7 @@ def files(output: Path) -> dict[str, bytes]:
     """Models and logs of all runs, and what decides them."""
     names = "models/*.pt", "LOG/*/*", "run.json", "history.json"
     found = itertools.chain(*(output.glob(f"**/{name}") for name in names))
-    return {str(path.relative_to(output)): path.read_bytes() for path in found}
+    return {str(path.relative_to(output)): content_of(path) for path in found}
 
 
 def test_only_padding_is_left_of_the_labels(more: Path, small_data: Path) -> None:

@@ -77,7 +77,7 @@ class Identity:
             if getattr(self, name) != getattr(other, name)
         ]
         now, before = asdict(self.settings), asdict(other.settings)
-        differing = sorted(name for name in now if now[name] != before[name])
+        differing = [name for name in now if now[name] != before[name]]
         return found + [f"`{name}` is now {now[name]!r} and was {before[name]!r}" for name in differing]
 
 

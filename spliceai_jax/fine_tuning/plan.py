@@ -19,7 +19,7 @@ from spliceai_jax.data.packing import training_packer
 from spliceai_jax.data.windows import Windows
 from spliceai_jax.data_sets.run import create_data
 from spliceai_jax.display import Display
-from spliceai_jax.errors import DatasetError, RunFolderError, SettingsError
+from spliceai_jax.errors import DatasetError, SettingsError
 from spliceai_jax.evaluation.teaching import bytes_of_targets
 from spliceai_jax.fine_tuning.cache_plan import CachePlan, plan_cache
 from spliceai_jax.fine_tuning.data_sets import read_sets
@@ -345,11 +345,8 @@ def _check_environment(settings: TransferSettings) -> None:
 
 def _begun_with(folder: RunFolder) -> bool | None:
     """Return whether the run in the folder caches activations; None where that is not known."""
-    try:
-        record = read_record(folder.record)
-    except RunFolderError:  # adding this session will set the record aside, with a warning
-        return None
-    return record.sessions[-1].activation_cache if record and record.sessions else None
+    record = read_record(folder) if folder.holds_run else None
+    return record.sessions[-1].activation_cache if record else None
 
 
 def _described(windows: Windows) -> str:

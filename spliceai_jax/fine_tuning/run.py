@@ -125,7 +125,7 @@ def _sha256(path: Path) -> str | None:
 
 def _begin_session(plan: Plan, display: Display) -> Record:
     """Add this process to the record of the run, and return the record."""
-    record = add_session(plan.folder, plan.record())
+    record = add_session(plan.folder, plan.identity(), plan.record())
     if len({session.activation_cache for session in record.sessions}) > 1:
         display.line(
             "activations were cached in one part of this run and computed in another: it ends as if it had not been "

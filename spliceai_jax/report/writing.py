@@ -139,5 +139,5 @@ def _read_test(run: Run) -> Windows:
 
 def _record(run: Run) -> Record:
     if not run.record:
-        raise RunFolderError(f"{run.folder.record}: missing or unreadable; it alone says where the run's files are")
+        raise RunFolderError(f"{run.folder.identity_file}: has no record, which says where the run's files are")
     return run.record

@@ -52,7 +52,7 @@ class RunFolder:
 
     @property
     def identity_file(self) -> Path:
-        """The file of what decides the run's result."""
+        """The file of what decides the run's result, and of its record."""
         return self.root / "run.json"
 
     @property
@@ -84,11 +84,6 @@ class RunFolder:
     def best_card(self) -> Path:
         """The card of that model."""
         return self.best_model.with_suffix(".json")
-
-    @property
-    def record(self) -> Path:
-        """The file of facts about the run that do not decide its result."""
-        return self.root / "record.json"
 
     @property
     def genome_evaluation(self) -> Path:
@@ -168,7 +163,7 @@ class RunFolder:
                     f"{self.root}: holds a run already; go on with it by `resume=True`, or give another `exp_num`, "
                     "`project_name` or `output_dir`"
                 )
-        elif any(path.exists() for path in (self.record, self.history, self.checkpoints)):
+        elif any(path.exists() for path in (self.history, self.checkpoints)):
             raise RunFolderError(
                 f"{self.identity_file}: missing, though {self.root} holds a run, which cannot go on without it; put it "
                 "back, or give another `exp_num`, `project_name` or `output_dir`"

@@ -1,10 +1,8 @@
 """A run as its folder shows it, read without touching it: the run may be under way."""
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from spliceai_jax.errors import RunFolderError, SpliceAIWarning
 from spliceai_jax.runs import stored
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.genome_evaluation import GenomeEvaluation, read_genome_evaluation
@@ -21,7 +19,7 @@ class Run:
     Attributes:
         folder: The run's folder.
         identity: What decides its result.
-        record: Facts about it; None where there are none, or where they cannot be read.
+        record: Facts about it; None where its first session has not begun.
         history: What was measured, as of the latest checkpoint; empty before the first.
         genome: What models find on whole sequences, where that was measured.
     """
@@ -66,13 +64,7 @@ def read_run(root: str | Path) -> Run:
     """
     folder = RunFolder.found(root)
     identity = folder.read_identity()
-    try:
-        record = read_record(folder.record)
-    except RunFolderError as error:
-        warnings.warn(f"{error}; the facts in it are left out", SpliceAIWarning, stacklevel=2)
-        record = None
-    history = read_history(folder)
-    return Run(folder, identity, record, history, read_genome_evaluation(folder))
+    return Run(folder, identity, read_record(folder), read_history(folder), read_genome_evaluation(folder))
 
 
 def read_history(folder: RunFolder) -> History:

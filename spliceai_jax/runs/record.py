@@ -1,21 +1,19 @@
 """Facts about a run that do not decide its result: files, devices, versions, the command.
 
-They are in `record.json` in the run's folder. `resume` does not compare them.
+They are in the run's `run.json`, beside what decides its result. `resume` does not compare them.
 """
 
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 from spliceai_jax.data.windows import Windows
-from spliceai_jax.errors import RunFolderError, SpliceAIWarning
 from spliceai_jax.json_files import Count, check_keys
 from spliceai_jax.runs import stored
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import SPLITS, Split
+from spliceai_jax.runs.identity import RunIdentity
 from spliceai_jax.startup import processor
 
 
@@ -130,7 +128,7 @@ class Record:
     """A run's record.
 
     Attributes:
-        recipe: The recipe's name; its fields are in `run.json`.
+        recipe: The recipe's name; its fields are the identity's.
         trains: What trains, in words.
         validation_from: How the validation windows were found, in words.
         batches_per_epoch: The number of batches in an epoch.
@@ -196,29 +194,26 @@ def now() -> str:
     return datetime.now(UTC).astimezone().isoformat(timespec="seconds")
 
 
-def read_record(path: Path) -> Record | None:
-    """Read a run's record; None where there is none.
+@dataclass(frozen=True)
+class _Recorded:
+    """What is read of `run.json` here."""
+
+    record: Record | None = None
+
+
+def read_record(folder: RunFolder) -> Record | None:
+    """Read a run's record; None where its first session has not begun.
 
     Raises:
+        FileNotFoundError, NotADirectoryError: The folder holds no run.
         RunFolderError: It cannot be read.
     """
-    try:
-        return stored.read(path, Record)
-    except FileNotFoundError:
-        return None
+    return stored.read(folder.identity_file, _Recorded).record
 
 
-def add_session(folder: RunFolder, record: Record) -> Record:
-    """Put the sessions recorded so far before the one in `record`, write the record and return it.
-
-    A record that cannot be read is kept under another name, with a warning.
-    """
-    try:
-        earlier = read_record(folder.record)
-    except RunFolderError as error:
-        earlier, aside = None, folder.set_aside(folder.record)
-        warnings.warn(f"{error}; kept as {aside.name}, and a new record is begun", SpliceAIWarning, stacklevel=2)
-    if earlier:
+def add_session(folder: RunFolder, identity: RunIdentity, record: Record) -> Record:
+    """Put the sessions recorded so far before the one in `record`, write the record and return it."""
+    if earlier := read_record(folder):
         record = replace(record, sessions=(*earlier.sessions, *record.sessions))
-    folder.write(folder.record, stored.render(asdict(record)))
+    folder.write(folder.identity_file, stored.render({**identity.to_json(), "record": asdict(record)}))
     return record

@@ -26,7 +26,6 @@ from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import LoopState
 from spliceai_jax.runs.identity import RunIdentity
 from spliceai_jax.runs.read import read_run
-from spliceai_jax.runs.record import Record
 from spliceai_jax.training.engine import Engine
 
 pytestmark = pytest.mark.slow
@@ -393,7 +392,7 @@ def test_on_one_core(damaged) -> None:
 
 def test_other_cores(damaged, runs, settings, tmp_path) -> None:
     """One line says that the end is equal to rounding only."""
-    outcome = damaged("interrupted", lambda root: spoilt(root / "record.json", '"threads": "', '"threads": "9'))
+    outcome = damaged("interrupted", lambda root: spoilt(root / "run.json", '"threads": "', '"threads": "9'))
     assert notes(outcome) == []
     [line] = [line for line in outcome.stdout.splitlines() if "to the bit" in line]
     assert re.search(r"to float rounding, but not to the bit \(threads '9\d+', then '\d+'\)", line), line
@@ -430,10 +429,6 @@ def put(path: Path, wrong: bytes | int | list[int] | None) -> None:
         path.write_bytes(wrong)
 
 
-LEFT_OUT = ("record.json", "genome_evaluation.json")
-"""The files that `report` can do without."""
-
-
 @pytest.mark.parametrize("wrong", WRONG)
 @pytest.mark.parametrize("name", ["run.json", "history.json"])
 def test_report_refuses(name: str, wrong: str, runs: Path, tmp_path: Path, attack: Attack) -> None:
@@ -444,12 +439,11 @@ def test_report_refuses(name: str, wrong: str, runs: Path, tmp_path: Path, attac
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-@pytest.mark.parametrize("name", LEFT_OUT)
-def test_left_out_of_the_report(name: str, wrong: str, runs: Path, tmp_path: Path) -> None:
+def test_left_out_of_the_report(wrong: str, runs: Path, tmp_path: Path) -> None:
     """A note names the file."""
     shutil.copytree(runs / "finished", tmp_path / "out")
-    put(tmp_path / "out" / RUN / name, WRONG[wrong])
-    with pytest.warns(SpliceAIWarning, match=rf"{name}: damaged .* left out"):
+    put(tmp_path / "out" / RUN / "genome_evaluation.json", WRONG[wrong])
+    with pytest.warns(SpliceAIWarning, match=r"genome_evaluation\.json: damaged .* left out"):
         read_run(tmp_path / "out" / RUN)
 
 
@@ -468,7 +462,6 @@ def test_inspect(wrong: str, runs: Path, tmp_path: Path, attack: Attack) -> None
 FIELDS = {
     "run.json": ("flanking_size", "epochs", "learning_rate", "recipe"),
     "history.json": ("epoch", "history"),
-    "record.json": ("sessions", "parent", "batches_per_epoch"),
     "models/model_best.json": ("sha256", "epoch", "after", "versions"),
 }
 
@@ -483,7 +476,6 @@ def test_fields(name: str, field: str, value: object, runs: Path, tmp_path: Path
     kind, upgrade = {
         "run.json": (RunIdentity, identity.from_json),
         "history.json": (LoopState, dict),
-        "record.json": (Record, dict),
         "model_best.json": (ModelCard, dict),
     }[path.name]
     path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
