@@ -16,7 +16,7 @@ from spliceai_jax.architecture import PADDING
 from spliceai_jax.evaluation import ranking
 from spliceai_jax.evaluation.metrics import Metrics, MetricsAccumulator, SiteMetrics
 from spliceai_jax.runs.history import Epoch, History, SplitRecord
-from spliceai_jax.runs.logs import render_logs
+from spliceai_jax.runs.writer import render_logs
 
 KINDS = {"acceptor": 1, "donor": 2}
 VECTORS = SHARED / "reference" / "vectors"

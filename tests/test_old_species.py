@@ -23,8 +23,8 @@ from spliceai_jax.report.forgetting import forgetting_section
 from spliceai_jax.runs.card import inspect_weights
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import History
-from spliceai_jax.runs.logs import render_logs
 from spliceai_jax.runs.read import read_run
+from spliceai_jax.runs.writer import render_logs
 
 pytestmark = pytest.mark.slow
 

@@ -30,7 +30,7 @@ class _Versions(argparse.Action):
 def _show_versions() -> None:
     import jax  # takes seconds
 
-    from spliceai_jax.runs.versions import versions
+    from spliceai_jax.runs.session import versions
 
     try:
         kinds = Counter(f"{device.platform} ({device.device_kind})" for device in jax.devices())

@@ -21,7 +21,7 @@ from spliceai_jax.data_sets.usual import Check, check_genes
 from spliceai_jax.data_sets.writing import SetCounts, windows_of
 from spliceai_jax.display import Display, counted
 from spliceai_jax.encoding import decode
-from spliceai_jax.runs.versions import versions
+from spliceai_jax.runs.session import versions
 
 _WINDOW_BYTES = 11_000
 """The most room, in bytes, that a window takes: 10,400 for random bases, 9000 for a genome's, 2000 with N around."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from spliceai_jax.errors import SettingsError, check_choice, check_whole
-from spliceai_jax.runs.command import equivalent_command
+from spliceai_jax.runs.session import equivalent_command
 
 ParseType = Literal["canonical", "all_isoforms"]
 Biotype = Literal["protein-coding", "non-coding", "all"]

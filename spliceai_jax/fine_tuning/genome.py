@@ -14,7 +14,7 @@ from spliceai_jax.network.temperature import temperature_beside
 from spliceai_jax.runs import stored
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import History
-from spliceai_jax.runs.tuned import tuned_model
+from spliceai_jax.runs.read import tuned_model
 from spliceai_jax.scoring.genome_evaluation import evaluate_genome_models
 from spliceai_jax.scoring.predict import predict
 from spliceai_jax.scoring.settings import PredictSettings

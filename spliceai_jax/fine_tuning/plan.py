@@ -34,13 +34,10 @@ from spliceai_jax.runs.record import (
     DatasetRecord,
     Parent,
     Record,
-    Session,
     UnlabelledRecord,
-    now,
     read_record,
-    what_rounds,
 )
-from spliceai_jax.runs.versions import versions
+from spliceai_jax.runs.session import Session, now, versions, what_rounds
 from spliceai_jax.training.recipes import Recipe
 from spliceai_jax.training.trainable import Trainable, padding_counts
 

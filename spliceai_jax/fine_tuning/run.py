@@ -20,7 +20,8 @@ from spliceai_jax.fine_tuning.trainer import Trainer, initial_state
 from spliceai_jax.interrupts import stop_request
 from spliceai_jax.runs.checkpoints import Checkpoints
 from spliceai_jax.runs.history import History, LoopState
-from spliceai_jax.runs.record import Record, add_session, rounds_differently
+from spliceai_jax.runs.record import Record, add_session
+from spliceai_jax.runs.session import rounds_differently
 from spliceai_jax.runs.tensorboard import Scalars
 from spliceai_jax.runs.writer import RunWriter
 from spliceai_jax.training.step import TrainState

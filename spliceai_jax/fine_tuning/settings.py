@@ -9,7 +9,7 @@ from typing import Any, get_args
 from spliceai_jax.architecture import ARCHITECTURES, Precision
 from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.errors import SettingsError, check_choice, check_whole
-from spliceai_jax.runs.command import equivalent_command
+from spliceai_jax.runs.session import equivalent_command
 from spliceai_jax.training.recipes import RECIPES, LossName, Parallel, Recipe
 from spliceai_jax.training.schedules import SCHEDULERS, Scheduler
 

@@ -21,7 +21,8 @@ from spliceai_jax.network.temperature import Temperature, in_words, read_tempera
 from spliceai_jax.runs import stored
 from spliceai_jax.runs.history import SPLITS, History, Split
 from spliceai_jax.runs.identity import RunIdentity
-from spliceai_jax.runs.record import DatasetRecord, Parent, Record, Session, UnlabelledRecord
+from spliceai_jax.runs.record import DatasetRecord, Parent, Record, UnlabelledRecord
+from spliceai_jax.runs.session import Session
 from spliceai_jax.training.recipes import Recipe
 
 _SPECIES = {"mane": "human (MANE)"}

@@ -9,7 +9,7 @@ from spliceai_jax.runs.genome_evaluation import GenomeEvaluation, read_genome_ev
 from spliceai_jax.runs.history import History, LoopState
 from spliceai_jax.runs.identity import RunIdentity
 from spliceai_jax.runs.record import Record, read_record
-from spliceai_jax.runs.tuned import tuned_model
+from spliceai_jax.training.recipes import Recipe
 
 
 @dataclass(frozen=True)
@@ -77,3 +77,13 @@ def read_history(folder: RunFolder) -> History:
         return stored.read(folder.history, LoopState).history
     except FileNotFoundError:
         return History()
+
+
+def tuned_model(folder: RunFolder, history: History, recipe: Recipe) -> Path:
+    """Return the file of the tuned epoch's model; where only its copy `model_best.pt` is left, that.
+
+    While a run is under way, `model_best.pt` may be ahead of the history.
+    """
+    model = folder.epoch_model(history.tuned_epoch(recipe))
+    copied = history.kept_epoch(recipe) is not None
+    return folder.best_model if copied and not model.exists() else model

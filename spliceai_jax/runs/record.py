@@ -3,10 +3,7 @@
 They are in the run's `run.json`, beside what decides its result. `resume` does not compare them.
 """
 
-import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, replace
 
 from spliceai_jax.data.windows import Windows
 from spliceai_jax.json_files import Count, check_keys
@@ -14,7 +11,7 @@ from spliceai_jax.runs import stored
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import SPLITS, Split
 from spliceai_jax.runs.identity import RunIdentity
-from spliceai_jax.startup import processor
+from spliceai_jax.runs.session import Session
 
 
 @dataclass(frozen=True)
@@ -101,29 +98,6 @@ class Parent:
 
 
 @dataclass(frozen=True)
-class Session:
-    """A process that worked on a run: the one that began it, or one that continued it.
-
-    Attributes:
-        started: The time it began, in ISO 8601 with the offset from UTC.
-        command: The command line equivalent to its settings.
-        directory: The working directory, which relative paths in the command start from.
-        devices: What it computed on, in words.
-        versions: Package -> version.
-        activation_cache: Whether the frozen part's output was computed once and cached: see `activation_cache`.
-        rounding: What else decides how sums are rounded: see `what_rounds`.
-    """
-
-    started: str
-    command: str
-    directory: str
-    devices: str
-    versions: dict[str, str]
-    activation_cache: bool = False
-    rounding: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Record:
     """A run's record.
 
@@ -156,42 +130,6 @@ class Record:
         check_keys("datasets", self.datasets, SPLITS)
         if not self.sessions:
             raise ValueError("`sessions` is empty")
-
-
-_ROUNDING_PACKAGES = ("spliceai-jax", "jax", "jaxlib")
-"""The packages that decide which program computes."""
-
-
-def what_rounds() -> dict[str, str]:
-    """Return what decides how sums are rounded on this machine, beside devices and packages, as names and values.
-
-    XLA divides sums among its threads, of which it has as many as this process may use cores, or as NPROC says; it
-    compiles for the features of the processor.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {
-        "threads": os.environ.get("NPROC") or str(cores),
-        "processor": processor(),
-        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
-    }
-
-
-def rounds_differently(sessions: Sequence[Session]) -> list[str]:
-    """Return in words what decides rounding and was not the same for all sessions; what was not recorded is left out.
-
-    Where it is empty, the run ends as if one session had done it all, bit for bit.
-    """
-    seen: dict[str, dict[str, None]] = {}
-    for session in sessions:
-        packages = {name: session.versions[name] for name in _ROUNDING_PACKAGES if name in session.versions}
-        for name, value in ({"devices": session.devices} | session.rounding | packages).items():
-            seen.setdefault(name, {})[value] = None
-    return [f"{name} {', then '.join(map(repr, values))}" for name, values in seen.items() if len(values) > 1]
-
-
-def now() -> str:
-    """Return the present time in the form that sessions record."""
-    return datetime.now(UTC).astimezone().isoformat(timespec="seconds")
 
 
 @dataclass(frozen=True)
