@@ -47,12 +47,12 @@ class TransferResult:
 
     @property
     def comparison(self) -> Mapping[Split, Differences]:
-        """How the tuned model, kept as the best or not, compares with the untouched one on each set: see `Ending`."""
+        """How the tuned model, kept as the best or not, compares with the untouched one on each set (see `Ending`)."""
         return self.ending.sets
 
     @property
     def test_files(self) -> Mapping[str, Differences]:
-        """With several test files: the path of each -> the same comparison there."""
+        """The same comparison on each of several test files, by its path."""
         return self.ending.test_files
 
     @property

@@ -4,7 +4,7 @@ With several seeds it does that with each of them.
 
 Models that were trained for different species find different sites, and the mean of their probabilities is better than
 each alone. The last run makes one model of them (distillation: Hinton et al. 2015). It starts where the best of them
-started: from the tuned model itself it would end worse (docs/recipes.md).
+started: from the tuned model itself it would end worse (benchmarks/EXPERIMENTS.md).
 
 Where there are windows without labels, the last run also learns what the tuned models say of these. That helps even if
 there is one model only: the teacher sees the windows as they are, and its student with mutated bases and dropout (the
@@ -38,7 +38,7 @@ TEACHERS_SHARE = 0.5
 
 EPOCHS_WITHOUT_LABELS = 3
 """How many times as many epochs the last run takes, where there are windows without labels: each of its epochs draws
-others of these, and it gains from more of them (docs/recipes.md)."""
+others of these, and it gains from more of them (benchmarks/EXPERIMENTS.md)."""
 
 
 def transfer(settings: TransferSettings, display: Display | None = None) -> TransferResult:

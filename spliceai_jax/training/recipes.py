@@ -75,7 +75,7 @@ class Recipe:
 
     @property
     def arithmetic(self) -> "Recipe":
-        """What the compiled steps depend on, all else at its default: recipes that agree in it share programs."""
+        """What the compiled steps depend on, with all else at its default; recipes that agree in it share programs."""
         return Recipe(
             unfreeze=self.unfreeze,
             unfreeze_all=self.unfreeze_all,
@@ -141,7 +141,7 @@ RECIPES = {
         timing="batch_late",
         batching="per_shard",
     ),
-    # Measured to work best for a new species; the figures are in docs/recipes.md.
+    # Measured to work best for a new species; the figures are in benchmarks/EXPERIMENTS.md.
     "best": Recipe(
         unfreeze_all=True,
         trained_batchnorm="running",
