@@ -422,6 +422,7 @@ def test_a_run_calibrates_its_best_model(finished, small_data) -> None:
     assert "fitted on 24 donors and 24 acceptors only" in " ".join(page.split()).lower()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["gone", "another's"])
 def test_a_finished_run_without_its_file_writes_it(lost, finished, small_data, small_model, tmp_path) -> None:
     """As one that was killed before it was written; one that `calibrate` wrote for this model stays."""

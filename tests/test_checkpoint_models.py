@@ -136,6 +136,7 @@ def test_compare(checkpoint, small_data, finished, tmp_path, printed) -> None:
     assert run == again != untouched
 
 
+@pytest.mark.slow
 def test_calibrate_and_the_temperature_beside_a_checkpoint(
     checkpoint, small_model, small_data, tmp_path, printed, refused
 ) -> None:
@@ -190,6 +191,7 @@ def test_weights_that_are_not_finite(small_data, tmp_path, printed, refused) -> 
 # -- a run that starts from a checkpoint ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_transfer(checkpoint, small_model, small_data, tmp_path) -> None:
     """It ends as the run from the `.pt` file does, and goes on from either form of the same weights, but no others."""
     given = {**run_arguments(small_data, small_model, tmp_path / "pt"), "tensorboard": False, "epochs": 1}

@@ -68,6 +68,7 @@ class Printed(Display):
             raise Interrupted("stopped here", signal.SIGTERM)
 
 
+@pytest.mark.slow
 def test_a_run_from_each_and_one_that_learns_from_all(whole: Path, small_data: Path, models: Path) -> None:
     """The runs are those that one would make by hand, to the bit."""
     by_hand = [
@@ -94,6 +95,7 @@ def test_a_run_from_each_and_one_that_learns_from_all(whole: Path, small_data: P
     assert together.starts == {}
 
 
+@pytest.mark.slow
 def test_several_seeds(models: Path, small_data: Path, tmp_path: Path) -> None:
     """They are the runs of the seeds by hand, to the bit."""
     mouse, shown = models / "mouse.pt", Printed()
@@ -113,6 +115,7 @@ def test_several_seeds(models: Path, small_data: Path, tmp_path: Path) -> None:
     assert again.lines[-1] == shown.lines[-1]
 
 
+@pytest.mark.slow
 def test_several_seeds_of_several_models(
     whole: Path, models: Path, small_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,6 +143,7 @@ def test_seeds_need_the_same_validation_set(models: Path, small_data: Path, tmp_
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_table_shows_what_each_reaches(whole: Path) -> None:
     lines = (whole / "printed").read_text().splitlines()
     names = ["mouse", "zebrafish", "all of them"]
@@ -155,6 +159,7 @@ def test_the_table_shows_what_each_reaches(whole: Path) -> None:
     assert rows["all of them"][5:] == [f"{one[site]['auprc']:.3f}" for one in records for site in ("donor", "acceptor")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", full(["model 2 of 2", "one model of all 2", "report: "], "one model of all 2"))
 def test_it_goes_on_where_it_was(at: str, whole: Path, small_data: Path, models: Path, tmp_path: Path) -> None:
     """Stopped between the runs, and at the end of the first one."""
@@ -226,6 +231,7 @@ def test_models_that_cannot_be_used_together(models: Path, small_data: Path, tmp
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_models_of_one_name_are_told_apart(models: Path, small_data: Path, tmp_path: Path) -> None:
     """As the `model_best.pt` of several runs are; and a dot in the name of a checkpoint's folder is no suffix."""
     (tmp_path / "other").mkdir()
@@ -240,6 +246,7 @@ def test_models_of_one_name_are_told_apart(models: Path, small_data: Path, tmp_p
     assert _names((tmp_path / "fly.v1", tmp_path / "fly.v2"), None) == ["fly.v1", "fly.v2"]
 
 
+@pytest.mark.slow
 def test_the_same_weights_count_once(models: Path, small_data: Path, tmp_path: Path) -> None:
     """A copy is left out, and a file that is given twice is one model; one that is left is an ordinary run."""
     mouse, copy, shown = models / "mouse.pt", tmp_path / "copy.pt", Printed()
@@ -251,6 +258,7 @@ def test_the_same_weights_count_once(models: Path, small_data: Path, tmp_path: P
     assert RunFolder(tmp_path / "out" / FOLDER).read_identity().distill_teacher == ()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_there_already_is_not_overwritten(whole: Path, models: Path, small_data: Path, capsys) -> None:
     sets = ["-train", small_data / "dataset_train.h5", "-test", small_data / "dataset_test.h5"]
     before = files(whole)
@@ -260,6 +268,7 @@ def test_a_run_that_is_there_already_is_not_overwritten(whole: Path, models: Pat
     assert files(whole) == before
 
 
+@pytest.mark.slow
 def test_another_run_in_the_last_folder_is_found_first(
     whole: Path, models: Path, small_data: Path, tmp_path: Path
 ) -> None:
@@ -274,6 +283,7 @@ def test_another_run_in_the_last_folder_is_found_first(
         assert files(output) == before
 
 
+@pytest.mark.slow
 def test_where_the_best_of_them_is_better_alone(
     models: Path, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
