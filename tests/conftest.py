@@ -67,9 +67,11 @@ def cheap_endings() -> Iterator[None]:
 
 @contextlib.contextmanager
 def with_pages() -> Iterator[None]:
-    """End runs with their page."""
+    """End runs as the program does, with their page and all draws."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ending, "write_report", write_report)
+        patch.setattr(bootstrap, "DRAWS", 1000)
+        patch.setattr(bootstrap, "_AT_ONCE", 250)
         yield
 
 
