@@ -14,7 +14,6 @@ from conftest import ROOT, CommandLine, full
 
 from spliceai_jax import ConsoleDisplay, Pretrained, TransferResult, TransferSettings, transfer
 from spliceai_jax.commands.main import main
-from spliceai_jax.errors import SpliceAIWarning
 from spliceai_jax.evaluation.metrics import Metrics, SiteMetrics
 from spliceai_jax.fine_tuning.loop import TrainingLoop
 from spliceai_jax.report.verdict import before_and_after, reach_verdict
@@ -288,17 +287,12 @@ def expected(scripted, whole, small_data, small_model, tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("error::spliceai_jax.errors.SpliceAIWarning")
-@pytest.mark.parametrize("resumed", [False, True])
-def test_best_keeps_the_last_epoch(resumed, scripted, small_data, small_model, tmp_path, monkeypatch) -> None:
+def test_best_keeps_the_last_epoch(scripted, small_data, small_model, tmp_path, monkeypatch) -> None:
     """It has not the lowest loss; the untouched model is kept only while the last epoch is worse than it."""
     monkeypatch.setitem(globals(), "SCRIPT", [*SCRIPT[:4], (0.75, 0.6)])
     given = {"recipe": "best", "scheduler": None, "early_stopping": False}
     result, display = small_run(small_data, small_model, tmp_path, **given)
     assert display.seen == [0, None, 2, 3, 4]
-    if resumed:
-        (tmp_path / SMALL / "models" / "model_best.json").unlink()
-        with pytest.warns(SpliceAIWarning, match="model_best.json: missing or damaged; made again"):
-            result, _ = small_run(small_data, small_model, tmp_path, resume=True, **given)
     assert result.best_epoch == result.tuned_epoch == 4
     assert result.history.lowest_loss_epoch == 3
     assert result.best_model.read_bytes() == (tmp_path / SMALL / "models" / "model_4.pt").read_bytes()
@@ -360,23 +354,6 @@ def test_openspliceai_0_0_7_keeps_what_it_trained(scripted, small_data, small_mo
     assert result.best_measured["test"] is result.history.epochs[1].test
     assert result.best_model.read_bytes() == (tmp_path / SMALL / "models" / "model_1.pt").read_bytes()
     assert not [line for line in display.lines if "untouched model" in line and "did NOT help" in line]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("replaced", [False, True], ids=["missing", "another model"])
-def test_a_lost_tuned_model_is_said_to_be_lost(replaced, scripted, small_data, small_model, tmp_path) -> None:
-    """The untouched model, which is the best, is whole all the same; nor is another model taken for the tuned one."""
-    first, _ = small_run(small_data, small_model, tmp_path, epochs=3)
-    models = tmp_path / SMALL / "models"
-    (models / "model_1.pt").unlink()
-    if replaced:
-        shutil.copy(models / "model_0.pt", models / "model_1.pt")
-    with pytest.warns(SpliceAIWarning, match=r"models/model_1\.pt: missing or damaged, and lost; the best is whole"):
-        result, _ = small_run(small_data, small_model, tmp_path, epochs=3, resume=True)
-    assert result.best_epoch is None
-    assert result.comparison == first.comparison
-    assert not (models / "model_1.pt").exists()
-    assert (models / "model_1.unreadable_1.pt").exists() == replaced
 
 
 @pytest.mark.slow
