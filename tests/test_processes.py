@@ -56,7 +56,7 @@ def start_two(arguments: list[str], second: Sequence[str] = ()) -> list[subproce
     ]
 
 
-def ended(started: list[subprocess.Popen], within: float = 120) -> list[tuple[int, str, str]]:
+def ended(started: list[subprocess.Popen], within: float = 300) -> list[tuple[int, str, str]]:
     """Status, stdout and stderr of each; they are not left behind if they hang."""
     try:
         outputs = [process.communicate(timeout=within) for process in started]
