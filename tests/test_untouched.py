@@ -17,6 +17,7 @@ from spliceai_jax.commands.main import main
 from spliceai_jax.evaluation.metrics import Metrics, SiteMetrics
 from spliceai_jax.fine_tuning.loop import TrainingLoop
 from spliceai_jax.report.verdict import before_and_after, reach_verdict
+from spliceai_jax.report.writing import write_report
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import Epoch, History, SplitRecord
 from spliceai_jax.runs.read import read_run
@@ -354,6 +355,24 @@ def test_openspliceai_0_0_7_keeps_what_it_trained(scripted, small_data, small_mo
     assert result.best_measured["test"] is result.history.epochs[1].test
     assert result.best_model.read_bytes() == (tmp_path / SMALL / "models" / "model_1.pt").read_bytes()
     assert not [line for line in display.lines if "untouched model" in line and "did NOT help" in line]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("replaced", [False, True], ids=["missing", "another model"])
+def test_a_lost_tuned_model_is_left_out_of_the_report(replaced, scripted, small_data, small_model, tmp_path) -> None:
+    """The untouched model, which is the best, is whole all the same; nor is another model taken for the tuned one."""
+    first, _ = small_run(small_data, small_model, tmp_path, epochs=3)
+    models = tmp_path / SMALL / "models"
+    (models / "model_1.pt").unlink()
+    if replaced:
+        shutil.copy(models / "model_0.pt", models / "model_1.pt")
+    result, _ = small_run(small_data, small_model, tmp_path, epochs=3, resume=True)
+    assert result.best_epoch is None
+    assert result.comparison == first.comparison
+    page = write_report(read_run(tmp_path / SMALL)).read_text()
+    assert "Left out: The tuned model" in page
+    assert ("no longer holds the model after epoch 1" in page) == replaced
+    assert "called, tuned" not in page
 
 
 @pytest.mark.slow

@@ -44,6 +44,8 @@ class TrainingLoop:
         """
         self._writer.logs(self._loop)  # those on disk may be ahead of the checkpoint, or lost
         if self._loop.history.ending:
+            if not self._plan.folder.best_card.exists():
+                self._writer.card(self._loop)
             show_finished(self._loop.history, self._plan.recipe, self._display)
             return None
         self._prepare()

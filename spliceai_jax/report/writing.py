@@ -99,7 +99,7 @@ def _compare(run: Run, left_out: list[str], after_batch: Advance) -> Comparison 
         models["untouched"] = _read_untouched(run)
     if run.tuned_model:
         with _or_left_out("The tuned model's curves", left_out):
-            models["tuned"] = Pretrained.from_pt(run.tuned_model, run.identity.flanking_size).variables
+            models["tuned"] = _read_tuned(run, run.tuned_model)
     if not models:
         return None
     with _or_left_out("Curves, score histograms, calibration, logos and errors", left_out):
@@ -126,6 +126,13 @@ def _read_untouched(run: Run) -> Variables:
     model = Pretrained.load_weights(path, run.identity.flanking_size)
     if model.fingerprint != run.identity.pretrained_model:
         raise WeightsError(f"{path}: no longer holds the weights that the run started from")
+    return model.variables
+
+
+def _read_tuned(run: Run, path: Path) -> Variables:
+    model = Pretrained.from_pt(path, run.identity.flanking_size)
+    if model.fingerprint != run.tuned_sha256:
+        raise WeightsError(f"{path}: no longer holds the model after epoch {run.tuned_epoch}")
     return model.variables
 
 

@@ -1,7 +1,9 @@
 """Writes a run's files, in the order that makes it safe to be killed at any moment."""
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import asdict
+from pathlib import Path
 
 from spliceai_jax.architecture import SITE_KINDS
 from spliceai_jax.evaluation.metrics import MEASURES, SiteMetrics
@@ -50,10 +52,17 @@ class RunWriter:
     def logs(self, loop: LoopState) -> None:
         """Write everything that follows from what was measured: log files, `history.json`, TensorBoard events."""
         for name, text in render_logs(loop.history).items():
-            self._folder.write(self._folder.log(name), text)
-        self._folder.write(self._folder.history, stored.render(loop.to_json(), indent=None))
+            self._put(self._folder.log(name), text)
+        self._put(self._folder.history, stored.render(loop.to_json(), indent=None))
         if self._scalars:
             self._scalars.write(loop.history)
+
+    def _put(self, path: Path, text: str) -> None:
+        """Write a file unless it holds this text already."""
+        with contextlib.suppress(OSError):
+            if path.read_bytes() == text.encode():
+                return
+        self._folder.write(path, text)
 
     def checkpoint(self, state: TrainState, loop: LoopState) -> None:
         """Save everything that decides the rest of the run."""
@@ -81,7 +90,7 @@ class RunWriter:
         kept = history.kept_epoch(self._identity.choices)
         digest = self._identity.pretrained_model if kept is None else history.epochs[kept].model_sha256
         card = model_card(digest, self._identity, self._record, history)
-        self._folder.write(self._folder.best_card, stored.render(asdict(card)))
+        self._put(self._folder.best_card, stored.render(asdict(card)))
 
 
 def render_logs(history: History) -> dict[str, str]:
