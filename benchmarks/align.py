@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 
 from spliceai_jax import PredictSettings, TransferSettings, predict, transfer
-from spliceai_jax.data.annotation import Gene, Transcript, read_annotation
-from spliceai_jax.data.fasta import Genome
-from spliceai_jax.data.splicing import introns
 from spliceai_jax.display import ConsoleDisplay
 from spliceai_jax.encoding import COMPLEMENT, decode
+from spliceai_jax.genome.annotation import Gene, Transcript, read_annotation
+from spliceai_jax.genome.fasta import Genome
+from spliceai_jax.genome.splicing import introns
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"

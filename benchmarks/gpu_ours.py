@@ -12,9 +12,6 @@ from gpu_side import Step, serve
 
 from spliceai_jax import ARCHITECTURES, Pretrained, SpliceAI
 from spliceai_jax.architecture import CHANNELS, WINDOW, Architecture
-from spliceai_jax.data.batches import Batch
-from spliceai_jax.data.hdf5 import read_windows
-from spliceai_jax.data.packing import whole_windows
 from spliceai_jax.network import model as model_module
 from spliceai_jax.network.layout import Layouts
 from spliceai_jax.network.model import Activations, Variables
@@ -22,6 +19,9 @@ from spliceai_jax.training.engine import Engine
 from spliceai_jax.training.recipes import Recipe
 from spliceai_jax.training.step import init_state
 from spliceai_jax.training.trainable import Trainable
+from spliceai_jax.windows.batches import Batch
+from spliceai_jax.windows.hdf5 import read_windows
+from spliceai_jax.windows.packing import whole_windows
 
 LAYOUTS = {
     "plain": Layouts(),

@@ -17,11 +17,11 @@ import numpy as np
 from steps import weights_of
 
 from spliceai_jax import ARCHITECTURES, RECIPES, Pretrained
-from spliceai_jax.data.batches import epoch_batches
-from spliceai_jax.data.hdf5 import read_windows
 from spliceai_jax.training.engine import Engine
 from spliceai_jax.training.step import init_state
 from spliceai_jax.training.trainable import Trainable, padding_counts
+from spliceai_jax.windows.batches import epoch_batches
+from spliceai_jax.windows.hdf5 import read_windows
 
 HERE = Path(__file__).parent
 WINDOWS_IN_SHARD = 1200

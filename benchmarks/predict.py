@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from whole_command import program, timed
 
-from spliceai_jax.data.fasta import Genome
+from spliceai_jax.genome.fasta import Genome
 
 HERE = Path(__file__).parent
 SHARED = HERE.parents[1] / "shared"

@@ -28,7 +28,6 @@ from whole_command import program, timed
 
 from spliceai_jax import TransferSettings, transfer
 from spliceai_jax.architecture import ARCHITECTURES
-from spliceai_jax.data.hdf5 import read_windows
 from spliceai_jax.display import Display
 from spliceai_jax.evaluation.bootstrap import genes_of
 from spliceai_jax.evaluation.evaluate import evaluate
@@ -36,6 +35,7 @@ from spliceai_jax.files import write_whole
 from spliceai_jax.network.model import SpliceAI
 from spliceai_jax.network.pretrained import Pretrained
 from spliceai_jax.report.plots import COLOURS, plot
+from spliceai_jax.windows.hdf5 import read_windows
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"

@@ -13,14 +13,14 @@ import numpy as np
 
 from spliceai_jax import ARCHITECTURES, RECIPES, Pretrained
 from spliceai_jax.architecture import WINDOW
-from spliceai_jax.data import packing
-from spliceai_jax.data.hdf5 import read_windows
-from spliceai_jax.data.packing import Layout
 from spliceai_jax.display import ignore
 from spliceai_jax.training.activation_cache import cache_activations
 from spliceai_jax.training.engine import Engine
 from spliceai_jax.training.step import init_state
 from spliceai_jax.training.trainable import Trainable, padding_counts
+from spliceai_jax.windows import packing
+from spliceai_jax.windows.hdf5 import read_windows
+from spliceai_jax.windows.packing import Layout
 
 PASSES = 2
 

@@ -1,10 +1,6 @@
 from .architecture import ARCHITECTURES as ARCHITECTURES
 from .architecture import PADDING as PADDING
 from .architecture import Architecture as Architecture
-from .data.batches import Batch as Batch
-from .data.fasta import Genome as Genome
-from .data.hdf5 import read_windows as read_windows
-from .data.windows import Windows as Windows
 from .data_sets.run import DataSets as DataSets
 from .data_sets.run import create_data as create_data
 from .data_sets.settings import CreateDataSettings as CreateDataSettings
@@ -22,6 +18,7 @@ from .evaluation.metrics import SiteMetrics as SiteMetrics
 from .fine_tuning.outcome import TransferResult as TransferResult
 from .fine_tuning.settings import TransferSettings as TransferSettings
 from .fine_tuning.transfer import transfer as transfer
+from .genome.fasta import Genome as Genome
 from .network.ensemble import Ensemble as Ensemble
 from .network.model import SpliceAI as SpliceAI
 from .network.pretrained import Pretrained as Pretrained
@@ -37,5 +34,8 @@ from .training.losses import focal_loss as focal_loss
 from .training.recipes import RECIPES as RECIPES
 from .training.recipes import Recipe as Recipe
 from .training.trainable import Trainable as Trainable
+from .windows.batches import Batch as Batch
+from .windows.hdf5 import read_windows as read_windows
+from .windows.windows import Windows as Windows
 
 __version__: str

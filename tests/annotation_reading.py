@@ -11,12 +11,12 @@ from tempfile import TemporaryDirectory
 
 from annotation_oracle import Found
 
-from spliceai_jax.data import annotation as reader
-from spliceai_jax.data.fasta import Genome
 from spliceai_jax.data_sets.genes import choose_genes
 from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.display import Display
 from spliceai_jax.errors import SpliceAIWarning
+from spliceai_jax.genome import annotation as reader
+from spliceai_jax.genome.fasta import Genome
 
 
 @dataclass(frozen=True)

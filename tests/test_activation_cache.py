@@ -24,13 +24,13 @@ from spliceai_jax import (
     transfer,
 )
 from spliceai_jax.architecture import PADDING
-from spliceai_jax.data.packing import whole_windows
 from spliceai_jax.errors import Interrupted, RunFolderError
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.record import read_record
 from spliceai_jax.training.activation_cache import CachedWindows, bytes_needed, cache_activations
 from spliceai_jax.training.engine import Engine
 from spliceai_jax.training.trainable import Trainable
+from spliceai_jax.windows.packing import whole_windows
 
 
 @pytest.mark.slow
@@ -105,7 +105,7 @@ def test_run_is_the_same(unfreeze, parallel, small_data, small_model, tmp_path, 
 
 def test_file_is_read_by_row(small_data, tmp_path):
     """A batch in another order gets its own rows."""
-    from spliceai_jax.data.hdf5 import read_windows
+    from spliceai_jax.windows.hdf5 import read_windows
 
     windows = read_windows(small_data / "dataset_train.h5", 80).subset(np.array([6, 2, 9, 0, 5]))
     model, architecture = random_model(80), ARCHITECTURES[80]

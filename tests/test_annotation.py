@@ -12,10 +12,10 @@ from conftest import SHARED, full, needs_shared
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spliceai_jax.data import annotation_lines
-from spliceai_jax.data.annotation import Gene, Transcript, read_annotation
-from spliceai_jax.data.annotation_records import PREFERRED_TAGS
 from spliceai_jax.errors import SequenceError
+from spliceai_jax.genome import annotation_lines
+from spliceai_jax.genome.annotation import Gene, Transcript, read_annotation
+from spliceai_jax.genome.annotation_records import PREFERRED_TAGS
 
 FLAVOURS = Path(__file__).parent / "data" / "annotations"
 

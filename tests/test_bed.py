@@ -16,9 +16,9 @@ from ucsc_bed import faults
 from spliceai_jax import Predictions, PredictSettings, Pretrained, predict
 from spliceai_jax.architecture import SITE_KINDS
 from spliceai_jax.commands.main import main
-from spliceai_jax.data.annotation import Gene, read_annotation
-from spliceai_jax.data.sequences import Stretch
 from spliceai_jax.errors import SequenceError, SettingsError
+from spliceai_jax.genome.annotation import Gene, read_annotation
+from spliceai_jax.genome.sequences import Stretch
 from spliceai_jax.scoring.bed import BedWriter, OpenSpliceAIForm, UcscForm
 
 FORMS = ("openspliceai", "ucsc")

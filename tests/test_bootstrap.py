@@ -6,10 +6,10 @@ from conftest import make_windows, write_dataset
 from sklearn.metrics import average_precision_score
 
 from spliceai_jax.architecture import CLASSES, PADDING, SITE_KINDS
-from spliceai_jax.data.hdf5 import read_windows
 from spliceai_jax.evaluation import bootstrap
 from spliceai_jax.evaluation.bootstrap import Differences, GeneCounts, differences, genes_of
 from spliceai_jax.evaluation.metrics import MEASURES, MetricsAccumulator
+from spliceai_jax.windows.hdf5 import read_windows
 
 pytestmark = pytest.mark.usefixtures("all_draws")
 

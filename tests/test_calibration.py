@@ -18,7 +18,6 @@ from sklearn.metrics import log_loss
 from spliceai_jax import PredictSettings, Pretrained, TransferSettings, calibrate, evaluate, predict, transfer
 from spliceai_jax.architecture import ARCHITECTURES, CLASSES
 from spliceai_jax.commands.main import main
-from spliceai_jax.data.hdf5 import read_windows
 from spliceai_jax.errors import DatasetError, RunFolderError, SettingsError, SpliceAIWarning, WeightsError
 from spliceai_jax.evaluation import calibration as calibration_module
 from spliceai_jax.evaluation.calibration import (
@@ -33,6 +32,7 @@ from spliceai_jax.evaluation.calibration import (
 from spliceai_jax.network.temperature import temperature_beside
 from spliceai_jax.training.engine import Engine
 from spliceai_jax.training.recipes import Recipe
+from spliceai_jax.windows.hdf5 import read_windows
 
 Temperature = tuple[float, float, float]
 

@@ -18,11 +18,11 @@ from test_resume import FOLDER, arguments, results
 
 from spliceai_jax import TransferSettings, evaluate, transfer
 from spliceai_jax.architecture import ARCHITECTURES, CONTEXT, PADDING, WINDOW
-from spliceai_jax.data import codes, hdf5
-from spliceai_jax.data.hdf5 import read_windows
-from spliceai_jax.data.splits import gene_starts, split_validation
-from spliceai_jax.data.windows import Windows
 from spliceai_jax.errors import DatasetError, SpliceAIWarning
+from spliceai_jax.windows import codes, hdf5
+from spliceai_jax.windows.hdf5 import read_windows
+from spliceai_jax.windows.splits import gene_starts, split_validation
+from spliceai_jax.windows.windows import Windows
 
 FLANK = 400
 
@@ -307,7 +307,7 @@ def test_a_folder_that_takes_no_file(options: str, dataset: Path, caching: None,
 
 READ = """
 import resource, signal, sys, warnings
-from spliceai_jax.data import codes, hdf5
+from spliceai_jax.windows import codes, hdf5
 hdf5.LEAST_WINDOWS = 1
 {}
 windows = hdf5.read_windows(sys.argv[1], 400)
@@ -388,7 +388,7 @@ def test_a_data_set_that_is_changed_meanwhile(dataset: Path, caching: None, monk
 
 GROWTH = """
 import json, resource, sys
-from spliceai_jax.data import hdf5
+from spliceai_jax.windows import hdf5
 hdf5.LEAST_WINDOWS = 1
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -133,7 +133,7 @@ def test_an_unknown_flag_points_to_the_commands_help(capsys) -> None:
     ("code", "heavy"),
     [
         ("from spliceai_jax.commands.main import make_parser; make_parser().format_help()", "jax torch numpy flax"),
-        ("import spliceai_jax.data.hdf5, spliceai_jax.data.fasta", "torch flax optax orbax sklearn"),
+        ("import spliceai_jax.windows.hdf5, spliceai_jax.genome.fasta", "torch flax optax orbax sklearn"),
     ],
     ids=["--help", "reading data"],
 )

@@ -14,11 +14,11 @@ from sklearn.metrics import average_precision_score
 from spliceai_jax import ModelComparison, compare, evaluate
 from spliceai_jax.architecture import CLASSES, PADDING, SITE_KINDS
 from spliceai_jax.commands.main import main
-from spliceai_jax.data.gene_table import genes_by_name
-from spliceai_jax.data.hdf5 import read_windows
 from spliceai_jax.errors import SettingsError, WeightsError
 from spliceai_jax.evaluation.bootstrap import genes_of
 from spliceai_jax.evaluation.compared import comparison_table
+from spliceai_jax.windows.gene_table import genes_by_name
+from spliceai_jax.windows.hdf5 import read_windows
 
 
 @pytest.fixture

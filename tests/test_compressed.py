@@ -14,12 +14,12 @@ import pytest
 from conftest import LFS_POINTER
 from synthetic_genome import Layout, as_fasta, as_gff3
 
-from spliceai_jax.data import compressed
-from spliceai_jax.data.annotation import read_annotation
-from spliceai_jax.data.compressed import TextKind, opened
-from spliceai_jax.data.fasta import Genome
 from spliceai_jax.data_sets.record import Source
 from spliceai_jax.errors import SequenceError
+from spliceai_jax.genome import compressed
+from spliceai_jax.genome.annotation import read_annotation
+from spliceai_jax.genome.compressed import TextKind, opened
+from spliceai_jax.genome.fasta import Genome
 
 MADE = Layout({"one": 3, "two": 3}).make()
 FASTA, GFF3 = as_fasta(MADE.sequences).encode(), as_gff3(MADE.genes).encode()

@@ -29,11 +29,6 @@ from synthetic_genome import (
 )
 
 from spliceai_jax.architecture import PADDING
-from spliceai_jax.data.annotation import read_annotation
-from spliceai_jax.data.annotation_repairs import SHORTEST_INTRON
-from spliceai_jax.data.fasta import Genome
-from spliceai_jax.data.gene_table import other_sites
-from spliceai_jax.data.hdf5 import read_windows
 from spliceai_jax.data_sets.genes import Choice, choose_genes
 from spliceai_jax.data_sets.plan import DataPlan, make_plan
 from spliceai_jax.data_sets.run import create_data
@@ -43,6 +38,11 @@ from spliceai_jax.data_sets.writing import verify_dataset, write_datafile, write
 from spliceai_jax.display import Display
 from spliceai_jax.errors import DatasetError, SettingsError
 from spliceai_jax.evaluation.evaluate import evaluate
+from spliceai_jax.genome.annotation import read_annotation
+from spliceai_jax.genome.annotation_repairs import SHORTEST_INTRON
+from spliceai_jax.genome.fasta import Genome
+from spliceai_jax.windows.gene_table import other_sites
+from spliceai_jax.windows.hdf5 import read_windows
 
 pytestmark = pytest.mark.filterwarnings("ignore::spliceai_jax.errors.SpliceAIWarning")
 

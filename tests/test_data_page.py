@@ -19,9 +19,6 @@ from test_report import CHROMIUM, MEASURE, browse, console
 
 from spliceai_jax.architecture import SITE_KINDS
 from spliceai_jax.commands.main import make_parser
-from spliceai_jax.data.annotation import read_annotation
-from spliceai_jax.data.annotation_repairs import Repair
-from spliceai_jax.data.fasta import Genome
 from spliceai_jax.data_sets import page, run
 from spliceai_jax.data_sets.gene_views import GeneView, example_genes
 from spliceai_jax.data_sets.genes import choose_genes
@@ -32,6 +29,9 @@ from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.data_sets.usual import Check, check_genes
 from spliceai_jax.display import Display
 from spliceai_jax.errors import SpliceAIWarning
+from spliceai_jax.genome.annotation import read_annotation
+from spliceai_jax.genome.annotation_repairs import Repair
+from spliceai_jax.genome.fasta import Genome
 from spliceai_jax.report.logo_spans import LOGO_SPANS
 from spliceai_jax.runs import stored
 

@@ -16,12 +16,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from spliceai_jax.architecture import ARCHITECTURES, CONTEXT, PADDING, WINDOW
-from spliceai_jax.data.batches import epoch_batches
-from spliceai_jax.data.hdf5 import read_windows
-from spliceai_jax.data.packing import whole_windows
-from spliceai_jax.data.splits import gene_starts, split_validation
-from spliceai_jax.data.windows import Windows
 from spliceai_jax.errors import DatasetError
+from spliceai_jax.windows.batches import epoch_batches
+from spliceai_jax.windows.hdf5 import read_windows
+from spliceai_jax.windows.packing import whole_windows
+from spliceai_jax.windows.splits import gene_starts, split_validation
+from spliceai_jax.windows.windows import Windows
 
 FLANK = 80
 
@@ -229,7 +229,7 @@ def test_fingerprint_tells_apart_order_shards_and_number_of_windows(tmp_path) ->
 
 GROWTH = """
 import json, resource, sys
-from spliceai_jax.data.hdf5 import read_windows
+from spliceai_jax.windows.hdf5 import read_windows
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 read_windows(sys.argv[1], 10000)  # what reading costs whatever the size

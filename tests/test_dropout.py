@@ -11,7 +11,6 @@ import pytest
 from conftest import random_model
 
 from spliceai_jax import ARCHITECTURES, RECIPES, SpliceAI, TransferResult, TransferSettings, transfer
-from spliceai_jax.data.batches import Batch
 from spliceai_jax.fine_tuning import stop
 from spliceai_jax.network.layout import PLAIN, Layout
 from spliceai_jax.network.operations import dropped
@@ -19,6 +18,7 @@ from spliceai_jax.training.engine import Engine
 from spliceai_jax.training.recipes import Recipe
 from spliceai_jax.training.step import TrainState, init_state, make_train_step
 from spliceai_jax.training.trainable import Trainable
+from spliceai_jax.windows.batches import Batch
 
 SIZE = ARCHITECTURES[80]
 

@@ -24,10 +24,10 @@ from filelock import FileLock
 from spliceai_jax.architecture import PADDING
 from spliceai_jax.commands.main import main
 from spliceai_jax.convert import read_pt
-from spliceai_jax.data.hdf5 import check_form
 from spliceai_jax.errors import DatasetError, RunFolderError, WeightsError
 from spliceai_jax.network.model_files import models_to_average
 from spliceai_jax.runs.folder import RunFolder
+from spliceai_jax.windows.hdf5 import check_form
 
 ROLES = ("train", "validation", "test")
 

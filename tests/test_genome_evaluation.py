@@ -21,17 +21,16 @@ from sklearn.metrics import average_precision_score
 from spliceai_jax import Ensemble, Pretrained, SpliceAIWarning, evaluate_genome
 from spliceai_jax.architecture import CLASSES, CONTEXT, PADDING, SITE_KINDS, WINDOW
 from spliceai_jax.commands.main import main
-from spliceai_jax.data import fasta
-from spliceai_jax.data.annotation import read_annotation
-from spliceai_jax.data.coding_genes import divide_genes
-from spliceai_jax.data.fasta import Genome
-from spliceai_jax.data.hdf5 import read_windows
 from spliceai_jax.display import Advance, Display
 from spliceai_jax.encoding import encode
 from spliceai_jax.errors import Interrupted, WeightsError
 from spliceai_jax.evaluation import ranking
 from spliceai_jax.evaluation.genome_metrics import PLACES, GenomeMetrics
 from spliceai_jax.evaluation.ranking import Ranking
+from spliceai_jax.genome import fasta
+from spliceai_jax.genome.annotation import read_annotation
+from spliceai_jax.genome.coding_genes import divide_genes
+from spliceai_jax.genome.fasta import Genome
 from spliceai_jax.network import score as scorer
 from spliceai_jax.report.writing import is_current
 from spliceai_jax.runs.folder import RunFolder
@@ -39,6 +38,7 @@ from spliceai_jax.runs.read import read_run
 from spliceai_jax.scoring import genome_evaluation
 from spliceai_jax.scoring.annotated_sites import AnnotatedSites
 from spliceai_jax.scoring.genome_evaluation import evaluate_genome_models
+from spliceai_jax.windows.hdf5 import read_windows
 
 DONOR, ACCEPTOR = "GTAAGTATCCGA", "TTCTCATTGCAG"
 """What follows every donor and precedes every acceptor in the planted genome, and is nowhere else by chance."""

@@ -20,12 +20,12 @@ from jax.stages import Traced
 
 from spliceai_jax import ARCHITECTURES, RECIPES, SpliceAI
 from spliceai_jax.architecture import WINDOW
-from spliceai_jax.data.batches import Batch
 from spliceai_jax.network.model import network_on
 from spliceai_jax.training.losses import named_loss
 from spliceai_jax.training.recipes import Recipe
 from spliceai_jax.training.step import init_state, make_eval_step, make_train_step
 from spliceai_jax.training.trainable import Trainable
+from spliceai_jax.windows.batches import Batch
 
 STEPS = {"all": RECIPES["best"], "last 2": Recipe(unfreeze=2), "evaluation": None}
 PRECISIONS = ("float32", "tf32", "bfloat16")

@@ -27,7 +27,6 @@ from spliceai_jax import (
     transfer,
 )
 from spliceai_jax.architecture import UNLABELLED, WINDOW
-from spliceai_jax.data.joined import joined
 from spliceai_jax.errors import SettingsError, SpliceAIError
 from spliceai_jax.evaluation import teaching
 from spliceai_jax.evaluation.teaching import bytes_of_targets, taught_windows
@@ -40,6 +39,7 @@ from spliceai_jax.training.losses import cross_entropy_loss, focal_loss, taught
 from spliceai_jax.training.optimizer import make_optimizer
 from spliceai_jax.training.recipes import RECIPES
 from spliceai_jax.training.step import init_state, make_train_step
+from spliceai_jax.windows.joined import joined
 
 # -- distillation ----------------------------------------------------------------------------------------------------
 

@@ -8,8 +8,8 @@ import pytest
 from conftest import make_windows
 
 from spliceai_jax.architecture import ARCHITECTURES, PADDING, UNLABELLED
-from spliceai_jax.data.mutation import KEPT, mutated
-from spliceai_jax.data.windows import Windows
+from spliceai_jax.windows.mutation import KEPT, mutated
+from spliceai_jax.windows.windows import Windows
 
 
 @pytest.fixture(scope="module")

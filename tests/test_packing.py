@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from spliceai_jax import ARCHITECTURES, RECIPES, SpliceAI
 from spliceai_jax.architecture import PADDING, WINDOW, Architecture
-from spliceai_jax.data import packing
-from spliceai_jax.data.packing import BLANK, Layout, StatisticsPacker, whole_windows
-from spliceai_jax.data.windows import Windows
 from spliceai_jax.evaluation.evaluate import evaluate_windows
 from spliceai_jax.training.engine import Engine
 from spliceai_jax.training.recipes import Recipe
 from spliceai_jax.training.step import TrainState, init_state, make_train_step
 from spliceai_jax.training.trainable import Trainable
+from spliceai_jax.windows import packing
+from spliceai_jax.windows.packing import BLANK, Layout, StatisticsPacker, whole_windows
+from spliceai_jax.windows.windows import Windows
 
 
 def of_all_kinds(flanking_size: int) -> Windows:

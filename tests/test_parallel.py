@@ -23,9 +23,9 @@ import jax
 import numpy as np
 
 from spliceai_jax import ARCHITECTURES, RECIPES, Pretrained, SpliceAI
-from spliceai_jax.data.batches import epoch_batches
-from spliceai_jax.data.hdf5 import read_windows
-from spliceai_jax.data.packing import whole_windows
+from spliceai_jax.windows.batches import epoch_batches
+from spliceai_jax.windows.hdf5 import read_windows
+from spliceai_jax.windows.packing import whole_windows
 from spliceai_jax.training.engine import ENGINES
 from spliceai_jax.training.step import init_state, make_train_step
 from spliceai_jax.training.trainable import Trainable

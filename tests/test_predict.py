@@ -24,11 +24,11 @@ from hypothesis import strategies as st
 
 from spliceai_jax import PredictSettings, Pretrained, SpliceAIError, SpliceAIWarning, predict
 from spliceai_jax.commands.main import main
-from spliceai_jax.data.fasta import Genome
-from spliceai_jax.data.sequences import Region, Stretch
 from spliceai_jax.display import Advance, Display
 from spliceai_jax.errors import Interrupted, SettingsError, WeightsError
 from spliceai_jax.files import held
+from spliceai_jax.genome.fasta import Genome
+from spliceai_jax.genome.sequences import Region, Stretch
 from spliceai_jax.network import score as scorer
 from spliceai_jax.network.score import Shape, genome_batches
 from spliceai_jax.scoring.regions import whole_sequences

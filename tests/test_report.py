@@ -23,7 +23,6 @@ from sklearn.metrics import precision_recall_curve
 from spliceai_jax import TransferSettings, transfer
 from spliceai_jax.architecture import ARCHITECTURES, CLASSES, SITE_KINDS
 from spliceai_jax.commands.main import main
-from spliceai_jax.data.hdf5 import read_windows
 from spliceai_jax.encoding import decode
 from spliceai_jax.errors import Interrupted, SettingsError, SpliceAIWarning
 from spliceai_jax.evaluation.bootstrap import Difference, Differences
@@ -39,6 +38,7 @@ from spliceai_jax.runs.card import inspect_weights
 from spliceai_jax.runs.read import Run, read_run
 from spliceai_jax.training.engine import ENGINES, Engine
 from spliceai_jax.training.recipes import Recipe
+from spliceai_jax.windows.hdf5 import read_windows
 
 FIGURES = {
     *("loss", "learning_rate", "auprc", "top_k"),

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spliceai_jax.data import fasta
-from spliceai_jax.data.annotation import read_annotation
-from spliceai_jax.data.fasta import Genome
 from spliceai_jax.errors import SequenceError
+from spliceai_jax.genome import fasta
+from spliceai_jax.genome.annotation import read_annotation
+from spliceai_jax.genome.fasta import Genome
 
 FASTA = b">one first words\nACGT\nacgtNNNN\n>empty\n>two\tx\n\nRYKM-*acG\n>three\nT"
 CODES = {"one": [1, 2, 3, 4, 1, 2, 3, 4, 0, 0, 0, 0], "empty": [], "two": [0] * 6 + [1, 2, 3], "three": [4]}

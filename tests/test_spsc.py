@@ -15,7 +15,7 @@ from conftest import ROOT, made, random_model, scored_whole
 from spliceai_jax import PredictSettings, Pretrained, SpliceAIError, SpliceAIWarning, predict
 from spliceai_jax.architecture import SITE_KINDS
 from spliceai_jax.commands.main import main
-from spliceai_jax.data.fasta import Genome
+from spliceai_jax.genome.fasta import Genome
 from spliceai_jax.network import score as scorer
 from spliceai_jax.scoring import spsc
 from spliceai_jax.scoring.spsc import SpliceScoreWriter

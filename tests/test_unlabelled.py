@@ -17,11 +17,6 @@ from synthetic_genome import Layout, as_fasta
 from spliceai_jax import Display, TransferSettings, transfer
 from spliceai_jax.architecture import PADDING, UNLABELLED
 from spliceai_jax.commands.main import main
-from spliceai_jax.data.facts import Facts
-from spliceai_jax.data.hdf5 import read_windows
-from spliceai_jax.data.joined import joined
-from spliceai_jax.data.stretches import read_stretches
-from spliceai_jax.data.unlabelled import without_labels
 from spliceai_jax.data_sets.run import create_data
 from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.encoding import COMPLEMENT, encode
@@ -34,6 +29,11 @@ from spliceai_jax.runs.card import inspect_weights
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.read import read_run
 from spliceai_jax.training.engine import Engine
+from spliceai_jax.windows.facts import Facts
+from spliceai_jax.windows.hdf5 import read_windows
+from spliceai_jax.windows.joined import joined
+from spliceai_jax.windows.stretches import read_stretches
+from spliceai_jax.windows.unlabelled import without_labels
 
 FOLDER = "SpliceAI_more_80_0_rs42/0"
 FIRST = "starts_more/SpliceAI_model_80nt_80_0_rs42/0"

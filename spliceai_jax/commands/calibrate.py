@@ -108,7 +108,7 @@ def _validation(arguments: Arguments) -> str | Path:
         return given
     if train is None:
         raise SettingsError("nothing to fit on; give `validation_dataset`, or `train_dataset` to find it by")
-    from spliceai_jax.data.splits import validation_sibling
+    from spliceai_jax.windows.splits import validation_sibling
 
     if (sibling := validation_sibling(Path(train))) is None:
         raise SettingsError(

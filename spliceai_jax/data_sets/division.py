@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from spliceai_jax.data.fasta import Genome
 from spliceai_jax.data_sets.families import MANY, Families, find_families
 from spliceai_jax.data_sets.genes import ChosenGene
 from spliceai_jax.data_sets.notes import Notes
@@ -14,6 +13,7 @@ from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.data_sets.split import TITLES, SetName, Sets, split_genes
 from spliceai_jax.display import Display, counted
 from spliceai_jax.errors import DatasetError, some
+from spliceai_jax.genome.fasta import Genome
 
 _MOST_NAMES = 20
 """Nobody types more names of sequences than this."""

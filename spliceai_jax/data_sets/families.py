@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from spliceai_jax.data.fasta import Genome
-from spliceai_jax.data.joined_groups import Joined
 from spliceai_jax.data_sets.genes import ChosenGene
 from spliceai_jax.data_sets.likeness import Search
 from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.display import Display
+from spliceai_jax.genome.fasta import Genome
+from spliceai_jax.genome.joined_groups import Joined
 
 MANY = 1 / 3
 """The share of genes from which on they count as many: two sequences with so many alike are copies of each other."""

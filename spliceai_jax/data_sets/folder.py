@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from spliceai_jax.data.gene_table import other_sites_beside
 from spliceai_jax.data_sets.record import DataSetsRecord, Identity
 from spliceai_jax.data_sets.split import SETS, SetName
 from spliceai_jax.errors import RunFolderError
 from spliceai_jax.files import write_whole
 from spliceai_jax.runs import stored
+from spliceai_jax.windows.gene_table import other_sites_beside
 
 
 class DataFolder:

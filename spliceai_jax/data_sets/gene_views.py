@@ -9,11 +9,11 @@ from jaxtyping import Int
 from matplotlib.ticker import MaxNLocator
 
 from spliceai_jax.architecture import CLASSES, PADDING
-from spliceai_jax.data.annotation import Transcript
-from spliceai_jax.data.splicing import introns
 from spliceai_jax.data_sets.genes import ChosenGene
 from spliceai_jax.data_sets.plan import DataPlan
 from spliceai_jax.data_sets.split import SetName
+from spliceai_jax.genome.annotation import Transcript
+from spliceai_jax.genome.splicing import introns
 
 _OTHERS_SHOWN = 3
 _MARGIN = 0.03

@@ -9,12 +9,17 @@ from itertools import groupby
 import numpy as np
 from jaxtyping import UInt8
 
-from spliceai_jax.data.annotation import Annotation, Gene, Transcript
-from spliceai_jax.data.annotation_repairs import Repair
-from spliceai_jax.data.coding_genes import divide_genes
-from spliceai_jax.data.fasta import Genome
-from spliceai_jax.data.same_assembly import genes_on_genome, organelles
-from spliceai_jax.data.splicing import (
+from spliceai_jax.data_sets.notes import Notes, tell_repairs
+from spliceai_jax.data_sets.settings import CreateDataSettings
+from spliceai_jax.display import Display
+from spliceai_jax.encoding import COMPLEMENT, decode
+from spliceai_jax.errors import DatasetError, SequenceError, some
+from spliceai_jax.genome.annotation import Annotation, Gene, Transcript
+from spliceai_jax.genome.annotation_repairs import Repair
+from spliceai_jax.genome.coding_genes import divide_genes
+from spliceai_jax.genome.fasta import Genome
+from spliceai_jax.genome.same_assembly import genes_on_genome, organelles
+from spliceai_jax.genome.splicing import (
     NO_SITES,
     Introns,
     Sites,
@@ -24,11 +29,6 @@ from spliceai_jax.data.splicing import (
     gene_labels,
     sites_beside,
 )
-from spliceai_jax.data_sets.notes import Notes, tell_repairs
-from spliceai_jax.data_sets.settings import CreateDataSettings
-from spliceai_jax.display import Display
-from spliceai_jax.encoding import COMPLEMENT, decode
-from spliceai_jax.errors import DatasetError, SequenceError, some
 
 USUAL_MOTIFS = ("GT-AG", "GC-AG", "AT-AC")
 """The first and the last two bases of nearly all introns."""

@@ -12,10 +12,10 @@ import mappy
 import numpy as np
 from jaxtyping import UInt8
 
-from spliceai_jax.data.fasta import Genome
 from spliceai_jax.data_sets.genes import ChosenGene
 from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.encoding import COMPLEMENT, decode
+from spliceai_jax.genome.fasta import Genome
 
 _HITS = 50
 """The most alignments that are looked at for a gene; large families have many members."""

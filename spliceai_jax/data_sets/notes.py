@@ -3,8 +3,8 @@
 import warnings
 from collections.abc import Sequence
 
-from spliceai_jax.data.annotation_repairs import Repair
 from spliceai_jax.errors import SpliceAIWarning
+from spliceai_jax.genome.annotation_repairs import Repair
 
 _REPAIRS_TOLD = 8
 

@@ -13,8 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from spliceai_jax.architecture import SITE_KINDS, SiteKind
-from spliceai_jax.data.fasta import Genome
-from spliceai_jax.data.splicing import sites_beside
 from spliceai_jax.data_sets.folder import DataFolder
 from spliceai_jax.data_sets.gene_views import example_genes
 from spliceai_jax.data_sets.genes import USUAL_MOTIFS, ChosenGene
@@ -23,6 +21,8 @@ from spliceai_jax.data_sets.record import DataSetsRecord, GeneKind
 from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.data_sets.split import TITLES, SetName
 from spliceai_jax.files import write_whole
+from spliceai_jax.genome.fasta import Genome
+from spliceai_jax.genome.splicing import sites_beside
 from spliceai_jax.report.logo_spans import LOGO_SPANS, BaseCounts
 from spliceai_jax.report.logos import draw_logos
 from spliceai_jax.report.plots import COLOURS, Drawing, draw_figure

@@ -4,11 +4,11 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from spliceai_jax.data.fasta import Genome
 from spliceai_jax.data_sets.likeness import Search
 from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.data_sets.split import SetName, Sets
 from spliceai_jax.display import Display
+from spliceai_jax.genome.fasta import Genome
 
 _SEARCHED: dict[SetName, tuple[SetName, ...]] = {"train": ("test", "validation"), "test": ("validation",)}
 """A set -> those whose genes are left out where they resemble one of its genes."""

@@ -8,9 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from spliceai_jax.data.annotation import Annotation, Gene
-from spliceai_jax.data.annotation_repairs import Repair
-from spliceai_jax.data.fasta import Genome
 from spliceai_jax.data_sets.division import divide
 from spliceai_jax.data_sets.genes import ChosenGene, choose_genes
 from spliceai_jax.data_sets.paralogs import Paralog
@@ -21,6 +18,9 @@ from spliceai_jax.data_sets.usual import Check, check_genes
 from spliceai_jax.data_sets.writing import SetCounts, windows_of
 from spliceai_jax.display import Display, counted
 from spliceai_jax.encoding import decode
+from spliceai_jax.genome.annotation import Annotation, Gene
+from spliceai_jax.genome.annotation_repairs import Repair
+from spliceai_jax.genome.fasta import Genome
 from spliceai_jax.runs.session import versions
 
 _WINDOW_BYTES = 11_000

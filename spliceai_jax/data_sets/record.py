@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from spliceai_jax.data.annotation_repairs import Repair
-from spliceai_jax.data.compressed import TextKind, check_unchanged, sha256_of
 from spliceai_jax.data_sets.settings import Choices, CreateDataSettings
 from spliceai_jax.data_sets.split import SetName
 from spliceai_jax.data_sets.usual import Check
 from spliceai_jax.data_sets.writing import SetCounts
 from spliceai_jax.display import counted
 from spliceai_jax.encoding import Strand
+from spliceai_jax.genome.annotation_repairs import Repair
+from spliceai_jax.genome.compressed import TextKind, check_unchanged, sha256_of
 
 
 @dataclass(frozen=True)

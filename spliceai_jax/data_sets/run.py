@@ -7,8 +7,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from spliceai_jax.data.annotation import read_annotation
-from spliceai_jax.data.fasta import Genome
 from spliceai_jax.data_sets import writing
 from spliceai_jax.data_sets.folder import DataFolder
 from spliceai_jax.data_sets.plan import DataPlan, make_plan
@@ -19,6 +17,8 @@ from spliceai_jax.data_sets.writing import SetCounts
 from spliceai_jax.display import Advance, Display
 from spliceai_jax.errors import Interrupted, RunFolderError, SpliceAIWarning
 from spliceai_jax.files import check_writable, held, nearest_existing, unexpected_errors_logged, written_whole
+from spliceai_jax.genome.annotation import read_annotation
+from spliceai_jax.genome.fasta import Genome
 from spliceai_jax.interrupts import StopRequest, stop_request
 
 _BUSY = "another process makes data sets here; wait for it, or give another `output_dir`"

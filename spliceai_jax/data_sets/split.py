@@ -7,12 +7,12 @@ from typing import Literal
 import numpy as np
 
 from spliceai_jax.architecture import CONTEXT
-from spliceai_jax.data.fasta import Genome
-from spliceai_jax.data.joined_groups import Joined
 from spliceai_jax.data_sets.families import MANY, Families
 from spliceai_jax.data_sets.genes import ChosenGene
 from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.errors import SettingsError
+from spliceai_jax.genome.fasta import Genome
+from spliceai_jax.genome.joined_groups import Joined
 
 SetName = Literal["train", "validation", "test"]
 SETS: tuple[SetName, ...] = ("test", "train", "validation")

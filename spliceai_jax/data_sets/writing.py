@@ -13,14 +13,14 @@ from isal import isal_zlib
 from jaxtyping import Int8, UInt8
 
 from spliceai_jax.architecture import CLASSES, CONTEXT, PADDING, WINDOW
-from spliceai_jax.data.fasta import Genome
-from spliceai_jax.data.splicing import Sites, all_introns, sites_beside
 from spliceai_jax.data_sets.genes import ChosenGene
 from spliceai_jax.data_sets.paralogs import Paralog
 from spliceai_jax.data_sets.settings import Context
 from spliceai_jax.display import Advance
 from spliceai_jax.encoding import BASES, decode
 from spliceai_jax.errors import DatasetError
+from spliceai_jax.genome.fasta import Genome
+from spliceai_jax.genome.splicing import Sites, all_introns, sites_beside
 
 GENES_PER_SHARD = 100
 

@@ -14,10 +14,10 @@ from jaxtyping import Float, Float32, Int, UInt8
 from scipy.special import ndtr, stdtrit
 
 from spliceai_jax.architecture import CLASSES, PADDING, SITE_KINDS, SiteKind
-from spliceai_jax.data.splits import gene_starts
-from spliceai_jax.data.windows import Windows
 from spliceai_jax.evaluation.metrics import AUPRC, MEASURES, TOP_K, Metrics
 from spliceai_jax.json_files import check_keys
+from spliceai_jax.windows.splits import gene_starts
+from spliceai_jax.windows.windows import Windows
 
 DRAWS = 1000
 """How many times as many genes as there are are drawn from them, with replacement."""

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from spliceai_jax.architecture import SITE_KINDS
-from spliceai_jax.data.windows import Windows
 from spliceai_jax.evaluation.calibration import (
     BOUNDS,
     CalibrationMeasures,
@@ -16,6 +15,7 @@ from spliceai_jax.evaluation.calibration import (
     measure_calibration,
 )
 from spliceai_jax.network.temperature import FittedOn, Temperature, TemperatureFile, in_words
+from spliceai_jax.windows.windows import Windows
 
 MeasuredOn = Literal["validation", "test"]
 

@@ -9,13 +9,13 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
 from spliceai_jax.architecture import CLASSES, PADDING, SITE_KINDS, SiteKind
-from spliceai_jax.data.windows import Windows
 from spliceai_jax.display import Advance, ignore
 from spliceai_jax.errors import DivergedError
 from spliceai_jax.in_flight import one_in_flight
 from spliceai_jax.network.model import Variables
 from spliceai_jax.network.temperature import Temperature
 from spliceai_jax.training.engine import Engine
+from spliceai_jax.windows.windows import Windows
 
 TemperatureForm = Literal["class", "single"]
 """A temperature for each class, as OpenSpliceAI fits, or one for all, which keeps the order of the classes."""

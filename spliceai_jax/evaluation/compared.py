@@ -6,9 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from spliceai_jax.architecture import ARCHITECTURES, SITE_KINDS
-from spliceai_jax.data.gene_table import NamedGene, genes_by_name
-from spliceai_jax.data.hdf5 import read_windows
-from spliceai_jax.data.windows import Windows
 from spliceai_jax.display import Display
 from spliceai_jax.evaluation.bootstrap import Differences, GeneCounts, differences, genes_of
 from spliceai_jax.evaluation.evaluate import evaluate_windows
@@ -16,6 +13,9 @@ from spliceai_jax.evaluation.metrics import AUPRC, TOP_K, Metrics
 from spliceai_jax.network.pretrained import Pretrained
 from spliceai_jax.training.engine import Engine
 from spliceai_jax.training.recipes import Recipe
+from spliceai_jax.windows.gene_table import NamedGene, genes_by_name
+from spliceai_jax.windows.hdf5 import read_windows
+from spliceai_jax.windows.windows import Windows
 
 LISTED = 10
 """The most genes that are listed as those that a model finds better, or worse, than the first."""

@@ -10,9 +10,6 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from spliceai_jax.architecture import ARCHITECTURES, PADDING
-from spliceai_jax.data.batches import PackedBatch
-from spliceai_jax.data.hdf5 import read_windows
-from spliceai_jax.data.windows import Windows
 from spliceai_jax.display import Advance, Display, ignore
 from spliceai_jax.errors import DivergedError
 from spliceai_jax.evaluation.bootstrap import Differences, GeneCounts, Resampled, differences, genes_of
@@ -24,6 +21,9 @@ from spliceai_jax.network.score import mean
 from spliceai_jax.training.engine import Engine
 from spliceai_jax.training.losses import cross_entropy_loss
 from spliceai_jax.training.recipes import Recipe
+from spliceai_jax.windows.batches import PackedBatch
+from spliceai_jax.windows.hdf5 import read_windows
+from spliceai_jax.windows.windows import Windows
 
 Labels = UInt8[np.ndarray, "windows positions"]
 

@@ -13,14 +13,14 @@ from jaxtyping import Float16, Int
 
 from spliceai_jax import files
 from spliceai_jax.architecture import CLASSES, PADDING
-from spliceai_jax.data.targets import Targets
-from spliceai_jax.data.windows import Windows
 from spliceai_jax.display import Advance
 from spliceai_jax.errors import WeightsError
 from spliceai_jax.evaluation.evaluate import score_windows
 from spliceai_jax.network.model import Variables
 from spliceai_jax.network.score import mean
 from spliceai_jax.training.engine import Engine
+from spliceai_jax.windows.targets import Targets
+from spliceai_jax.windows.windows import Windows
 
 _AT_ONCE = 256
 """Windows that are scored before their targets are written, and with them no longer lost when the process ends."""

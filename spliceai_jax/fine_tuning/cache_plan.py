@@ -7,11 +7,11 @@ import jax
 
 from spliceai_jax import processes
 from spliceai_jax.architecture import Architecture
-from spliceai_jax.data.windows import Windows
 from spliceai_jax.errors import RunFolderError
 from spliceai_jax.fine_tuning.settings import TransferSettings
 from spliceai_jax.training.activation_cache import bytes_needed
 from spliceai_jax.training.trainable import Trainable
+from spliceai_jax.windows.windows import Windows
 
 _LIMIT_ON_CPU = 20.0
 """In gigabytes. On other devices there is no cache unless asked for: reading the activations back has not been shown to

@@ -6,10 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from spliceai_jax.data.hdf5 import check_form, read_windows
-from spliceai_jax.data.joined import joined
-from spliceai_jax.data.splits import split_validation, validation_sibling
-from spliceai_jax.data.windows import Windows
 from spliceai_jax.data_sets.folder import DataFolder
 from spliceai_jax.data_sets.record import DataSetsRecord
 from spliceai_jax.display import Display
@@ -17,6 +13,10 @@ from spliceai_jax.errors import DatasetError, SpliceAIWarning
 from spliceai_jax.fine_tuning.settings import TransferSettings, paths_of
 from spliceai_jax.runs import stored
 from spliceai_jax.runs.history import SET_NAMES, Split
+from spliceai_jax.windows.hdf5 import check_form, read_windows
+from spliceai_jax.windows.joined import joined
+from spliceai_jax.windows.splits import split_validation, validation_sibling
+from spliceai_jax.windows.windows import Windows
 
 
 class Files(NamedTuple):

@@ -14,22 +14,22 @@ import h5py
 import numpy as np
 from jaxtyping import Int
 
-from spliceai_jax.data.compressed import opened
-from spliceai_jax.data.hdf5 import check_form, read_windows
-from spliceai_jax.data.joined import joined
-from spliceai_jax.data.stretches import read_stretches
-from spliceai_jax.data.unlabelled import without_labels
-from spliceai_jax.data.windows import Windows
 from spliceai_jax.display import Display, counted
 from spliceai_jax.errors import DatasetError, SettingsError, WeightsError, some
 from spliceai_jax.fine_tuning.data_sets import kept_back
 from spliceai_jax.fine_tuning.settings import TransferSettings
+from spliceai_jax.genome.compressed import opened
 from spliceai_jax.network.ensemble import read_models
 from spliceai_jax.network.model_files import models_to_average
 from spliceai_jax.network.pretrained import Pretrained
 from spliceai_jax.runs.history import Split
 from spliceai_jax.runs.record import Parent
 from spliceai_jax.training.recipes import Recipe
+from spliceai_jax.windows.hdf5 import check_form, read_windows
+from spliceai_jax.windows.joined import joined
+from spliceai_jax.windows.stretches import read_stretches
+from spliceai_jax.windows.unlabelled import without_labels
+from spliceai_jax.windows.windows import Windows
 
 _STRETCHES, _MOST_STRETCHES = 10, 20_000
 """How many windows are drawn from a genome for each window of the training set, and how many at most: they lie in

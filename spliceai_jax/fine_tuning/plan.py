@@ -13,10 +13,6 @@ from jaxtyping import Int
 
 from spliceai_jax import processes
 from spliceai_jax.architecture import ARCHITECTURES, WINDOW, Architecture
-from spliceai_jax.data.batches import epoch_batches
-from spliceai_jax.data.hdf5 import check_form
-from spliceai_jax.data.packing import training_packer
-from spliceai_jax.data.windows import Windows
 from spliceai_jax.data_sets.run import create_data
 from spliceai_jax.display import Display
 from spliceai_jax.errors import DatasetError, SettingsError
@@ -40,6 +36,10 @@ from spliceai_jax.runs.record import (
 from spliceai_jax.runs.session import Session, now, versions, what_rounds
 from spliceai_jax.training.recipes import Recipe
 from spliceai_jax.training.trainable import Trainable, padding_counts
+from spliceai_jax.windows.batches import epoch_batches
+from spliceai_jax.windows.hdf5 import check_form
+from spliceai_jax.windows.packing import training_packer
+from spliceai_jax.windows.windows import Windows
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,6 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from spliceai_jax.data.mutation import mutated
-from spliceai_jax.data.windows import Windows
 from spliceai_jax.display import Advance
 from spliceai_jax.evaluation.evaluate import evaluate_windows
 from spliceai_jax.evaluation.teaching import taught_windows
@@ -21,6 +19,8 @@ from spliceai_jax.training.activation_cache import cache_activations
 from spliceai_jax.training.engine import ENGINES
 from spliceai_jax.training.schedules import schedule
 from spliceai_jax.training.step import TrainState, init_state
+from spliceai_jax.windows.mutation import mutated
+from spliceai_jax.windows.windows import Windows
 
 TRAIN_WINDOWS_EVALUATED = 1000
 

@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Float32, Integer, UInt8
 
 from spliceai_jax.architecture import CLASSES
-from spliceai_jax.data.fasta import Genome
-from spliceai_jax.data.sequences import Region, Selection, Sequences, SequencesInMemory, check_region, read_region
 from spliceai_jax.encoding import BASES, Strand, encode
 from spliceai_jax.errors import SettingsError, check_choice, some
+from spliceai_jax.genome.fasta import Genome
+from spliceai_jax.genome.sequences import Region, Selection, Sequences, SequencesInMemory, check_region, read_region
 from spliceai_jax.interrupts import StopRequest
 from spliceai_jax.network.model import Variables
 from spliceai_jax.network.score import Scorer, scored_pieces

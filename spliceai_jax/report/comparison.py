@@ -7,7 +7,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from spliceai_jax.architecture import CLASSES, PADDING, SITE_KINDS, WINDOW, SiteKind
-from spliceai_jax.data.windows import Windows
 from spliceai_jax.display import Advance, ignore
 from spliceai_jax.encoding import BASES
 from spliceai_jax.evaluation.bootstrap import Differences
@@ -17,6 +16,7 @@ from spliceai_jax.network.model import Variables
 from spliceai_jax.report.logo_spans import LOGO_SPANS, BaseCounts
 from spliceai_jax.report.mistakes import Labels, Mistake, ModelName, Probabilities, WorstMistakes, called_classes
 from spliceai_jax.training.engine import Engine
+from spliceai_jax.windows.windows import Windows
 
 SCORE_BINS = 20
 """Bins of equal width that scores are counted in."""

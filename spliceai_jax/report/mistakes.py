@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int, UInt8
 
 from spliceai_jax.architecture import CLASSES, PADDING, SITE_KINDS, WINDOW, SiteKind
-from spliceai_jax.data.gene_table import genes_by_name, other_sites
-from spliceai_jax.data.windows import Windows
 from spliceai_jax.encoding import decode
 from spliceai_jax.evaluation.bootstrap import genes_of
+from spliceai_jax.windows.gene_table import genes_by_name, other_sites
+from spliceai_jax.windows.windows import Windows
 
 ModelName = Literal["untouched", "tuned"]
 

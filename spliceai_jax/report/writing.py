@@ -6,9 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from spliceai_jax.architecture import ARCHITECTURES
-from spliceai_jax.data.hdf5 import read_windows
-from spliceai_jax.data.joined import joined
-from spliceai_jax.data.windows import Windows
 from spliceai_jax.display import Advance, ignore
 from spliceai_jax.errors import Interrupted, RunFolderError, SpliceAIError, WeightsError
 from spliceai_jax.files import write_whole
@@ -19,6 +16,9 @@ from spliceai_jax.report.mistakes import ModelName
 from spliceai_jax.runs.read import Run
 from spliceai_jax.runs.record import Record
 from spliceai_jax.training.engine import Engine
+from spliceai_jax.windows.hdf5 import read_windows
+from spliceai_jax.windows.joined import joined
+from spliceai_jax.windows.windows import Windows
 
 
 def is_current(run: Run) -> bool:

@@ -5,13 +5,13 @@ They are in the run's `run.json`, beside what decides its result. `resume` does 
 
 from dataclasses import asdict, dataclass, replace
 
-from spliceai_jax.data.windows import Windows
 from spliceai_jax.json_files import Count, check_keys
 from spliceai_jax.runs import stored
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import SPLITS, Split
 from spliceai_jax.runs.identity import RunIdentity
 from spliceai_jax.runs.session import Session
+from spliceai_jax.windows.windows import Windows
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import numpy as np
 from jaxtyping import Bool, Int, Int8
 
 from spliceai_jax.architecture import SITE_KINDS, SiteKind
-from spliceai_jax.data.annotation import Gene
-from spliceai_jax.data.splicing import introns, sites_beside
 from spliceai_jax.encoding import Strand
 from spliceai_jax.evaluation.genome_metrics import PLACES
+from spliceai_jax.genome.annotation import Gene
+from spliceai_jax.genome.splicing import introns, sites_beside
 
 Positions = Int[np.ndarray, " positions"]
 Spans = Int[np.ndarray, "spans 2"]

@@ -14,10 +14,10 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from spliceai_jax.architecture import SiteKind
-from spliceai_jax.data.annotation import Gene
-from spliceai_jax.data.sequences import Stretch
 from spliceai_jax.encoding import Strand
 from spliceai_jax.errors import SequenceError, some
+from spliceai_jax.genome.annotation import Gene
+from spliceai_jax.genome.sequences import Stretch
 from spliceai_jax.scoring.settings import BedFormName
 
 _LONGEST_TEXT = 255

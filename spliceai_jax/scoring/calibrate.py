@@ -6,8 +6,6 @@ from pathlib import Path
 
 from spliceai_jax.architecture import ARCHITECTURES, SITE_KINDS
 from spliceai_jax.convert import read_temperature_pt, temperature_pt_bytes
-from spliceai_jax.data.hdf5 import check_form, read_windows
-from spliceai_jax.data.windows import Windows
 from spliceai_jax.display import Display
 from spliceai_jax.errors import RunFolderError, SettingsError, SpliceAIWarning, check_choice
 from spliceai_jax.evaluation.calibrated import Calibration, MeasuredOn, calibrate_positions
@@ -17,6 +15,8 @@ from spliceai_jax.network.pretrained import Pretrained
 from spliceai_jax.network.temperature import Temperature, temperature_beside
 from spliceai_jax.training.engine import Engine
 from spliceai_jax.training.recipes import Recipe
+from spliceai_jax.windows.hdf5 import check_form, read_windows
+from spliceai_jax.windows.windows import Windows
 
 
 def calibrate(

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from spliceai_jax.architecture import CLASSES, SITE_KINDS
-from spliceai_jax.data.compressed import check_unchanged, sha256_of
 from spliceai_jax.display import Display
 from spliceai_jax.evaluation.genome_metrics import GenomeMetrics, GenomeMetricsAccumulator
+from spliceai_jax.genome.compressed import check_unchanged, sha256_of
 from spliceai_jax.interrupts import stop_request
 from spliceai_jax.network.ensemble import GivenModel, read_models
 from spliceai_jax.network.pretrained import Pretrained

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spliceai_jax.architecture import SITE_KINDS
-from spliceai_jax.data.annotation import Annotation, Gene, read_annotation
-from spliceai_jax.data.coding_genes import CodingGenes, divide_genes
-from spliceai_jax.data.fasta import Genome
-from spliceai_jax.data.same_assembly import genes_on_genome, organelles
 from spliceai_jax.encoding import Strand
 from spliceai_jax.errors import SequenceError, SettingsError, SpliceAIWarning, some
+from spliceai_jax.genome.annotation import Annotation, Gene, read_annotation
+from spliceai_jax.genome.coding_genes import CodingGenes, divide_genes
+from spliceai_jax.genome.fasta import Genome
+from spliceai_jax.genome.same_assembly import genes_on_genome, organelles
 from spliceai_jax.scoring.annotated_sites import AnnotatedSites
 
 STRANDS: tuple[Strand, ...] = ("+", "-")

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spliceai_jax.architecture import SiteKind
-from spliceai_jax.data.annotation import Annotation, read_annotation
-from spliceai_jax.data.fasta import Genome
-from spliceai_jax.data.sequences import Selection
 from spliceai_jax.display import Advance, Display
 from spliceai_jax.errors import SpliceAIWarning
 from spliceai_jax.files import check_writable, held, unexpected_errors_logged
+from spliceai_jax.genome.annotation import Annotation, read_annotation
+from spliceai_jax.genome.fasta import Genome
+from spliceai_jax.genome.sequences import Selection
 from spliceai_jax.interrupts import StopRequest, stop_request
 from spliceai_jax.network.ensemble import read_models
 from spliceai_jax.network.score import Scorer, scored_pieces

@@ -6,12 +6,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from spliceai_jax.data.annotation import Annotation, Gene
-from spliceai_jax.data.fasta import Genome
-from spliceai_jax.data.same_assembly import genes_on_genome
-from spliceai_jax.data.sequences import Region, Selection, Stretch
 from spliceai_jax.encoding import Strand
 from spliceai_jax.errors import SettingsError, SpliceAIWarning
+from spliceai_jax.genome.annotation import Annotation, Gene
+from spliceai_jax.genome.fasta import Genome
+from spliceai_jax.genome.same_assembly import genes_on_genome
+from spliceai_jax.genome.sequences import Region, Selection, Stretch
 from spliceai_jax.scoring.settings import PredictSettings
 
 _LONGEST_COLUMN = 4000

@@ -20,8 +20,8 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from spliceai_jax.architecture import CLASSES, SITE_KINDS, SiteKind
-from spliceai_jax.data.fasta import Genome
 from spliceai_jax.encoding import BASES, Strand
+from spliceai_jax.genome.fasta import Genome
 
 LOWEST = -7
 """Scores up to this one are not written: both aligners take about as much from a site that the file does not name."""

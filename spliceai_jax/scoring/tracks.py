@@ -15,11 +15,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from spliceai_jax.architecture import CLASSES, SITE_KINDS, SiteKind
-from spliceai_jax.data.fasta import Genome
-from spliceai_jax.data.sequences import Stretch
 from spliceai_jax.encoding import Strand
 from spliceai_jax.errors import RunFolderError, SettingsError, some
 from spliceai_jax.files import all_written_whole, check_writable
+from spliceai_jax.genome.fasta import Genome
+from spliceai_jax.genome.sequences import Stretch
 from spliceai_jax.scoring.bed import BedForm, BedWriter
 from spliceai_jax.scoring.spsc import SpliceScoreWriter
 

@@ -16,13 +16,13 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int
 
 from spliceai_jax.architecture import CHANNELS, Architecture
-from spliceai_jax.data import packing
-from spliceai_jax.data.packing import BLANK, Layout
-from spliceai_jax.data.windows import Windows
 from spliceai_jax.display import Advance
 from spliceai_jax.errors import RunFolderError
 from spliceai_jax.network.model import Activations, Variables
 from spliceai_jax.training.engine import Engine
+from spliceai_jax.windows import packing
+from spliceai_jax.windows.packing import BLANK, Layout
+from spliceai_jax.windows.windows import Windows
 
 _BYTES_A_POSITION = 4 * CHANNELS
 

@@ -18,7 +18,6 @@ from jaxtyping import Float
 
 from spliceai_jax import processes
 from spliceai_jax.architecture import Architecture, Precision
-from spliceai_jax.data.batches import Batch
 from spliceai_jax.network.mesh import AXIS, CUT, SAME, DeviceRow
 from spliceai_jax.network.model import Activations, SpliceAI, Tree, Variables, network_on
 from spliceai_jax.training.losses import named_loss
@@ -33,6 +32,7 @@ from spliceai_jax.training.step import (
     make_logits_step,
     make_train_step,
 )
+from spliceai_jax.windows.batches import Batch
 
 T = TypeVar("T")
 BatchStep = Callable[[Variables, Batch], T]

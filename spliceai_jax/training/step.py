@@ -12,12 +12,12 @@ from jax import Array
 from jaxtyping import ArrayLike, Float, Int, UInt32
 
 from spliceai_jax.architecture import PADDING
-from spliceai_jax.data.batches import Batch
 from spliceai_jax.network.model import Activations, SpliceAI, Tree, Variables
 from spliceai_jax.training.losses import Loss, named_loss, taught
 from spliceai_jax.training.optimizer import make_optimizer
 from spliceai_jax.training.recipes import Recipe
 from spliceai_jax.training.trainable import Trainable
+from spliceai_jax.windows.batches import Batch
 
 T = TypeVar("T")
 

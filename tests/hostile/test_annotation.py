@@ -15,9 +15,9 @@ from synthetic_genome import Layout, as_fasta, as_gff3, as_gtf
 from hostile.conftest import SECONDS, Attack, Outcome, printable, refused
 from hostile.mutants import SEEDS, read_mutants
 from hostile.test_fasta import CONTROL, TURNING, bomb, read_or_refused
-from spliceai_jax.data.annotation import Gene, read_annotation
-from spliceai_jax.data.sequences import Stretch
 from spliceai_jax.errors import SequenceError
+from spliceai_jax.genome.annotation import Gene, read_annotation
+from spliceai_jax.genome.sequences import Stretch
 from spliceai_jax.scoring.regions import Span, _joined
 
 MADE = Layout({"one": 3, "two": 3}).make()

@@ -21,10 +21,10 @@ from hostile.conftest import Attack, Outcome, printable, refused, told
 from hostile.mutants import SEEDS, read_mutants
 from spliceai_jax import CreateDataSettings
 from spliceai_jax import create_data as create_data_sets
-from spliceai_jax.data import fasta
-from spliceai_jax.data.annotation import Annotation, read_annotation
-from spliceai_jax.data.fasta import Genome
 from spliceai_jax.errors import SequenceError
+from spliceai_jax.genome import fasta
+from spliceai_jax.genome.annotation import Annotation, read_annotation
+from spliceai_jax.genome.fasta import Genome
 
 T = TypeVar("T")
 

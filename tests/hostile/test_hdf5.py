@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 
 from hostile.conftest import Attack, refused
 from hostile.mutants import SEEDS, read_mutants
-from spliceai_jax.data import hdf5
-from spliceai_jax.data.codes import codes_beside
-from spliceai_jax.data.hdf5 import check_form, read_windows
-from spliceai_jax.data.windows import Windows
 from spliceai_jax.errors import DatasetError, SpliceAIWarning
+from spliceai_jax.windows import hdf5
+from spliceai_jax.windows.codes import codes_beside
+from spliceai_jax.windows.hdf5 import check_form, read_windows
+from spliceai_jax.windows.windows import Windows
 
 X, Y = (4, 15000, 4), (1, 4, 5000, 3)
 CHUNK = {"X0": (1, 15000, 4), "Y0": (1, 1, 5000, 3)}
@@ -303,7 +303,7 @@ def test_left_open_by_a_writer(tmp_path: Path, small_model: Path, attack: Attack
 
 @pytest.mark.parametrize("change", [lambda file: file.truncate(3000), lambda file: file.write(b"\x89HDF")])
 def test_changed_while_it_is_read(change: Callable, good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from spliceai_jax.data import hdf5
+    from spliceai_jax.windows import hdf5
 
     original = hdf5.check_chunks
 

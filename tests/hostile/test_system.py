@@ -25,12 +25,12 @@ from hypothesis import strategies as st
 
 from hostile.conftest import Attack, Outcome, _forks, printable, refused, told, within_limits
 from spliceai_jax import files, output, processes, startup
-from spliceai_jax.data.hdf5 import check_form
 from spliceai_jax.data_sets.writing import _new_hdf5, verify_dataset
 from spliceai_jax.errors import ProcessesError, RunFolderError, SettingsError, SpliceAIWarning
 from spliceai_jax.files import held, unwritable, write_whole, written_alone
 from spliceai_jax.fine_tuning import memory
 from spliceai_jax.interrupts import stop_request
+from spliceai_jax.windows.hdf5 import check_form
 
 PROGRAM = Path(sys.executable).with_name("spliceai-jax")
 CONTROLS = "a\nb\r\x1b[31m\x07\x9b\u202e\u2028\x7f"

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from spliceai_jax.architecture import PADDING, UNLABELLED, WINDOW
-from spliceai_jax.data.fasta import Genome
-from spliceai_jax.data.windows import Windows
 from spliceai_jax.encoding import BASES, Strand
 from spliceai_jax.errors import SequenceError, some
+from spliceai_jax.genome.fasta import Genome
+from spliceai_jax.windows.windows import Windows
 
 _LEAST_KNOWN = 0.5
 """The share of a stretch's bases that must be A, C, G or T: runs of N teach nothing."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int, Int32
 
-from spliceai_jax.data.annotation_lines import (
+from spliceai_jax.genome.annotation_lines import (
     GENE_BIOTYPES,
     GENES_OF_TRANSCRIPTS,
     MARKS,
@@ -24,9 +24,9 @@ from spliceai_jax.data.annotation_lines import (
     Form,
     first,
 )
-from spliceai_jax.data.annotation_repairs import Repairs
-from spliceai_jax.data.names import fault_of
-from spliceai_jax.data.organelles import GENOMES_OF_ORGANELLES
+from spliceai_jax.genome.annotation_repairs import Repairs
+from spliceai_jax.genome.names import fault_of
+from spliceai_jax.genome.organelles import GENOMES_OF_ORGANELLES
 
 PREFERRED_TAGS = (
     "MANE_Select",

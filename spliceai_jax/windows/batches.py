@@ -9,7 +9,7 @@ from jax import Array
 from jaxtyping import ArrayLike, Bool, Float, Float16, Int, PyTree, Shaped, UInt8
 
 from spliceai_jax.architecture import PADDING
-from spliceai_jax.data.packing import Layout
+from spliceai_jax.windows.packing import Layout
 
 Batching = Literal["pooled", "per_shard"]
 

@@ -5,9 +5,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
-from spliceai_jax.data.annotation import Annotation, Gene
-from spliceai_jax.data.fasta import Genome
 from spliceai_jax.errors import SequenceError, some
+from spliceai_jax.genome.annotation import Annotation, Gene
+from spliceai_jax.genome.fasta import Genome
 
 
 class PlacedGenes(NamedTuple):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from spliceai_jax.data.annotation import Gene
+from spliceai_jax.genome.annotation import Gene
 
 
 class CodingGenes(NamedTuple):

@@ -13,12 +13,12 @@ from typing import Self
 import numpy as np
 from jaxtyping import UInt8
 
-from spliceai_jax.data.compressed import opened
-from spliceai_jax.data.names import fault_of
-from spliceai_jax.data.organelles import is_organelle
-from spliceai_jax.data.sequences import Sequences
 from spliceai_jax.encoding import LETTER_CODES, NO_LETTER
 from spliceai_jax.errors import RunFolderError, SequenceError
+from spliceai_jax.genome.compressed import opened
+from spliceai_jax.genome.names import fault_of
+from spliceai_jax.genome.organelles import is_organelle
+from spliceai_jax.genome.sequences import Sequences
 
 _CHUNK = 2**20
 _LONGEST_HEADER = 1_000_000

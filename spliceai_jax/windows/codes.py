@@ -32,12 +32,12 @@ from isal import isal_zlib
 from jaxtyping import Int, Shaped, UInt8
 
 from spliceai_jax.architecture import ARCHITECTURES, CLASSES, CONTEXT, SITE_KINDS, WINDOW
-from spliceai_jax.data.facts import WINDOWS_AT_ONCE, Facts, Fingerprint, a_few_at_once
-from spliceai_jax.data.windows import Windows
 from spliceai_jax.display import Advance, Display
 from spliceai_jax.errors import DatasetError, RunFolderError, SpliceAIWarning
 from spliceai_jax.files import unwritable, written_alone
 from spliceai_jax.json_files import Count
+from spliceai_jax.windows.facts import WINDOWS_AT_ONCE, Facts, Fingerprint, a_few_at_once
+from spliceai_jax.windows.windows import Windows
 
 LEAST_WINDOWS = 20_000
 """A cache is made of data sets with this many windows or more: others are decoded in seconds."""

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from spliceai_jax.architecture import CLASSES, SITE_KINDS
-from spliceai_jax.data.batches import Batch
 from spliceai_jax.encoding import BASES
+from spliceai_jax.windows.batches import Batch
 
 KEPT = 4
 """Bases to either side of a site that are never replaced: without its motif it would be labelled wrongly."""

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int
 
 from spliceai_jax.architecture import WINDOW
-from spliceai_jax.data.windows import Windows
+from spliceai_jax.windows.windows import Windows
 
 
 @dataclass(frozen=True)

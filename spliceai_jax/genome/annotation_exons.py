@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Int, Int32
 
-from spliceai_jax.data.annotation_lines import (
+from spliceai_jax.genome.annotation_lines import (
     PARTS,
 )
-from spliceai_jax.data.annotation_records import Draft, Facts, Indices, Lines, Locus, Parts
-from spliceai_jax.data.annotation_repairs import SHORTEST_INTRON
+from spliceai_jax.genome.annotation_records import Draft, Facts, Indices, Lines, Locus, Parts
+from spliceai_jax.genome.annotation_repairs import SHORTEST_INTRON
 
 _FAR = 2_000_000
 """The parts of a transcript lie nearer to each other; the longest introns of animals have some 1.2 million bases."""

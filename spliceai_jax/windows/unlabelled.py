@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from spliceai_jax.architecture import PADDING, UNLABELLED
-from spliceai_jax.data.facts import Codes
-from spliceai_jax.data.windows import Windows
+from spliceai_jax.windows.facts import Codes
+from spliceai_jax.windows.windows import Windows
 
 
 class HiddenLabels:

@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from spliceai_jax.architecture import CLASSES, PADDING
-from spliceai_jax.data.annotation import Gene, Transcript
-from spliceai_jax.data.annotation_records import PREFERRED_TAGS
 from spliceai_jax.encoding import Strand
+from spliceai_jax.genome.annotation import Gene, Transcript
+from spliceai_jax.genome.annotation_records import PREFERRED_TAGS
 
 Introns = Int[np.ndarray, "introns 2"]
 """The first base of each intron and the base after its last, counted from 0 on the "+" strand."""

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int
 
 from spliceai_jax.architecture import WINDOW
-from spliceai_jax.data.windows import Windows, check_sites
+from spliceai_jax.windows.windows import Windows, check_sites
 
 VALIDATION_SHARE = 0.1
 

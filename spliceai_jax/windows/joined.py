@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from spliceai_jax.data.facts import Codes, Facts
-from spliceai_jax.data.windows import Windows
+from spliceai_jax.windows.facts import Codes, Facts
+from spliceai_jax.windows.windows import Windows
 
 
 class JoinedCodes:

@@ -15,9 +15,9 @@ from typing import IO, Any, Literal, cast
 
 from isal import igzip, isal_zlib
 
-from spliceai_jax.data.beginnings import BYTE_ORDER_MARK, FASTA, GFF3, GZIP, LENGTH, ZIP, Found, told
 from spliceai_jax.errors import SequenceError, some
 from spliceai_jax.files import written_between
+from spliceai_jax.genome.beginnings import BYTE_ORDER_MARK, FASTA, GFF3, GZIP, LENGTH, ZIP, Found, told
 
 _MOST_TIMES_AS_MUCH = 100
 """How many times its size a file may unpack to; the genomes and annotations that were tried reach 8."""

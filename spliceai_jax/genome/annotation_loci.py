@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from spliceai_jax.data.annotation_records import Draft, Lines, Locus
-from spliceai_jax.data.joined_groups import Joined
+from spliceai_jax.genome.annotation_records import Draft, Lines, Locus
+from spliceai_jax.genome.joined_groups import Joined
 
 _SHARED = 0.2
 """Two transcripts are of one gene if they share this much of the exons of the shorter one, or a splice site.

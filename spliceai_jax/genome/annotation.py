@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int32
 
-from spliceai_jax.data.annotation_exons import transcripts_of
-from spliceai_jax.data.annotation_lines import annotation_features
-from spliceai_jax.data.annotation_loci import gene_loci
-from spliceai_jax.data.annotation_records import Draft, Lines, Locus
-from spliceai_jax.data.annotation_repairs import Repair
 from spliceai_jax.encoding import Strand
 from spliceai_jax.errors import SequenceError
+from spliceai_jax.genome.annotation_exons import transcripts_of
+from spliceai_jax.genome.annotation_lines import annotation_features
+from spliceai_jax.genome.annotation_loci import gene_loci
+from spliceai_jax.genome.annotation_records import Draft, Lines, Locus
+from spliceai_jax.genome.annotation_repairs import Repair
 
 
 @dataclass(frozen=True, slots=True)

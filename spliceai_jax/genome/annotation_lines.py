@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import IO, Literal, NamedTuple
 from urllib.parse import unquote
 
-from spliceai_jax.data.compressed import opened
-from spliceai_jax.data.names import fault_of
 from spliceai_jax.errors import SequenceError
+from spliceai_jax.genome.compressed import opened
+from spliceai_jax.genome.names import fault_of
 
 Role = Literal["gene", "transcript", "exon", "CDS", "UTR", "codon", "region"]
 Form = Literal["GFF3", "GTF"]

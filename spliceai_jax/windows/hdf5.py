@@ -16,13 +16,13 @@ import numpy as np
 from jaxtyping import Int, Shaped, UInt8
 
 from spliceai_jax.architecture import CLASSES, CONTEXT, PADDING, WINDOW
-from spliceai_jax.data.codes import LEAST_WINDOWS, Put, has_codes, kept, make_codes, stored_windows
-from spliceai_jax.data.facts import WINDOWS_AT_ONCE
-from spliceai_jax.data.storage import check_chunks, check_layout, check_written, follow, opened
-from spliceai_jax.data.windows import Windows, check_sites
 from spliceai_jax.display import Display
 from spliceai_jax.encoding import BASES
 from spliceai_jax.errors import DatasetError, RunFolderError, SpliceAIWarning
+from spliceai_jax.windows.codes import LEAST_WINDOWS, Put, has_codes, kept, make_codes, stored_windows
+from spliceai_jax.windows.facts import WINDOWS_AT_ONCE
+from spliceai_jax.windows.storage import check_chunks, check_layout, check_written, follow, opened
+from spliceai_jax.windows.windows import Windows, check_sites
 
 _MOST_NAMES = 200_000
 """A shard, of two names, holds 100 genes."""

@@ -9,12 +9,12 @@ import numpy as np
 from jaxtyping import ArrayLike, Bool, Float16, Int, PyTree, Shaped, UInt8
 
 from spliceai_jax.architecture import CLASSES, PADDING, SITE_KINDS, WINDOW, Architecture, SiteKind
-from spliceai_jax.data import packing
-from spliceai_jax.data.batches import Batch, PackedBatch
-from spliceai_jax.data.facts import Codes, Facts, Fingerprint, a_few_at_once, repeated
-from spliceai_jax.data.packing import BLANK, Layout, TrainingPacker, training_packer
-from spliceai_jax.data.targets import Targets
 from spliceai_jax.errors import DatasetError
+from spliceai_jax.windows import packing
+from spliceai_jax.windows.batches import Batch, PackedBatch
+from spliceai_jax.windows.facts import Codes, Facts, Fingerprint, a_few_at_once, repeated
+from spliceai_jax.windows.packing import BLANK, Layout, TrainingPacker, training_packer
+from spliceai_jax.windows.targets import Targets
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,1 +1,0 @@
-"""HDF5 data sets, genomes and annotations read from disk, and data sets cut into batches."""

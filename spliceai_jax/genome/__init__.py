@@ -1,0 +1,1 @@
+"""Genomes: sequences, annotations, and the genes and splice sites in them."""

@@ -1,0 +1,1 @@
+"""Labelled windows: data sets, and the batches that are made of them."""
