@@ -183,3 +183,8 @@ def test_the_recipe_that_is_not_named(given: dict[str, object], recipe: str) -> 
         if recipe == "best" and field.name == "unfreeze_all" and "unfreeze" in given:
             expected = False
         assert getattr(ours, field.name) == given.get(field.name, expected), field.name
+
+
+def test_the_help_is_never_coloured() -> None:
+    """From Python 3.14 on argparse colours it where FORCE_COLOR says so."""
+    assert make_parser().color is False

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spliceai_jax.encoding import decode, encode
 from spliceai_jax.errors import SequenceError
 from spliceai_jax.genome import fasta
 from spliceai_jax.genome.annotation import read_annotation
@@ -181,3 +182,7 @@ def test_memory_holds_no_sequence(tmp_path):
     assert genome.lengths == {"one": 30_000_000}
     assert peak < 8e6
     genome.close()
+
+
+def test_the_u_of_rna_is_t() -> None:
+    assert decode(encode("ACGUacguN")) == "ACGTACGTN"

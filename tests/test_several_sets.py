@@ -16,6 +16,8 @@ from spliceai_jax.display import Display
 from spliceai_jax.errors import DatasetError, SettingsError
 from spliceai_jax.fine_tuning.data_sets import read_sets
 from spliceai_jax.runs.read import read_run
+from spliceai_jax.windows.hdf5 import read_windows
+from spliceai_jax.windows.joined import joined
 
 BOTH = ("train_dataset", "validation_dataset", "test_dataset")
 
@@ -173,3 +175,10 @@ def test_wrong_files(
         transfer(given)
     assert message in str(raised.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_set_that_was_joined_to_others_names_all_files(data: Path) -> None:
+    one, two = (read_windows(data / species / "dataset_train.h5", 80) for species in ("one", "two"))
+    again = joined([joined([one, two]), read_windows(data / "one" / "dataset_test.h5", 80)])
+    assert len(again.parts) == 3
+    assert again.files.count(".h5") == 3

@@ -29,6 +29,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         """Take argparse's options."""
         super().__init__(allow_abbrev=False, **options)
+        self.color = False  # Python 3.14 colours the help where FORCE_COLOR asks for it; `say` would print the escapes
 
     def error(self, message: str) -> NoReturn:
         """Print one line, without the usage, and exit."""

@@ -47,7 +47,8 @@ class JoinedCodes:
 def joined(sets: Sequence[Windows]) -> Windows:
     """Return the windows of several sets as one, whose `parts` they are.
 
-    The shards of a set are numbered after those of the sets before it. A set alone is returned as it is.
+    A set that was itself joined counts as its parts. The shards of a set are numbered after those of the sets before
+    it. A set alone is returned as it is.
 
     Arguments:
         sets: Sets of the same flanking size and without targets.
@@ -63,5 +64,5 @@ def joined(sets: Sequence[Windows]) -> Windows:
         shards=np.concatenate([first + part.shards for first, part in zip(first_shards, sets, strict=False)]),
         index=np.concatenate([first + part.index for first, part in zip(first_rows, sets, strict=False)]),
         given=Facts.joined([part.facts for part in sets]),
-        parts=tuple(sets),
+        parts=tuple(part for one in sets for part in one.by_file),
     )
