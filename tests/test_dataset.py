@@ -21,6 +21,7 @@ from spliceai_jax.windows.batches import epoch_batches
 from spliceai_jax.windows.hdf5 import read_windows
 from spliceai_jax.windows.packing import whole_windows
 from spliceai_jax.windows.splits import gene_starts, split_validation
+from spliceai_jax.windows.storage import opened
 from spliceai_jax.windows.windows import Windows
 
 FLANK = 80
@@ -514,3 +515,10 @@ def test_the_split_of_the_fly(tmp_path) -> None:
     starts = gene_starts(windows)
     assert len(starts) == 47  # demo/README.md
     check_split(windows, np.split(np.arange(len(windows)), starts[1:]), 42)
+
+
+def test_a_bug_of_ours_is_not_called_damage(small_data) -> None:
+    with pytest.raises(IndexError), opened(small_data / "dataset_test.h5"):
+        [][1]
+    with pytest.raises(DatasetError, match="may be damaged"), opened(small_data / "dataset_test.h5") as file:
+        file[3]

@@ -8,8 +8,10 @@ import contextlib
 import itertools
 import math
 import os
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import h5py
 from h5py import h5d, h5z
@@ -34,6 +36,9 @@ _MOST_CHUNK_BYTES = 2**23
 
 _MOST_BYTES_AT_ONCE = 2**26
 """Whole chunks are read at once, with all the windows that they touch."""
+
+_DAMAGED = OSError, RuntimeError, KeyError, ValueError, cast(type[Exception], isal_zlib.error)
+"""What is raised of a damaged file, beside what h5py raises."""
 
 _COPY = "write its values into a file of their own (with h5py: new[name] = old[name][:]), or make the data set again"
 
@@ -62,9 +67,17 @@ def opened(path: Path) -> Iterator[h5py.File]:
             raise DatasetError(f"{path}: was changed while it was read; start again when it is whole")
     except SpliceAIError:
         raise
-    except Exception as error:  # h5py raises RuntimeError, KeyError, ValueError, MemoryError and others
+    except Exception as error:
+        if not isinstance(error, _DAMAGED) and not _is_of_h5py(error):
+            raise  # a bug of ours, or no memory
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DatasetError(f"{path}: cannot be read as HDF5, it may be damaged or cut short ({reason:.200})") from error
+
+
+def _is_of_h5py(error: Exception) -> bool:
+    """Return whether h5py raised it, which has a TypeError or a MemoryError for damaged files too."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return "h5py" in Path(frame.f_code.co_filename).parts
 
 
 def _what_it_is(path: Path) -> Found:

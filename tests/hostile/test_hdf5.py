@@ -272,7 +272,7 @@ OTHER_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "nothing": (lambda path: path.write_bytes(b""), "it is empty"),
     "zeros": (lambda path: path.write_bytes(bytes(10_000)), "it is not (it begins with b'\\x00"),
     "only the signature": (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99)), "cannot be read as HDF5"),
-    "a folder": (lambda path: path.mkdir(), "no such data set"),
+    "a folder": (lambda path: path.mkdir(), "a folder; give an HDF5 file"),
     "a pipe": (os.mkfifo, "no such data set"),
 }
 
