@@ -425,6 +425,14 @@ def test_a_gene_ends_with_its_padding_even_where_the_bases_agree() -> None:
     assert gene_starts(windows).tolist() == [0, 2]
 
 
+@pytest.mark.parametrize("left_out", [1, 2])
+def test_a_gene_goes_on_after_a_site_that_was_left_out_at_the_end_of_a_window(left_out) -> None:
+    """As by `create-data --isoforms mask`: the label of what is left out is that of padding."""
+    windows = make_genes([(3, True), (2, False)], [0, 0], seed=1)
+    windows.labels[0, -left_out:] = PADDING
+    assert gene_starts(in_memory(windows.bases, windows.labels, windows.shards)).tolist() == [0, 3]
+
+
 @pytest.mark.parametrize(("shards", "by_shards"), [(9, False), (10, True)])
 def test_ten_shards_are_split_by_shards_and_nine_by_genes(shards, by_shards) -> None:
     windows = make_genes([(1, False)] * 5 * shards, [number // 5 for number in range(5 * shards)], seed=1)

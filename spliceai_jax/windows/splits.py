@@ -14,6 +14,9 @@ VALIDATION_SHARE = 0.1
 SHARDS_TO_SPLIT_BY = 10
 """With this many shards or more the split is by whole shards."""
 
+_MOST_LEFT_OUT = 2
+"""Sites that `create-data --isoforms mask` may have left out side by side."""
+
 
 def validation_sibling(train: Path) -> Path | None:
     """Return the file that OpenSpliceAI names the validation set of a training file, if there is one."""
@@ -25,10 +28,12 @@ def gene_starts(windows: Windows) -> Int[np.ndarray, " genes"]:
     """Return the positions in a set, which is in the file's order, at which a gene begins, as far as the file shows.
 
     A window continues the gene of the window before it if both are of one shard, the window before has no padding at
-    its end, and the bases that both windows hold (as many as the flanking size) are the same.
+    its end, and the bases that both windows hold (as many as the flanking size) are the same. Sites that were left out
+    have the label of padding: a few of them at the end are none.
     """
     shards = windows.shards[windows.index]
-    goes_on = (shards[:-1] == shards[1:]) & (windows.lengths[:-1] == WINDOW) & windows.repeats[1:]
+    whole = windows.lengths[:-1] >= WINDOW - _MOST_LEFT_OUT
+    goes_on = (shards[:-1] == shards[1:]) & whole & windows.repeats[1:]
     return np.flatnonzero(np.concatenate([[True], ~goes_on]))
 
 
