@@ -32,7 +32,7 @@ def of_short_genes(folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("recipe", "others"), full([("best", 2), ("openspliceai", 3)], ("best", 2)))
+@pytest.mark.parametrize(("recipe", "others"), full([("best", 1), ("openspliceai", 2)], ("best", 1)))
 def test_a_run_compiles_no_more_programs_than_it_says(
     recipe: str, others: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -54,7 +54,7 @@ def test_a_run_compiles_no_more_programs_than_it_says(
             ),
             display,
         )
-    said = re.match(r"at most (\d+): training steps of (.*) rows, ", display.said["compiled programs"])
+    said = re.match(r"at most (\d+): training steps of (.*) rows(?:,| and) ", display.said["compiled programs"])
     assert said is not None
     compiled = re.findall(r"Finished XLA compilation of jit\((\w+_step)\)", caplog.text)
     numbers = said[2].split(" or ")
@@ -62,7 +62,7 @@ def test_a_run_compiles_no_more_programs_than_it_says(
     assert 2 <= len(numbers) <= 3
     assert 2 <= compiled.count("train_step") <= len(numbers)
     assert sorted(set(compiled) - {"train_step"}) == sorted(
-        {"best": ["eval_step", "logits_step"], "openspliceai": ["activations_step", "eval_step", "logits_step"]}[recipe]
+        {"best": ["eval_step"], "openspliceai": ["activations_step", "eval_step"]}[recipe]
     )
     assert len(compiled) <= int(said[1])
 

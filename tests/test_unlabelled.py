@@ -90,6 +90,7 @@ def whole(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("pages")
 def test_they_are_two_runs_as_by_hand(whole, small_data, small_model, more, tmp_path) -> None:
     first = transfer(settings(small_data, small_model, tmp_path / "starts_more", project_name="model_80nt"))
     second = transfer(
@@ -129,6 +130,7 @@ def test_everything_names_them(whole: Path, more: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("pages")
 def test_the_labels_of_the_file_change_nothing(whole, small_data, small_model, more, tmp_path) -> None:
     """The same bases and gene ends, with other sites: the same models, bit for bit."""
     relabelled = []
@@ -253,6 +255,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("pages")
 @pytest.mark.parametrize("step", full([2, 6, 12], 12))
 def test_killed_it_goes_on_bit_for_bit(step, whole, small_data, small_model, more, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(stop, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)

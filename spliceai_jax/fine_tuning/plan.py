@@ -208,7 +208,7 @@ class Plan:
         measures = windows.extents, windows.lengths
         packer = training_packer(*measures, first_entry, self.most_rows, self.architecture, self.padding_counts)
         rows = packer.numbers_of_rows
-        others = ["evaluation", "calibration"]
+        others = ["evaluation"]
         if self.cache.wanted:
             others.insert(0, "the activation cache")
         if any(teacher.model.temperature for teacher in self.levers.teachers):  # others need no program of their own
@@ -217,10 +217,8 @@ class Plan:
             others.append("whole sequences")
         if self.settings.predict:  # calibrated scores, whose program is another
             others.append("the genome's scores")
-        return (
-            f"at most {len(rows) + len(others)}: training steps of {' or '.join(map(str, rows))} rows, "
-            f"{', '.join(others[:-1])} and {others[-1]}"
-        )
+        steps = f"training steps of {' or '.join(map(str, rows))} rows"
+        return f"at most {len(rows) + len(others)}: {', '.join([steps, *others[:-1]])} and {others[-1]}"
 
     def _devices(self) -> str:
         devices, settings = jax.devices(), self.settings
