@@ -10,7 +10,7 @@ import os
 import tempfile
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
@@ -107,22 +107,27 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def written_alone(path: Path) -> Iterator[Path]:
-    """Do what `written_whole` does, and let no other process write the same file meanwhile.
+def alone(path: Path, waits: Callable[[str], None]) -> Iterator[None]:
+    """Keep other processes that call this with the same file out while the block runs; wait for one that runs it.
+
+    Arguments:
+        path: The file that is written meanwhile.
+        waits: Called if another process holds the file, with what to do if none does, or an empty text.
 
     Raises:
-        RunFolderError: Another process is writing it, or it cannot be written.
+        RunFolderError: The file's folder cannot be written.
     """
     lock = _lock(path.with_name(f".{path.name}.lock"))
     try:
-        lock.acquire(timeout=_SECONDS_TO_LET_GO)
-    except Timeout:
-        raise RunFolderError(f"{path}: another process is writing it{_if_none_is(lock)}") from None
+        try:
+            lock.acquire(timeout=_SECONDS_TO_LET_GO)
+        except Timeout:
+            waits(_if_none_is(lock))
+            lock.acquire()
     except OSError as error:
         raise unwritable(path, error) from error
     try:
-        with written_whole(path) as partial:
-            yield partial
+        yield
     finally:
         _let_go(lock)
 

@@ -3,24 +3,20 @@
 To decode a large HDF5 file takes minutes, and its codes take gigabytes of memory. So they are written to a file once,
 whole windows for all flanking sizes, with all that is asked of every window when a run starts (see `facts`). The file:
 
-    4096 bytes                      a line that names format and version, SHA-256 of the next line, a line of JSON
+    4096 bytes                      a line of JSON: `_Header`
     uint8 (windows, 15000)          bases
     uint8 (windows, 5000)           labels
-    a row of `_TABLE` a window      shard, checksums and facts
+    a row of `_TABLE` a window      shard and facts
 
-It is used only while the data set is the one that it was made from. Header and table are checked when it is opened, and
-the codes of a window each time they are read. They are read, not mapped: then pages do not count as the process's own,
-and a file that is cut short, or a disk that fails, is an error and not a signal that ends the process.
+It is used only while the data set is the one that it was made from. It is read, not mapped: then pages do not count as
+the process's own, and a disk that fails is an error and not a signal that ends the process.
 """
 
-import contextlib
 import hashlib
 import io
 import itertools
 import os
 import shutil
-import stat
-import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,22 +24,20 @@ from typing import Any, Literal
 
 import msgspec
 import numpy as np
-from isal import isal_zlib
-from jaxtyping import Int, Shaped, UInt8
+from jaxtyping import Int, UInt8
 
 from spliceai_jax.architecture import ARCHITECTURES, CLASSES, CONTEXT, SITE_KINDS, WINDOW
 from spliceai_jax.display import Advance, Display
-from spliceai_jax.errors import DatasetError, RunFolderError, SpliceAIWarning
-from spliceai_jax.files import unwritable, written_alone
-from spliceai_jax.json_files import Count
+from spliceai_jax.errors import DatasetError, RunFolderError
+from spliceai_jax.files import alone, unwritable, written_whole
 from spliceai_jax.windows.facts import WINDOWS_AT_ONCE, Facts, Fingerprint, a_few_at_once
 from spliceai_jax.windows.windows import Windows
 
 LEAST_WINDOWS = 20_000
 """A cache is made of data sets with this many windows or more: others are decoded in seconds."""
 
-_NAME, _VERSION = b"spliceai-jax codes ", b"1"
 _HEADER_BYTES = 4096
+_BEGINS = b'{"format":"spliceai-jax codes '
 
 _SIZES = tuple(ARCHITECTURES)
 
@@ -52,8 +46,6 @@ _COLUMNS = {"bases": WINDOW + CONTEXT, "labels": WINDOW}
 _TABLE = np.dtype(
     [
         ("shard", "<u4"),
-        ("bases", "<u4"),
-        ("labels", "<u4"),
         ("class_counts", "<u2", len(CLASSES) + 1),
         ("canonical_sites", "<u2", len(SITE_KINDS)),
         ("length", "<u2"),
@@ -61,12 +53,10 @@ _TABLE = np.dtype(
         ("repeats", "?", len(_SIZES)),
     ]
 )
-"""What the file holds of a window besides its codes: its shard, CRC-32 of its bases and of its labels, and `Facts`, of
-which the last two have a column for each flanking size."""
+"""What the file holds of a window besides its codes: its shard, and `Facts`, of which the last two have a column for
+each flanking size."""
 
 _SAMPLES, _SAMPLE_BYTES = 64, 4096
-
-Table = Shaped[np.ndarray, " windows"]
 
 
 def codes_beside(dataset: Path) -> Path:
@@ -90,7 +80,7 @@ class _Origin:
         sample: SHA-256 of 64 pieces of 4 kB, evenly spaced, from its first bytes to its last.
     """
 
-    bytes: Count
+    bytes: int
     changed: int
     sample: str
 
@@ -109,60 +99,39 @@ class _Header:
     """The first bytes of a cache.
 
     Attributes:
+        format: The format and its version.
         origin: The data set that it was made from.
         windows: The number of windows.
         fingerprints: Flanking size -> fingerprint of the whole file.
-        table: SHA-256 of the table.
     """
 
+    format: Literal["spliceai-jax codes 2"]
     origin: _Origin
-    windows: Count
+    windows: int
     fingerprints: dict[int, str]
-    table: str
-
-    def render(self) -> bytes:
-        """Return the bytes."""
-        text = msgspec.json.encode(asdict(self))
-        return _first_lines(text).ljust(_HEADER_BYTES, b"\n")
-
-    @classmethod
-    def parse(cls, content: bytes) -> "_Header":
-        """Return the header in these bytes; raises ValueError if they are not as they were written."""
-        text = content.rstrip(b"\n").split(b"\n")[-1]
-        if _first_lines(text).ljust(_HEADER_BYTES, b"\n") != content:
-            raise ValueError("its header is not as it was written")
-        header = msgspec.json.decode(text, type=cls)
-        if set(header.fingerprints) != set(_SIZES):
-            raise ValueError("its header lacks fingerprints")
-        return header
-
-
-def _first_lines(text: bytes) -> bytes:
-    return b"\n".join([_NAME + _VERSION, hashlib.sha256(text).hexdigest().encode(), text])
 
 
 class StoredCodes:
-    """The bases or the labels in a file of codes, read and checked row by row; they are indexed as an array is.
+    """The bases or the labels in a file of codes, read row by row; they are indexed as an array is.
 
     Attributes:
         shape: The number of windows, and of codes in each.
     """
 
     def __init__(
-        self, file: io.FileIO, path: Path, table: Table, what: Literal["bases", "labels"], columns: slice
+        self, file: io.FileIO, path: Path, windows: int, what: Literal["bases", "labels"], columns: slice
     ) -> None:
         """Read nothing yet.
 
         Arguments:
             file: The file.
             path: Its name, for messages.
-            table: Its table, for the checksums.
+            windows: The number of windows.
             what: Which codes.
             columns: Those of them that are shown.
         """
         self._file, self._path, self._what, self._columns = file, path, what, columns
-        self._checksums = table[what]
-        self.shape = (len(table), len(range(_COLUMNS[what])[columns]))
+        self.shape = (windows, len(range(_COLUMNS[what])[columns]))
 
     def __len__(self) -> int:
         """Return the number of windows."""
@@ -172,7 +141,7 @@ class StoredCodes:
         """Return a row, several rows given as an array, or some columns of them.
 
         Raises:
-            DatasetError: They are not as they were written, or cannot be read.
+            DatasetError: They cannot be read.
         """
         rows, columns = key if isinstance(key, tuple) else (key, slice(None))
         if np.ndim(rows) == 0:
@@ -189,15 +158,12 @@ class StoredCodes:
         try:
             size = os.preadv(self._file.fileno(), [codes.data], _place(len(self), self._what, first))
         except OSError as error:
-            raise self._damaged(f"cannot be read ({error.strerror})") from error
+            raise self._lost(f"cannot be read ({error.strerror})") from error
         if size != codes.nbytes:
-            raise self._damaged("was cut short while it was used")
-        for row, checksum in enumerate(self._checksums[first : first + count].tolist()):
-            if isal_zlib.crc32(codes[row]) != checksum:
-                raise self._damaged(f"the {self._what} of window {first + row} are not as they were written")
+            raise self._lost("was cut short while it was used")
         return codes[:, self._columns]
 
-    def _damaged(self, what: str) -> DatasetError:
+    def _lost(self, what: str) -> DatasetError:
         return DatasetError(
             f"{self._path}: {what}; delete this file, which is a cache of the data set beside it and is made again, "
             "and give the same command again; a run goes on with `resume=True`"
@@ -214,105 +180,67 @@ def _place(windows: int, what: Literal["bases", "labels", "table"], row: int = 0
     return _HEADER_BYTES + windows * begins + row * columns
 
 
-def _bytes_of(windows: int) -> int:
-    return _place(windows, "table", windows)
-
-
 # -- reading -------------------------------------------------------------------------------------------------------
 
 
 def stored_windows(dataset: Path, flanking_size: int) -> Windows | None:
-    """Return the windows of a data set as its cache holds them.
+    """Return the windows of a data set as its cache holds them; None where it has no cache that fits.
 
     Arguments:
         dataset: The HDF5 file.
         flanking_size: Bases of context to keep, both sides together.
-
-    Returns:
-        The windows; None if there is no cache, or it is of other data or another version. If it is damaged, a note says
-        so.
     """
     path = codes_beside(dataset)
-    if flanking_size not in ARCHITECTURES or not _is_cache(path):
+    if flanking_size not in ARCHITECTURES or (header := _header(path, dataset)) is None:
         return None
-    try:
-        return _opened(path, dataset, flanking_size)
-    except (OSError, ValueError, msgspec.MsgspecError) as error:
-        warnings.warn(f"{path}: this cache is not used: it is damaged ({error})", SpliceAIWarning, stacklevel=2)
-        return None
-
-
-def has_codes(dataset: Path) -> bool:
-    """Return whether a data set has a cache that was made from it as it is now; its table may still be damaged."""
-    path = codes_beside(dataset)
-    try:
-        if not _is_cache(path):
-            return False
-        with open(path, "rb", buffering=0) as file:
-            return _header(file, dataset) is not None
-    except (OSError, ValueError, msgspec.MsgspecError):
-        return False
-
-
-def _is_cache(path: Path) -> bool:
-    """Return whether a file is a cache of codes, of whatever version."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):  # to open a pipe would wait for its other end
-            return False
-        with open(path, "rb") as file:
-            return file.read(len(_NAME)) == _NAME
-    except OSError:
-        return False
-
-
-def _opened(path: Path, dataset: Path, flanking_size: int) -> Windows | None:
-    with contextlib.ExitStack() as unless_used:
-        file = unless_used.enter_context(open(path, "rb", buffering=0))
-        windows = _checked(file, path, dataset, flanking_size)
-        if windows:
-            unless_used.pop_all()  # it is read as long as the windows live
-    return windows
-
-
-def _checked(file: io.FileIO, path: Path, dataset: Path, flanking_size: int) -> Windows | None:
-    if (header := _header(file, dataset)) is None:
-        return None
-    windows, size = header.windows, os.fstat(file.fileno()).st_size
-    if size != _bytes_of(windows):
-        raise ValueError(f"it has {size} bytes; expected {_bytes_of(windows)}")
-    content = os.pread(file.fileno(), windows * _TABLE.itemsize, _place(windows, "table"))
-    if hashlib.sha256(content).hexdigest() != header.table:
-        raise ValueError("its table is not as it was written")
-    table = np.frombuffer(content, _TABLE)
-    return Windows(
-        dataset,
-        StoredCodes(file, path, table, "bases", kept(flanking_size)),
-        StoredCodes(file, path, table, "labels", slice(None)),
-        table["shard"].astype(np.int64),
-        np.arange(windows),
-        _facts(table, flanking_size, header.fingerprints[flanking_size]),
-    )
-
-
-def _header(file: io.FileIO, dataset: Path) -> _Header | None:
-    """Return the header of a cache; None where it is of another version, or of other data."""
-    begins = file.read(_HEADER_BYTES)
-    if not begins.startswith(_NAME + _VERSION + b"\n"):
-        return None
-    header = _Header.parse(begins)
-    return header if header.origin == _Origin.of(dataset) else None
-
-
-def _facts(table: Table, flanking_size: int, fingerprint: str) -> Facts:
-    column = _SIZES.index(flanking_size)
-    return Facts(
+    windows = header.windows
+    file = open(path, "rb", buffering=0)  # noqa: SIM115 - it is read as long as the windows live
+    table = np.frombuffer(os.pread(file.fileno(), windows * _TABLE.itemsize, _place(windows, "table")), _TABLE)
+    facts = Facts(
         table["class_counts"].astype(np.int64),
         table["canonical_sites"].astype(np.int64),
         table["length"].astype(np.int64),
-        table["known"][:, column].astype(np.int64),
-        table["repeats"][:, column],
-        fingerprint,
+        table["known"][:, _SIZES.index(flanking_size)].astype(np.int64),
+        table["repeats"][:, _SIZES.index(flanking_size)],
+        header.fingerprints[flanking_size],
     )
+    return Windows(
+        dataset,
+        StoredCodes(file, path, windows, "bases", kept(flanking_size)),
+        StoredCodes(file, path, windows, "labels", slice(None)),
+        table["shard"].astype(np.int64),
+        np.arange(windows),
+        facts,
+    )
+
+
+def has_codes(dataset: Path) -> bool:
+    """Return whether a data set has a cache that was made from it as it is now."""
+    return _header(codes_beside(dataset), dataset) is not None
+
+
+def _header(path: Path, dataset: Path) -> _Header | None:
+    """Return the header of a cache; None where it is missing, cut short, of other data or of another version."""
+    try:
+        if not path.is_file():  # to open a pipe would wait for its other end
+            return None
+        with open(path, "rb") as file:
+            header = msgspec.json.decode(file.read(_HEADER_BYTES).rstrip(), type=_Header)
+        whole = path.stat().st_size == _place(header.windows, "table", header.windows)
+        return header if whole and header.origin == _Origin.of(dataset) else None
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
+def _is_foreign(path: Path) -> bool:
+    """Return whether a file that is no cache, of whatever version, has the name of one."""
+    if not os.path.lexists(path):
+        return False
+    try:
+        with open(path, "rb") if path.is_file() else open(os.devnull, "rb") as file:
+            return file.read(len(_BEGINS)) != _BEGINS
+    except OSError:
+        return True
 
 
 # -- writing -------------------------------------------------------------------------------------------------------
@@ -324,33 +252,39 @@ Put = Callable[[int, UInt8[np.ndarray, "some codes"]], None]
 def make_codes(
     dataset: Path, shards: Int[np.ndarray, " windows"], decode: Callable[[Put, Put], None], display: Display
 ) -> None:
-    """Make the cache of a data set.
+    """Make the cache of a data set; while another process makes it, wait for that.
 
     Arguments:
         dataset: The HDF5 file.
         shards: The shard of each window.
         decode: Decodes the data set: called with what takes bases, whole, and what takes labels.
-        display: Shows the progress of what is done after all is decoded.
+        display: Shows why the process waits, and the progress of what is done after all is decoded.
 
     Raises:
-        RunFolderError: It cannot be made: the folder cannot be written, there is little room, another process is making
-            it, or another file has its name.
+        RunFolderError: It cannot be made: the folder cannot be written, there is little room, or another file has its
+            name.
         DatasetError: The data set was changed meanwhile.
     """
     path = codes_beside(dataset)
-    if os.path.lexists(path) and not _is_cache(path):
+    if _is_foreign(path):
         raise RunFolderError(f"{path}: is another file, and is left as it is; move it")
-    _check_room(path, _bytes_of(len(shards)))
-    with written_alone(path) as partial:
+
+    def waits(way_out: str) -> None:
+        display.line(f"{path}: another process is making this cache of the data set; waiting for it{way_out}")
+
+    with alone(path, waits):
+        if has_codes(dataset):
+            return
+        _check_room(path, _place(len(shards), "table", len(shards)))
         origin = _Origin.of(dataset)
-        with open(partial, "w+b", buffering=0) as file:
+        with written_whole(path) as partial, open(partial, "w+b", buffering=0) as file:
             writer = _Writer(file, path, shards)
             decode(writer.put_bases, writer.put_labels)
             with display.progress(f"measuring {dataset.name}", len(shards)) as advance:
                 fingerprints = writer.find_facts(advance)
             if _Origin.of(dataset) != origin:
                 raise DatasetError(f"{dataset}: was changed while it was read; start again when it is whole")
-            writer.finish(origin, fingerprints)
+            writer.finish(_Header("spliceai-jax codes 2", origin, len(shards), fingerprints))
 
 
 def _check_room(path: Path, needed: int) -> None:
@@ -367,37 +301,23 @@ class _Writer:
 
     def __init__(self, file: io.FileIO, path: Path, shards: Int[np.ndarray, " windows"]) -> None:
         self._file, self._path, self._shards = file, path, shards
-        self._table = np.zeros(len(shards), _TABLE)
 
     def put_bases(self, row: int, codes: UInt8[np.ndarray, "some 15000"]) -> None:
         """Write bases."""
-        self._put("bases", row, codes)
+        self._write(codes, _place(len(self._shards), "bases", row))
 
     def put_labels(self, row: int, codes: UInt8[np.ndarray, "some 5000"]) -> None:
         """Write labels."""
-        self._put("labels", row, codes)
-
-    def _put(self, what: Literal["bases", "labels"], row: int, codes: UInt8[np.ndarray, "some codes"]) -> None:
-        self._table[what][row : row + len(codes)] = [isal_zlib.crc32(window) for window in codes]
-        self._write(codes, _place(len(self._table), what, row))
-
-    def _write(self, content: Any, place: int) -> None:
-        rest = memoryview(content).cast("B")
-        try:
-            while rest:  # a full disk first takes a part, and fails at the next call
-                written = os.pwrite(self._file.fileno(), rest, place)
-                rest, place = rest[written:], place + written
-        except OSError as error:
-            raise unwritable(self._path, error) from error
+        self._write(codes, _place(len(self._shards), "labels", row))
 
     def find_facts(self, advance: Advance) -> dict[int, str]:
-        """Find the facts of all windows, whose codes have been written; return the fingerprints."""
-        windows = len(self._table)
+        """Find and write the facts of all windows, whose codes have been written; return the fingerprints."""
+        windows = len(self._shards)
         facts = {size: Facts.none(windows) for size in _SIZES}
         fingerprints = {size: Fingerprint(self._shards) for size in _SIZES}
         last = np.zeros((1, _COLUMNS["bases"]), np.uint8)
         all_bases, all_labels = (
-            StoredCodes(self._file, self._path, self._table, what, slice(None)) for what in ("bases", "labels")
+            StoredCodes(self._file, self._path, windows, what, slice(None)) for what in ("bases", "labels")
         )
         for rows in a_few_at_once(np.arange(windows)):
             bases, labels = all_bases[rows], all_labels[rows]
@@ -408,19 +328,23 @@ class _Writer:
                 fingerprints[size].add(bases[:, kept(size)], labels)
             last = bases[-1:]
             advance(len(rows))
-        self._fill_table(facts)
-        return {size: str(fingerprint) for size, fingerprint in fingerprints.items()}
-
-    def _fill_table(self, facts: dict[int, Facts]) -> None:
-        table, whole = self._table, facts[CONTEXT]
+        table, whole = np.zeros(windows, _TABLE), facts[CONTEXT]
         table["shard"], table["length"] = self._shards, whole.lengths
         table["class_counts"], table["canonical_sites"] = whole.class_counts, whole.canonical_sites
         for column, size in enumerate(_SIZES):
             table["known"][:, column], table["repeats"][:, column] = facts[size].known, facts[size].repeats
+        self._write(table.tobytes(), _place(windows, "table"))
+        return {size: str(fingerprint) for size, fingerprint in fingerprints.items()}
 
-    def finish(self, origin: _Origin, fingerprints: dict[int, str]) -> None:
-        """Write the table and, last, the header."""
-        content = self._table.tobytes()
-        self._write(content, _place(len(self._table), "table"))
-        header = _Header(origin, len(self._table), fingerprints, hashlib.sha256(content).hexdigest())
-        self._write(header.render(), 0)
+    def finish(self, header: _Header) -> None:
+        """Write the header."""
+        self._write(msgspec.json.encode(asdict(header)).ljust(_HEADER_BYTES), 0)
+
+    def _write(self, content: Any, place: int) -> None:
+        rest = memoryview(content).cast("B")
+        try:
+            while rest:  # a full disk first takes a part, and fails at the next call
+                written = os.pwrite(self._file.fileno(), rest, place)
+                rest, place = rest[written:], place + written
+        except OSError as error:
+            raise unwritable(self._path, error) from error

@@ -27,7 +27,7 @@ from hostile.conftest import Attack, Outcome, _forks, printable, refused, told, 
 from spliceai_jax import files, output, processes, startup
 from spliceai_jax.data_sets.writing import _new_hdf5, verify_dataset
 from spliceai_jax.errors import ProcessesError, RunFolderError, SettingsError, SpliceAIWarning
-from spliceai_jax.files import held, unwritable, write_whole, written_alone
+from spliceai_jax.files import held, unwritable, write_whole, alone
 from spliceai_jax.fine_tuning import memory
 from spliceai_jax.interrupts import stop_request
 from spliceai_jax.windows.hdf5 import check_form
@@ -306,14 +306,20 @@ def test_a_note_tells_of_a_lock_that_may_stay(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("without_locks")
 @pytest.mark.filterwarnings("ignore:.*no locks")
-def test_files_are_written_alone_without_locks(tmp_path: Path) -> None:
-    path = tmp_path / "set.codes"
-    said = r"set\.codes: another process is writing it; if none is, delete .*/\.set\.codes\.lock\.soft$"
-    with written_alone(path) as partial:
-        partial.write_text("x")
-        with pytest.raises(RunFolderError, match=said):
-            written_alone(path).__enter__()
-    assert list(tmp_path.iterdir()) == [path]
+def test_files_are_alone_without_locks(tmp_path: Path) -> None:
+    path, said = tmp_path / "set.codes", []
+
+    class Waits(Exception):
+        pass
+
+    def waits(way_out: str) -> None:
+        said.append(way_out)
+        raise Waits
+
+    with alone(path, waits), pytest.raises(Waits), alone(path, waits):
+        pass
+    assert said == [f"; if none is, delete {tmp_path / '.set.codes.lock.soft'}"]
+    assert not list(tmp_path.iterdir())
 
 
 def _hold_and_die(folder: Path) -> None:
