@@ -6,6 +6,7 @@ its flags (see `commands.flags`), prints the message as one line and exits with 
 """
 
 from collections.abc import Collection, Sequence
+from pathlib import Path
 
 _NAMES_SHOWN = 4
 _LARGEST = 2**32 - 1
@@ -80,6 +81,18 @@ def check_whole(name: str, value: int | None, least: int = 0) -> None:
         raise SettingsError(f"`{name}` is {value}; expected {least} or more")
     if value is not None and value > _LARGEST:  # it may have hundreds of digits
         raise SettingsError(f"`{name}` is more than {_LARGEST}; expected {least} to {_LARGEST}")
+
+
+def check_utf8(name: str, path: str | Path, reader: str) -> None:
+    """Refuse a path whose bytes are not UTF-8, where a library that can open no other is to use it.
+
+    Raises:
+        SettingsError: The message names the setting, the path and the library.
+    """
+    try:
+        str(Path(path).absolute()).encode()
+    except UnicodeEncodeError:
+        raise SettingsError(f"`{name}`: {path}: is not UTF-8, which {reader} needs; give another folder") from None
 
 
 def some(names: Collection[str]) -> str:

@@ -321,7 +321,7 @@ class Vote:
 
 def _exchange(text: str) -> list[str]:
     """Return the texts that all processes give, in the order of their numbers."""
-    data = np.frombuffer(text.encode(), np.uint8)
+    data = np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
     sizes = multihost_utils.process_allgather(np.int32(len(data)))
     rows = multihost_utils.process_allgather(np.pad(data, (0, int(sizes.max()) - len(data))))
-    return [bytes(row[:size]).decode() for row, size in zip(np.asarray(rows), sizes, strict=True)]
+    return [str(bytes(row[:size]), "utf-8", "surrogatepass") for row, size in zip(np.asarray(rows), sizes, strict=True)]

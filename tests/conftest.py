@@ -61,7 +61,6 @@ def cheap_endings() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ending, "write_report", lambda run, *_: run.folder.report)
         patch.setattr(bootstrap, "DRAWS", 100)
-        patch.setattr(bootstrap, "_AT_ONCE", 100)
         yield
 
 
@@ -71,7 +70,6 @@ def with_pages() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ending, "write_report", write_report)
         patch.setattr(bootstrap, "DRAWS", 1000)
-        patch.setattr(bootstrap, "_AT_ONCE", 250)
         yield
 
 

@@ -40,11 +40,11 @@ def scores(labels: np.ndarray, skill: float, seed: int = 1) -> np.ndarray:
     return (odds / odds.sum(-1, keepdims=True)).astype(np.float32)
 
 
-def counted(labels: np.ndarray, probabilities: np.ndarray, genes: np.ndarray, batch: int = 7) -> GeneCounts:
-    counts = GeneCounts(genes)
+def counted(labels: np.ndarray, probabilities: np.ndarray, genes: np.ndarray, seed: int = 3) -> GeneCounts:
+    counts = GeneCounts(genes, seed)
     order = np.random.default_rng(2).permutation(len(labels))  # windows come as they are packed
-    for start in range(0, len(labels), batch):
-        positions = order[start : start + batch]
+    for start in range(0, len(labels), 7):
+        positions = order[start : start + 7]
         counts.add(positions, probabilities[positions], labels[positions])
     return counts
 
@@ -54,7 +54,7 @@ def compared(labels: np.ndarray, before: np.ndarray, after: np.ndarray, genes: n
     for probabilities in (before, after):
         metrics = MetricsAccumulator()
         metrics.add(probabilities, labels, np.zeros(len(labels)))
-        both.append(counted(labels, probabilities, genes).resampled(metrics.result(), 3))
+        both.append(counted(labels, probabilities, genes).resampled(metrics.result()))
     return differences(*both)
 
 
@@ -62,8 +62,8 @@ def compared(labels: np.ndarray, before: np.ndarray, after: np.ndarray, genes: n
 def test_every_measure_of_a_draw_is_that_of_the_genes_drawn() -> None:
     labels, genes = labelled_genes(), np.repeat(np.arange(GENES // 2), 2)
     probabilities = scores(labels, 8)
-    drawn = counted(labels, probabilities, genes).resampled(NO_METRICS, 9).drawn
-    weights = np.concatenate(bootstrap._draws(GENES // 2, 9))
+    drawn = counted(labels, probabilities, genes, 9).resampled(NO_METRICS).drawn
+    weights = bootstrap._draws(GENES // 2, 9, 1000)
     assert weights.shape == (1000, GENES // 2)
     assert (weights.sum(1) == GENES // 2).all()
     for draw in range(0, 1000, 50):
@@ -111,10 +111,9 @@ def test_the_same_genes_are_drawn_for_both_models() -> None:
     """Genes differ far more than the models do, so that models measured on genes of their own could not be told."""
     labels, genes = labelled_genes(), np.arange(GENES)
     plain, better = scores(labels, 8), scores(labels, 8.2)
-    before, after = (counted(labels, one, genes) for one in (plain, better))
     first, same, others = (
-        counts.resampled(NO_METRICS, seed).drawn["donor", "auprc"]
-        for counts, seed in ((before, 3), (after, 3), (after, 4))
+        counted(labels, one, genes, seed).resampled(NO_METRICS).drawn["donor", "auprc"]
+        for one, seed in ((plain, 3), (better, 3), (better, 4))
     )
     assert 3 * (same - first).std() < (others - first).std()
 
@@ -130,12 +129,14 @@ def test_few_genes_decide_nothing(genes: int) -> None:
     assert (found.mean_auprc.interval is None) == (genes == 1)  # the same gene over and over differs by nothing
 
 
-def test_the_memory_depends_on_the_genes_alone() -> None:
-    labels = labelled_genes()
-    probabilities = scores(labels, 8)
-    for rows in (1, 10, GENES):
-        counts = counted(labels[:rows], probabilities[:rows], np.zeros(rows, int))
-        assert sum(array.nbytes for array in counts._binned.values()) == 2 * 2 * 1024 * 4
+def test_a_gene_more_takes_a_kilobyte() -> None:
+    held = []
+    for genes in (1000, 2000):
+        counts = GeneCounts(np.arange(genes), 3)
+        held.append(
+            counts._drawn.nbytes + sum(one.nbytes for one in (*counts.called.values(), *counts._binned.values()))
+        )
+    assert held[1] - held[0] < 1200 * 1000
 
 
 def test_scores_at_the_ends_of_their_range() -> None:

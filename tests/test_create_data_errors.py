@@ -366,6 +366,12 @@ def test_settings_that_cannot_be(run: CreateData, options, says):
     assert re.search(says, line), line
 
 
+def test_a_folder_whose_path_is_not_utf_8(run: CreateData):
+    run.out = run.folder / "caf\udce9"
+    assert "is not UTF-8, which minimap2 needs; give another folder" in run.refused()
+    assert call(run.argv("--no-remove-paralogs")) == 0
+
+
 @pytest.mark.parametrize("flag", ["--genome-fasta", "--annotation-gff", "--output-dir"])
 def test_required_flags(run: CreateData, flag):
     argv = run.argv()

@@ -25,7 +25,7 @@ from spliceai_jax.display import Advance, Display
 from spliceai_jax.encoding import encode
 from spliceai_jax.errors import Interrupted, WeightsError
 from spliceai_jax.evaluation import ranking
-from spliceai_jax.evaluation.genome_metrics import PLACES, GenomeMetrics
+from spliceai_jax.evaluation.genome_metrics import PLACES
 from spliceai_jax.evaluation.ranking import Ranking
 from spliceai_jax.genome import fasta
 from spliceai_jax.genome.annotation import read_annotation
@@ -33,11 +33,12 @@ from spliceai_jax.genome.coding_genes import divide_genes
 from spliceai_jax.genome.fasta import Genome
 from spliceai_jax.network import score as scorer
 from spliceai_jax.report.writing import is_current
+from spliceai_jax.runs import stored
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.read import read_run
 from spliceai_jax.scoring import genome_evaluation
-from spliceai_jax.scoring.annotated_sites import AnnotatedSites
 from spliceai_jax.scoring.genome_evaluation import evaluate_genome_models
+from spliceai_jax.scoring.genome_truth import AnnotatedSites
 from spliceai_jax.windows.hdf5 import read_windows
 
 DONOR, ACCEPTOR = "GTAAGTATCCGA", "TTCTCATTGCAG"
@@ -465,52 +466,22 @@ def test_a_signal_ends_it(model, motifs, tmp_path, monkeypatch) -> None:
 # -- in a run's folder --------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch, motifs: None) -> list[str]:
-    """The titles of the evaluations that are really made."""
-    made: list[str] = []
-    evaluate = genome_evaluation._evaluate
-
-    def counting(model: Pretrained, truth: object, display: Display, title: str) -> GenomeMetrics:
-        made.append(title)
-        return evaluate(model, truth, display, title)
-
-    monkeypatch.setattr(genome_evaluation, "_evaluate", counting)
-    return made
-
-
-def test_a_finished_evaluation_is_not_made_again(counted, tmp_path) -> None:
-    (tmp_path / "run").mkdir()
-    folder, sources = RunFolder(tmp_path / "run"), planted().write(tmp_path)
-    folder.identity_file.touch()  # without it nothing is written: the run would be gone
-    models = {"untouched": random_model(80, 1), "tuned": random_model(80, 2)}
-    first = evaluate_genome_models(folder, models, *sources)
-    assert len(counted) == 2
-    assert evaluate_genome_models(folder, models, *sources) == first
-    assert evaluate_genome_models(folder, {"tuned": models["tuned"]}, *sources) == {"tuned": first["tuned"]}
-    assert len(counted) == 2
-    evaluate_genome_models(folder, {**models, "tuned": random_model(80, 3)}, *sources)
-    assert counted[2:] == ["genome, tuned model"]
-    evaluate_genome_models(folder, models, *sources, sequences=["chr1", "chr2"])
-    assert len(counted) == 5
-    folder.genome_evaluation.write_text(folder.genome_evaluation.read_text()[:-20])
-    with pytest.warns(SpliceAIWarning, match="damaged"):
-        evaluate_genome_models(folder, models, *sources, sequences=["chr2", "chr1"])
-    assert len(counted) == 7
-
-
 @pytest.mark.slow
-def test_the_report_shows_it(counted, finished, small_model, tmp_path) -> None:
+def test_the_report_shows_it(motifs, finished, small_model, tmp_path, monkeypatch) -> None:
+    """The copy of the genome lies in the run's folder, not among temporary files."""
     shutil.copytree(finished, root := tmp_path / "run")
     folder = RunFolder(root)
     assert is_current(read_run(root))
     models = {"untouched": Pretrained.from_pt(small_model), "tuned": Pretrained.from_pt(folder.best_model)}
     genome = planted()
     genome.motif("bare", "+", 300, "donor")
-    found = evaluate_genome_models(folder, models, *genome.write(tmp_path))
+    sources = genome.write(tmp_path)
+    monkeypatch.setattr(fasta.tempfile, "tempdir", str(tmp_path / "nowhere"))
+    found = evaluate_genome_models(models, *sources, ["chr1", "chr2", "bare"], root, Display())
+    folder.write(folder.genome_evaluation, stored.render(asdict(found)))
     run = read_run(root)
     assert not is_current(run)
-    assert asdict(run.genome.models["tuned"].metrics) == asdict(found["tuned"])
+    assert run.genome == found
     assert main(["report", str(root)]) == 0
     assert is_current(read_run(root))
     page = folder.report.read_text()
@@ -519,10 +490,6 @@ def test_the_report_shows_it(counted, finished, small_model, tmp_path) -> None:
         "strand. Altogether there are 0 inside genes, 0 antisense of genes and 1 outside genes."
     ) in page
     assert page.count("</strong>, untouched</td>") == page.count("</strong>, tuned</td>") == 2
-    content = folder.genome_evaluation.read_text()  # of another model than the run's
-    folder.genome_evaluation.write_text(content.replace(run.genome.models["tuned"].fingerprint, "0" * 64))
-    assert main(["report", str(root)]) == 0
-    assert "</strong>, tuned</td>" not in folder.report.read_text()
     folder.genome_evaluation.unlink()
     assert main(["report", str(root)]) == 0
     assert 'id="genome"' not in folder.report.read_text()

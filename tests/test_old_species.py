@@ -19,7 +19,7 @@ from spliceai_jax.evaluation.bootstrap import Difference, Differences
 from spliceai_jax.evaluation.metrics import AUPRC, MEASURES
 from spliceai_jax.fine_tuning.outcome import TransferResult, show_ending
 from spliceai_jax.fine_tuning.plan import make_plan
-from spliceai_jax.report.forgetting import forgetting_section
+from spliceai_jax.report.sections import forgetting_section
 from spliceai_jax.runs.card import inspect_weights
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import History

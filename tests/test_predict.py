@@ -328,6 +328,11 @@ def test_bigwig_holds_the_same(run, short_rows):
     assert_same(found, read(folder))
 
 
+def test_bigwig_in_a_folder_whose_path_is_not_utf_8(run, tmp_path):
+    with pytest.raises(SpliceAIError, match=r"`output_dir`: .* is not UTF-8, which pyBigWig needs; give another"):
+        run(bigwig=True, output_dir=tmp_path / "caf\udce9")
+
+
 def test_bigwig_library_is_missing(run, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "pyBigWig", None)
     with pytest.raises(SpliceAIError, match=r"spliceai-jax\[bigwig\]"):

@@ -184,12 +184,12 @@ def error_of(work):
 
 def fails_in(number):
     if number == int(os.environ["SLURM_PROCID"]):
-        raise SpliceAIError("a file is missing")
+        raise SpliceAIError("caf\\udce9: a file is missing")
     return "fine"
 
 
 def say(what):
-    print(f"said: {what}")  # gloo's own lines run into each other
+    print(f"said: {what}".encode("ascii", "backslashreplace").decode())  # gloo's own lines run into each other
 
 
 processes._SECONDS_TO_SEE_A_FILE = 1
@@ -230,8 +230,8 @@ def test_agreements(tmp_path):
         said.append([line.removeprefix("said: ") for line in output.splitlines() if line.startswith("said: ")])
     leader, follower = said
     assert leader[0] == follower[0] == "fine"
-    assert leader[1] == "process 1 failed, so none goes on: a file is missing"
-    assert follower[1] == "a file is missing"
+    assert leader[1] == "process 1 failed, so none goes on: caf\\udce9: a file is missing"
+    assert follower[1] == "caf\\udce9: a file is missing"
     assert leader[2] == follower[2] == "None"
     assert leader[3] == follower[3]
     assert "process 1" in leader[3]

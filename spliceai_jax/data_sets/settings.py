@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from spliceai_jax.errors import SettingsError, check_choice, check_whole
+from spliceai_jax.errors import SettingsError, check_choice, check_utf8, check_whole
 from spliceai_jax.runs.session import equivalent_command
 
 ParseType = Literal["canonical", "all_isoforms"]
@@ -110,6 +110,8 @@ class CreateDataSettings(Choices):
             raise SettingsError(
                 f"`parse_type='all_isoforms'` and `isoforms={self.isoforms!r}` contradict each other; leave one out"
             )
+        if self.remove_paralogs:
+            check_utf8("output_dir", self.output_dir, "minimap2")
         self._check_sequences()
 
     def _check_sequences(self) -> None:

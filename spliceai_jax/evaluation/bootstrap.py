@@ -1,12 +1,13 @@
 """Whether one model is better than another on a data set, or chance could explain it: a paired bootstrap over genes.
 
 The sites of a gene are not independent of each other, so whole genes are drawn, and the same genes for every model. A
-draw needs the model's scores only as counts by gene and by narrow bins of the score, whose memory depends on the number
-of genes alone.
+draw needs the model's scores only as counts by narrow bins of the score. They are added to every draw as they come, so
+that memory hardly depends on the number of genes.
 """
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -34,11 +35,14 @@ _BINS = 1024
 _MOST = 17.0
 """The logits of the outermost bins' edges; a float32 below 1 has a logit below 16.7."""
 
-_AT_ONCE = 250
-"""Draws that are computed together, which limits the memory for them."""
-
 Verdict = Literal["better", "worse", "unclear"]
 """What a comparison comes to: "unclear" is that chance could explain the difference."""
+
+_FORGETTING: dict[Verdict, str] = {
+    "worse": "The tuned model has forgotten part of what the untouched model knew about the old species",
+    "better": "The tuned model is better than the untouched model on the old species too",
+    "unclear": "No clear difference from the untouched model on the old species",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +151,11 @@ class Differences:
             text += f"; {self.genes} gene{'s are' if self.genes != 1 else ' is'} too few to tell"
         return text
 
+    @property
+    def forgetting(self) -> str:
+        """On a data set of the old species: what fine-tuning for a new one has done, in words."""
+        return f"{_FORGETTING[self.verdict]}: {self.words}"
+
 
 def genes_of(windows: Windows) -> Int[np.ndarray, " windows"]:
     """Return the number of the gene that each window of a set belongs to, counted from 0; see `gene_starts`."""
@@ -156,7 +165,7 @@ def genes_of(windows: Windows) -> Int[np.ndarray, " windows"]:
 
 
 class GeneCounts:
-    """A model's scores on a data set, counted by gene.
+    """A model's scores on a data set, counted by gene and in draws of the genes.
 
     Attributes:
         genes: The gene of each window: see `genes_of`.
@@ -164,12 +173,13 @@ class GeneCounts:
         called: Kind -> for each gene, how many sites are called, how many positions are called, how many sites it has.
     """
 
-    def __init__(self, genes: Int[np.ndarray, " windows"]) -> None:
-        """Start empty."""
+    def __init__(self, genes: Int[np.ndarray, " windows"], seed: int) -> None:
+        """Start empty; the same seed draws the same genes, whichever the model."""
         self.genes, self.total = genes, int(genes[-1]) + 1
         self.called = {kind: np.zeros((self.total, 3), np.int64) for kind in SITE_KINDS}
+        self._drawn = _draws(self.total, seed, DRAWS)
         # Other positions, then sites.
-        self._binned = {kind: np.zeros((self.total, 2, _BINS), np.int32) for kind in SITE_KINDS}
+        self._binned = {kind: np.zeros((len(self._drawn), 2 * _BINS)) for kind in SITE_KINDS}
 
     def add(
         self,
@@ -185,6 +195,7 @@ class GeneCounts:
             labels: The labels.
         """
         genes, row = np.unique(self.genes[positions], return_inverse=True)
+        drawn = self._drawn[:, genes].astype(np.float32)
         labelled = labels != PADDING
         gene = np.broadcast_to(row[:, None], labels.shape)[labelled]
         truth, scores = labels[labelled], probabilities[labelled]
@@ -195,24 +206,16 @@ class GeneCounts:
             for column, counted in enumerate((is_site & is_called, is_called, is_site)):
                 self.called[kind][genes, column] += np.bincount(gene[counted], minlength=len(genes))
             place = (gene * 2 + is_site) * _BINS + _bins(scores[:, code])
-            counts = np.bincount(place, minlength=len(genes) * 2 * _BINS)
-            self._binned[kind][genes] += counts.reshape(len(genes), 2, _BINS).astype(np.int32)
+            counts = np.bincount(place, minlength=len(genes) * 2 * _BINS).reshape(len(genes), -1)
+            self._binned[kind] += drawn @ counts.astype(np.float32)  # whole numbers, far below 2^24
 
-    def resampled(self, metrics: Metrics, seed: int) -> Resampled:
-        """Return every measure in every draw; the same seed draws the same genes, whichever the model.
-
-        Arguments:
-            metrics: The model's metrics on the same windows.
-            seed: The random seed.
-        """
+    def resampled(self, metrics: Metrics) -> Resampled:
+        """Return every measure in every draw, given the model's metrics on the same windows."""
         found: dict[tuple[SiteKind, str], Float[np.ndarray, " draws"]] = {}
-        draws = _draws(self.total, seed)
         for kind in SITE_KINDS:
-            others, sites = (self._binned[kind][:, row, ::-1].astype(np.float32) for row in (0, 1))
-            called, parts = self.called[kind].astype(np.float32), []
-            for drawn in draws:
-                parts.append(_measured(drawn @ sites, drawn @ others, drawn @ called))
-            found |= {(kind, key): np.concatenate([part[key] for part in parts]) for key in parts[0]}
+            others, sites = (half[:, ::-1] for half in np.split(self._binned[kind], 2, axis=1))
+            called = self._drawn.astype(np.float32) @ self.called[kind].astype(np.float32)
+            found |= {(kind, key): values for key, values in _measured(sites, others, called).items()}
         return Resampled(metrics, found, self.total)
 
 
@@ -223,20 +226,18 @@ def _bins(scores: Float32[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
     return ((logits.clip(-_MOST, _MOST) + _MOST) * ((_BINS - 1) / (2 * _MOST))).astype(np.int64)
 
 
-def _draws(genes: int, seed: int) -> list[Float32[np.ndarray, "draws genes"]]:
+@lru_cache(2)
+def _draws(genes: int, seed: int, draws: int) -> UInt8[np.ndarray, "draws genes"]:
     """Return how often each gene is drawn in every draw."""
-    random = np.random.default_rng([seed, 0xB0])
-    return [
-        np.stack([np.bincount(random.integers(genes, size=genes), minlength=genes) for _ in range(_AT_ONCE)]).astype(
-            np.float32
-        )
-        for _ in range(DRAWS // _AT_ONCE)
-    ]
+    random, drawn = np.random.default_rng([seed, 0xB0]), np.empty((draws, genes), np.uint8)
+    for one in drawn:
+        one[:] = np.bincount(random.integers(genes, size=genes), minlength=genes)
+    return drawn
 
 
 def _measured(
-    sites: Float32[np.ndarray, "draws bins"],
-    others: Float32[np.ndarray, "draws bins"],
+    sites: Float[np.ndarray, "draws bins"],
+    others: Float[np.ndarray, "draws bins"],
     called: Float32[np.ndarray, "draws 3"],
 ) -> dict[str, Float[np.ndarray, " draws"]]:
     """Return the measures of draws.
@@ -246,7 +247,6 @@ def _measured(
         others: The number of other positions.
         called: The columns of `GeneCounts.called`.
     """
-    sites, others = sites.astype(np.float64), others.astype(np.float64)
     total = sites.sum(1)
     true, above = sites.cumsum(1) - sites, (sites + others).cumsum(1) - sites - others
     # A bin's sites and other positions lie mixed in it: at its middle site, half of the others are above.

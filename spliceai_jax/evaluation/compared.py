@@ -113,14 +113,14 @@ def compare_models(
     with display.progress("compare", len(models) * len(largest)) as advance:
         for together in models.values():
             architecture = ARCHITECTURES[together[0].flanking_size]
-            engine, counted = Engine(architecture, Recipe()), GeneCounts(genes)
+            engine, counted = Engine(architecture, Recipe()), GeneCounts(genes, seed)
             placed = [engine.place(model.scoring_variables) for model in together]
             found, _ = evaluate_windows(
                 engine, placed, sets[architecture.flanking_size], architecture.batch_size, advance, counted
             )
             counts.append(counted)
             metrics.append(found)
-    named, first = genes_by_name(largest, genes), counts[0].resampled(metrics[0], seed)
+    named, first = genes_by_name(largest, genes), counts[0].resampled(metrics[0])
     results = []
     for i, (name, together) in enumerate(models.items()):
         winners, losers = _changes(named, counts[0], counts[i])
@@ -130,7 +130,7 @@ def compare_models(
                 len(together),
                 together[0].flanking_size,
                 metrics[i],
-                differences(first, counts[i].resampled(metrics[i], seed)) if i else None,
+                differences(first, counts[i].resampled(metrics[i])) if i else None,
                 winners,
                 losers,
             )

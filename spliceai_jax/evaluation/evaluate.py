@@ -74,10 +74,10 @@ class Evaluation:
         """The metrics, once all windows were added."""
         return self.gathered.result()
 
-    def resampled(self, seed: int) -> Resampled:
+    def resampled(self) -> Resampled:
         """Return the measures in draws of the set's genes, which must have been counted."""
         assert self.by_gene is not None
-        return self.by_gene.resampled(self.metrics, seed)
+        return self.by_gene.resampled(self.metrics)
 
 
 @dataclass(frozen=True)
@@ -159,6 +159,7 @@ def evaluate_each(
     models: Sequence[Variables],
     windows: Windows,
     batch_size: int,
+    seed: int,
     after_batch: Advance = ignore,
     each_batch: EachBatch | None = None,
 ) -> ManyEvaluations:
@@ -169,6 +170,7 @@ def evaluate_each(
         models: Variables, placed on the engine's devices.
         windows: The set.
         batch_size: The number of rows in a batch.
+        seed: Decides which genes are drawn for the intervals.
         after_batch: Called with the number of windows done in each batch.
         each_batch: Takes part in the pass.
 
@@ -178,7 +180,7 @@ def evaluate_each(
 
     def begin(some: Windows) -> list[Evaluation]:
         genes = genes_of(some)
-        return [Evaluation(some, GeneCounts(genes)) for _ in models]
+        return [Evaluation(some, GeneCounts(genes, seed)) for _ in models]
 
     whole, by_file, first = begin(windows), dict[str, list[Evaluation]](), 0
     for part in windows.by_file:
@@ -197,9 +199,9 @@ def evaluate_each(
     return ManyEvaluations(whole, by_file)
 
 
-def compared(evaluations: Sequence[Evaluation], seed: int) -> Differences:
-    """Return how the last of several models compares with the first on a set; `seed` decides which genes are drawn."""
-    return differences(*(evaluations[i].resampled(seed) for i in (0, -1)))
+def compared(evaluations: Sequence[Evaluation]) -> Differences:
+    """Return how the last of several models compares with the first on a set."""
+    return differences(*(evaluations[i].resampled() for i in (0, -1)))
 
 
 def evaluate(

@@ -16,6 +16,9 @@ RECALL = 0.9
 Place = Literal["inside", "antisense", "outside"]
 """Where a position lies: inside a gene of its own strand; in none, but in a gene of the other strand; in neither."""
 
+EvaluatedModel = Literal["untouched", "tuned"]
+"""A model of a run."""
+
 PLACES: tuple[Place, ...] = get_args(Place)
 """All of them; the index of one is its code in arrays."""
 
@@ -84,6 +87,27 @@ class GenomeMetrics:
         positions = sum(self.positions[place] for place in places)
         false = sum(self.site(kind).false_positives[place] for place in places)
         return 1e6 * false / positions if positions else float("nan")
+
+
+@dataclass(frozen=True)
+class GenomeEvaluation:
+    """What a run's models find on whole sequences of a genome: the content of `genome_evaluation.json`.
+
+    Attributes:
+        genome: The FASTA file, absolute.
+        annotation: The annotation, absolute.
+        sequences: The names of the sequences that were scored, sorted.
+        models: "untouched" and "tuned" -> what the model finds.
+    """
+
+    genome: str
+    annotation: str
+    sequences: tuple[str, ...]
+    models: dict[EvaluatedModel, GenomeMetrics]
+
+    def __post_init__(self) -> None:
+        """Refuse, with a ValueError, what lacks a model: it was read from a damaged file."""
+        check_keys("models", self.models, get_args(EvaluatedModel))
 
 
 def genome_table(metrics: GenomeMetrics) -> str:

@@ -68,7 +68,7 @@ def measure_ending(plan: Plan, trainer: Trainer, history: History, after_batch: 
             if name == "test":  # noqa: B023
                 page.add(positions, labels, scores)
 
-        found[name] = evaluate_each(engine, models, windows, plan.rows_evaluated, after_batch, each_batch)
+        found[name] = evaluate_each(engine, models, windows, plan.rows_evaluated, seed, after_batch, each_batch)
     for name, evaluations in found.items():
         before, after = (SplitRecord(one.metrics, one.batch_losses(plan.rows_evaluated)) for one in evaluations.whole)
         history.untouched.setdefault(name, before)
@@ -77,11 +77,11 @@ def measure_ending(plan: Plan, trainer: Trainer, history: History, after_batch: 
             history.epochs[tuned] = replace(history.epochs[tuned], **filled)
     digest = plan.pretrained.fingerprint if kept is None else history.epochs[kept].model_sha256
     history.ending = Ending(
-        sets={name: compared(evaluations.whole, seed) for name, evaluations in found.items()},
+        sets={name: compared(evaluations.whole) for name, evaluations in found.items()},
         calibration=calibrate_positions(
             {name: gathered.result() for name, gathered in of_best.items()}, sets["validation"], digest, "single"
         ),
-        test_files={path: compared(evaluations, seed) for path, evaluations in found["test"].by_file.items()},
+        test_files={path: compared(evaluations) for path, evaluations in found["test"].by_file.items()},
     )
     return page.comparison(found["test"].whole, history.ending.sets["test"])
 

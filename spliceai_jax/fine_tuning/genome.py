@@ -1,11 +1,13 @@
 """What a run that is given a genome does with its models at the end: scores whole sequences, and the whole genome."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 from spliceai_jax import processes
 from spliceai_jax.data_sets.folder import DataFolder
 from spliceai_jax.data_sets.record import DataSetsRecord
 from spliceai_jax.display import Display
+from spliceai_jax.evaluation.genome_metrics import EvaluatedModel
 from spliceai_jax.fine_tuning.outcome import TransferResult
 from spliceai_jax.fine_tuning.plan import Plan
 from spliceai_jax.fine_tuning.settings import TransferSettings
@@ -14,7 +16,7 @@ from spliceai_jax.network.temperature import temperature_beside
 from spliceai_jax.runs import stored
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import History
-from spliceai_jax.runs.read import tuned_model
+from spliceai_jax.runs.read import read_genome_evaluation, tuned_model
 from spliceai_jax.scoring.genome_evaluation import evaluate_genome_models
 from spliceai_jax.scoring.predict import predict
 from spliceai_jax.scoring.settings import PredictSettings
@@ -32,7 +34,8 @@ hour.
 def evaluate_on_genome(plan: Plan, history: History, display: Display) -> None:
     """Score the untouched model and the tuned one on whole test sequences, for the report.
 
-    Nothing is done where the test set's genes lie on sequences of training genes, or several processes work.
+    Nothing is done where that was done, where all of the test set's sequences hold training genes too, or where several
+    processes work.
 
     Arguments:
         plan: The plan of a finished run.
@@ -46,16 +49,13 @@ def evaluate_on_genome(plan: Plan, history: History, display: Display) -> None:
     if not data or processes.several():
         return
     record = stored.read(DataFolder(data.output_dir).record, DataSetsRecord)
-    if not (names := _whole_test_sequences(record)):
+    names, folder = _whole_test_sequences(record), plan.folder
+    if not names or read_genome_evaluation(folder):
         return
-    evaluate_genome_models(
-        plan.folder,
-        {"untouched": plan.pretrained, "tuned": Pretrained.from_pt(tuned_model(plan.folder, history, plan.recipe))},
-        data.genome_fasta,
-        data.annotation_gff,
-        names,
-        display,
-    )
+    tuned = Pretrained.from_pt(tuned_model(folder, history, plan.recipe))
+    models: dict[EvaluatedModel, Pretrained] = {"untouched": plan.pretrained, "tuned": tuned}
+    found = evaluate_genome_models(models, data.genome_fasta, data.annotation_gff, names, folder.root, display)
+    folder.write(folder.genome_evaluation, stored.render(asdict(found)))
 
 
 def _whole_test_sequences(record: DataSetsRecord) -> list[str]:

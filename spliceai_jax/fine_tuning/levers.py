@@ -16,6 +16,7 @@ from jaxtyping import Int
 
 from spliceai_jax.display import Display, counted
 from spliceai_jax.errors import DatasetError, SettingsError, WeightsError, some
+from spliceai_jax.files import check_writable
 from spliceai_jax.fine_tuning.data_sets import kept_back
 from spliceai_jax.fine_tuning.settings import TransferSettings
 from spliceai_jax.genome.compressed import opened
@@ -173,7 +174,8 @@ def read_unlabelled(settings: TransferSettings, sets: Mapping[Split, Windows], d
         return None if windows is None else without_labels(windows)
     train, left_out = sets["train"], kept_back(settings)
     most = min(_STRETCHES * len(train), _MOST_STRETCHES)
-    windows = read_stretches(path, train.flanking_size, most, settings.random_seed, left_out)
+    scratch = check_writable(Path(settings.output_dir))
+    windows = read_stretches(path, train.flanking_size, most, settings.random_seed, left_out, scratch)
     if left_out:
         display.line(
             f"{path}: nothing is taken from {counted(len(left_out), 'sequence')} of test or validation genes: "

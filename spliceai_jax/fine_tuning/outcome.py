@@ -9,7 +9,6 @@ import numpy as np
 from spliceai_jax.architecture import SITE_KINDS, SiteKind
 from spliceai_jax.display import Display, counted
 from spliceai_jax.evaluation.bootstrap import Differences
-from spliceai_jax.evaluation.forgetting import forgetting_in_words
 from spliceai_jax.evaluation.metrics import AUPRC, TOP_K
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import Ending, History, Split, SplitRecord
@@ -151,7 +150,7 @@ def show_ending(result: TransferResult, recipe: str, display: Display) -> None:
     ending = result.ending
     for name, found in ending.sets.items():
         if name == "old_species":
-            display.line(forgetting_in_words(found))
+            display.line(found.forgetting)
             continue
         display.line(f"{_headline(found, result)} the untouched model on the {name} set: {found.words}")
         if name == "test":

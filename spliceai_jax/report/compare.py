@@ -68,7 +68,7 @@ def _best_of_run(path: Path) -> Path:
 
 def _page(comparison: ModelComparison) -> str:
     # jinja2 takes a while to import, which what can go wrong before need not wait for.
-    from spliceai_jax.report.template import rendered
+    from spliceai_jax.report.page import rendered
 
     return rendered(
         "spliceai_jax.report",

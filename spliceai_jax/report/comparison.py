@@ -13,13 +13,18 @@ from spliceai_jax.evaluation.bootstrap import Differences
 from spliceai_jax.evaluation.evaluate import Evaluation, Scores, compared, evaluate_each
 from spliceai_jax.evaluation.metrics import Metrics, MetricsAccumulator
 from spliceai_jax.network.model import Variables
-from spliceai_jax.report.logo_spans import LOGO_SPANS, BaseCounts
 from spliceai_jax.report.mistakes import Labels, Mistake, ModelName, Probabilities, WorstMistakes, called_classes
 from spliceai_jax.training.engine import Engine
 from spliceai_jax.windows.windows import Windows
 
 SCORE_BINS = 20
 """Bins of equal width that scores are counted in."""
+
+LOGO_SPANS: dict[SiteKind, range] = {"donor": range(-2, 7), "acceptor": range(-20, 3)}
+"""Places of the bases in a logo, relative to the site: a donor is the exon's last base, an acceptor its first."""
+
+BaseCounts = Int[np.ndarray, "places 4"]
+"""How often A, C, G and T occur at each of the places of `LOGO_SPANS`."""
 
 Bases = UInt8[np.ndarray, "windows bases"]
 
@@ -132,8 +137,8 @@ def compare_on_test_set(
         seed: Decides which genes are drawn for the intervals.
     """
     placed, scores = [engine.place(variables) for variables in models.values()], TestSetScores(test, list(models))
-    found = evaluate_each(engine, placed, test, batch_size, after_batch, scores.add)
-    return scores.comparison(found.whole, compared(found.whole, seed) if len(models) > 1 else None)
+    found = evaluate_each(engine, placed, test, batch_size, seed, after_batch, scores.add)
+    return scores.comparison(found.whole, compared(found.whole) if len(models) > 1 else None)
 
 
 def _no_bases(kind: SiteKind) -> BaseCounts:

@@ -9,7 +9,6 @@ from spliceai_jax.report import score_panels, training_panels
 from spliceai_jax.report.comparison import Comparison
 from spliceai_jax.report.logos import draw_logos
 from spliceai_jax.report.plots import Plot, plot, plot_figure
-from spliceai_jax.report.reliability import reliability_plot
 from spliceai_jax.runs.history import History, Split
 from spliceai_jax.runs.read import Run
 
@@ -25,7 +24,7 @@ def draw(run: Run, batches_per_epoch: int, comparison: Comparison | None) -> Ite
     history = run.history
     if history.ending:
         for kind in SITE_KINDS:
-            yield reliability_plot(kind, history.ending.calibration.measures["test"])
+            yield score_panels.reliability_plot(kind, history.ending.calibration.measures["test"])
     if history.update_losses:
         loss = partial(
             training_panels.loss, history=history, batches_per_epoch=batches_per_epoch, tuned=run.tuned_epoch

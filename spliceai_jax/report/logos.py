@@ -14,7 +14,7 @@ from matplotlib.transforms import Affine2D
 
 from spliceai_jax.architecture import SiteKind
 from spliceai_jax.encoding import BASES
-from spliceai_jax.report.logo_spans import LOGO_SPANS, BaseCounts
+from spliceai_jax.report.comparison import LOGO_SPANS, BaseCounts
 from spliceai_jax.report.plots import COLOURS, DOTTED
 
 _LETTERS = BASES[1:]

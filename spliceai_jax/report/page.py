@@ -1,23 +1,39 @@
-"""The report as a page."""
+"""The report as a page, and how pages are made of templates; the frame and the style of all is `layout.html`."""
 
 from datetime import datetime
+
+import jinja2
 
 from spliceai_jax.architecture import SITE_KINDS
 from spliceai_jax.report import verdict
 from spliceai_jax.report.comparison import Comparison
-from spliceai_jax.report.forgetting import forgetting_section
-from spliceai_jax.report.genome_section import PLACE_NAMES, genome_section
 from spliceai_jax.report.mistakes import show_mistakes
 from spliceai_jax.report.page_warnings import find_warnings
 from spliceai_jax.report.plots import Plot
-from spliceai_jax.report.reliability import calibration_section
-from spliceai_jax.report.template import rendered
+from spliceai_jax.report.sections import calibration_section, forgetting_section, genome_section
 from spliceai_jax.runs.card import released_as
 from spliceai_jax.runs.history import SET_NAMES
 from spliceai_jax.runs.read import Run
 
 _UNFOLDED = 5
 """The misses, and the false calls, that are shown at once; the others unfold."""
+
+
+def rendered(package: str, template: str, **facts: object) -> str:
+    """Return a page as HTML.
+
+    Arguments:
+        package: The package whose folder holds the template.
+        template: The template's file.
+        facts: What it shows.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader(name, "") for name in (package, "spliceai_jax.report")]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+    )
+    return environment.get_template(template).render(**facts)
 
 
 def render(run: Run, mark: str, comparison: Comparison | None, plots: dict[str, Plot], left_out: list[str]) -> str:
@@ -58,8 +74,7 @@ def render(run: Run, mark: str, comparison: Comparison | None, plots: dict[str, 
             ),
         ],
         calibration=calibration_section(run.history.ending.calibration) if run.history.ending else None,
-        genome=genome_section(run),
-        place_names=PLACE_NAMES,
+        genome=genome_section(run.genome) if run.genome else None,
         mistaken=comparison.mistaken if comparison else "",
         unfolded=_UNFOLDED,
         parent_released=released_as(run.record.parent.sha256) if run.record else (),

@@ -1,6 +1,7 @@
 """Panels that show how the models score the test set for one kind of site."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -8,9 +9,11 @@ from jaxtyping import Float, Shaped
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
+from spliceai_jax.architecture import SiteKind
+from spliceai_jax.evaluation.calibrated import BeforeAndAfter
 from spliceai_jax.report.comparison import SCORE_BINS, SiteScores
 from spliceai_jax.report.mistakes import ModelName
-from spliceai_jax.report.plots import COLOURS, DOTTED
+from spliceai_jax.report.plots import COLOURS, DOTTED, Plot, plot
 from spliceai_jax.report.training_panels import MOST_POINTS
 
 _LEAST_IN_BIN = 5
@@ -72,6 +75,17 @@ def calibration(ax: Axes, scores: Mapping[ModelName, SiteScores]) -> None:
         some = np.maximum(total, 1)
         curves[model] = Curve(model, sums / some, sites / some, total)
     reliability_curves(ax, curves)
+
+
+def reliability_plot(kind: SiteKind, measures: BeforeAndAfter) -> Plot:
+    """Draw the shares of sites among the candidates for one kind of site, before calibration and after it."""
+    named = {"before calibration": ("untouched", measures.before), "after": ("tuned", measures.after)}
+    curves = {}
+    for name, (colour, found) in named.items():
+        bins = found.site(kind)
+        curves[name] = Curve(colour, *map(np.array, (bins.scores, bins.shares, bins.positions)))
+    title = f"{kind.capitalize()} scores as probabilities, calibrated"
+    return plot(f"reliability_{kind}", title, partial(reliability_curves, curves=curves))
 
 
 def reliability_curves(ax: Axes, curves: Mapping[str, Curve]) -> None:

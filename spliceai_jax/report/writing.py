@@ -1,7 +1,6 @@
 """Make the report and write it: `report.html`, and its figures as PNG files in `report/`."""
 
 import contextlib
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,7 +34,7 @@ def _mark(run: Run) -> str:
     if run.history.ending:
         mark += f' data-temperature="{run.history.ending.calibration.temperature}"'
     if run.genome:
-        mark += f' data-genome="{hashlib.sha256(run.genome.to_json().encode()).hexdigest()[:16]}"'
+        mark += ' data-genome="true"'
     return mark
 
 

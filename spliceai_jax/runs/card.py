@@ -12,7 +12,6 @@ from spliceai_jax.architecture import SITE_KINDS, Precision
 from spliceai_jax.convert import read_calibrated_pt
 from spliceai_jax.errors import WeightsError
 from spliceai_jax.evaluation.bootstrap import Differences
-from spliceai_jax.evaluation.forgetting import forgetting_in_words
 from spliceai_jax.evaluation.metrics import Metrics
 from spliceai_jax.json_files import check_keys
 from spliceai_jax.network.model_files import CARD, beside, is_checkpoint
@@ -127,7 +126,7 @@ class ModelCard(Session):
             return {}
         facts = {"old species": f"{old.path}: {old.windows} windows"}
         if found := self.comparison.get("old_species"):
-            facts["forgetting"] = forgetting_in_words(found)
+            facts["forgetting"] = found.forgetting
         return facts
 
     def _beside_labels(self) -> dict[str, str]:

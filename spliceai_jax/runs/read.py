@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from spliceai_jax.evaluation.genome_metrics import GenomeEvaluation
 from spliceai_jax.runs import stored
 from spliceai_jax.runs.folder import RunFolder
-from spliceai_jax.runs.genome_evaluation import GenomeEvaluation, read_genome_evaluation
 from spliceai_jax.runs.history import History, LoopState
 from spliceai_jax.runs.identity import RunIdentity
 from spliceai_jax.runs.record import Record, read_record
@@ -77,6 +77,11 @@ def read_history(folder: RunFolder) -> History:
         return stored.read(folder.history, LoopState).history
     except FileNotFoundError:
         return History()
+
+
+def read_genome_evaluation(folder: RunFolder) -> GenomeEvaluation | None:
+    """Read what a run's models find on whole sequences; None where there is none, with a warning if it is damaged."""
+    return stored.unless_damaged(lambda: stored.read(folder.genome_evaluation, GenomeEvaluation))
 
 
 def tuned_model(folder: RunFolder, history: History, recipe: Recipe) -> Path:

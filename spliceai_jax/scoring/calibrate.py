@@ -98,7 +98,7 @@ def _read_sets(
 
 def _write(folder: Path, model: Path, pretrained: Pretrained, calibration: Calibration) -> None:
     # matplotlib takes a second to import, which what can go wrong before need not wait for.
-    from spliceai_jax.report.reliability import reliability_plot
+    from spliceai_jax.report.score_panels import reliability_plot
 
     for name, measures in calibration.measures.items():
         results = folder / "calibration" / "results" / name

@@ -5,14 +5,16 @@ from pathlib import Path
 
 from spliceai_jax.architecture import CLASSES, SITE_KINDS
 from spliceai_jax.display import Display
-from spliceai_jax.evaluation.genome_metrics import GenomeMetrics, GenomeMetricsAccumulator
-from spliceai_jax.genome.compressed import check_unchanged, sha256_of
+from spliceai_jax.evaluation.genome_metrics import (
+    EvaluatedModel,
+    GenomeEvaluation,
+    GenomeMetrics,
+    GenomeMetricsAccumulator,
+)
 from spliceai_jax.interrupts import stop_request
 from spliceai_jax.network.ensemble import GivenModel, read_models
 from spliceai_jax.network.pretrained import Pretrained
 from spliceai_jax.network.score import Scorer, scored_pieces
-from spliceai_jax.runs.folder import RunFolder
-from spliceai_jax.runs.genome_evaluation import GenomeEvaluation, ModelEvaluation, read_genome_evaluation
 from spliceai_jax.scoring.genome_truth import STRANDS, GenomeTruth, genome_truth
 from spliceai_jax.scoring.regions import whole_sequences
 
@@ -56,49 +58,30 @@ def evaluate_genome(
 
 
 def evaluate_genome_models(
-    folder: RunFolder,
-    models: Mapping[str, Pretrained],
+    models: Mapping[EvaluatedModel, Pretrained],
     genome_fasta: str | Path,
     annotation_gff: str | Path,
-    sequences: Sequence[str] | None = None,
-    display: Display | None = None,
-) -> dict[str, GenomeMetrics]:
-    """Evaluate a run's models as `evaluate_genome` does, and keep the results in the run's folder.
-
-    The file is written after each model. A model that it holds already, scored with the same weights on the same
-    files, is not scored again.
+    sequences: Sequence[str],
+    scratch: Path,
+    display: Display,
+) -> GenomeEvaluation:
+    """Evaluate models as `evaluate_genome` does, and return what each of them finds, by its name.
 
     Arguments:
-        folder: The run's folder.
         models: Name ("untouched", "tuned") -> model.
         genome_fasta: See `evaluate_genome`.
         annotation_gff: See `evaluate_genome`.
         sequences: See `evaluate_genome`.
-        display: Shows the progress; None shows nothing.
+        scratch: The folder for a copy of the genome: see `Genome`.
+        display: Shows the progress.
 
     Raises:
         SpliceAIError: See `evaluate_genome`.
     """
-    wanted = GenomeEvaluation(
-        genome=str(Path(genome_fasta).absolute()),
-        genome_sha256=sha256_of(genome_fasta, "a FASTA file"),
-        annotation=str(Path(annotation_gff).absolute()),
-        annotation_sha256=sha256_of(annotation_gff, "a GFF3 or GTF file"),
-        sequences=None if sequences is None else tuple(sorted(set(sequences))),
-    )
-    known = read_genome_evaluation(folder)
-    results = dict(known.models) if known and known.is_of_the_same(wanted) else {}
-    results = {name: results[name] for name, model in models.items() if name in results and results[name].is_of(model)}
-    missing = [name for name in models if name not in results]
-    if missing:
-        with genome_truth(genome_fasta, annotation_gff, sequences) as truth:
-            check_unchanged(genome_fasta, "a FASTA file", wanted.genome_sha256)
-            check_unchanged(annotation_gff, "a GFF3 or GTF file", wanted.annotation_sha256)
-            for name in missing:
-                metrics = _evaluate([models[name]], truth, display or Display(), f"genome, {name} model")
-                results[name] = ModelEvaluation.of(models[name], metrics)
-                folder.write(folder.genome_evaluation, wanted.with_models(results).to_json())
-    return {name: results[name].metrics for name in models}
+    with genome_truth(genome_fasta, annotation_gff, sequences, scratch) as truth:
+        found = {name: _evaluate([model], truth, display, f"genome, {name} model") for name, model in models.items()}
+    genome, annotation = (str(Path(path).absolute()) for path in (genome_fasta, annotation_gff))
+    return GenomeEvaluation(genome, annotation, tuple(sorted(set(sequences))), found)
 
 
 def _evaluate(models: Sequence[Pretrained], truth: GenomeTruth, display: Display, title: str) -> GenomeMetrics:

@@ -1,22 +1,101 @@
-"""What an annotation says of the sequences of a genome, after a check that the two belong together."""
+"""What an annotation says of a genome: of every position whether it is a site, and whether a gene lies there."""
 
 import warnings
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from spliceai_jax.architecture import SITE_KINDS
+import numpy as np
+from jaxtyping import Bool, Int, Int8
+
+from spliceai_jax.architecture import SITE_KINDS, SiteKind
 from spliceai_jax.encoding import Strand
 from spliceai_jax.errors import SequenceError, SettingsError, SpliceAIWarning, some
+from spliceai_jax.evaluation.genome_metrics import PLACES
 from spliceai_jax.genome.annotation import Annotation, Gene, read_annotation
-from spliceai_jax.genome.coding_genes import CodingGenes, divide_genes
+from spliceai_jax.genome.coding_genes import divide_genes
 from spliceai_jax.genome.fasta import Genome
 from spliceai_jax.genome.same_assembly import genes_on_genome, organelles
-from spliceai_jax.scoring.annotated_sites import AnnotatedSites
+from spliceai_jax.genome.splicing import introns, sites_beside
+
+Positions = Int[np.ndarray, " positions"]
+Spans = Int[np.ndarray, "spans 2"]
+"""Starts and ends of stretches that do not overlap, in order."""
 
 STRANDS: tuple[Strand, ...] = ("+", "-")
+
+_INSIDE, _ANTISENSE, _OUTSIDE = (PLACES.index(place) for place in ("inside", "antisense", "outside"))
+
+
+class AnnotatedSites:
+    """The splice sites and genes of a strand of a sequence."""
+
+    def __init__(self, coding: Sequence[Gene], others: Sequence[Gene], strand: Strand) -> None:
+        """Gather them.
+
+        Arguments:
+            coding: The sequence's genes, of both strands, whose splice sites are true.
+            others: The genes of which it is left open whether their splice sites are true.
+            strand: The strand.
+        """
+        self._sites, of_others = _sites(coding, strand), _sites(others, strand)
+        self._open = {kind: np.setdiff1d(of_others[kind], self._sites[kind]) for kind in SITE_KINDS}
+        genes = [*coding, *others]
+        self._sense = _merged((gene.start, gene.end) for gene in genes if gene.strand == strand)
+        self._antisense = _merged((gene.start, gene.end) for gene in genes if gene.strand != strand)
+
+    def count(self, kind: SiteKind) -> int:
+        """Return the number of true sites."""
+        return self._sites[kind].size
+
+    def sites(self, start: int, end: int) -> dict[SiteKind, Bool[np.ndarray, " positions"]]:
+        """Return whether the positions from `start` to before `end` are true sites."""
+        return {kind: _marked(self._sites[kind], start, end) for kind in SITE_KINDS}
+
+    def left_out(self, start: int, end: int) -> dict[SiteKind, Bool[np.ndarray, " positions"]]:
+        """Return whether the positions are sites of the other genes only."""
+        return {kind: _marked(self._open[kind], start, end) for kind in SITE_KINDS}
+
+    def places(self, start: int, end: int) -> Int8[np.ndarray, " positions"]:
+        """Return where the positions lie, as indices of `PLACES`."""
+        codes = np.full(end - start, _OUTSIDE, np.int8)
+        for spans, code in ((self._antisense, _ANTISENSE), (self._sense, _INSIDE)):
+            first, last = np.searchsorted(spans[:, 1], start, "right"), np.searchsorted(spans[:, 0], end)
+            for span_start, span_end in spans[first:last]:
+                codes[max(span_start - start, 0) : span_end - start] = code
+        return codes
+
+
+def _sites(genes: Iterable[Gene], strand: Strand) -> dict[SiteKind, Positions]:
+    """Return the positions of all sites of genes on a strand, sorted, each once."""
+    transcripts = (transcript for gene in genes if gene.strand == strand for transcript in gene.transcripts)
+    found = [sites_beside(introns(transcript), strand) for transcript in transcripts]
+    none = np.zeros(0, np.int64)  # as on many contigs of a draft genome
+    return {
+        "donor": np.unique(np.concatenate([none, *(sites.donors for sites in found)])),
+        "acceptor": np.unique(np.concatenate([none, *(sites.acceptors for sites in found)])),
+    }
+
+
+def _merged(spans: Iterable[tuple[int, int]]) -> Spans:
+    """Return spans, those that overlap as one."""
+    merged: list[list[int]] = []
+    for start, end in sorted(spans):
+        if merged and start <= merged[-1][1]:
+            merged[-1][1] = max(merged[-1][1], end)
+        else:
+            merged.append([start, end])
+    return np.array(merged, np.int64).reshape(-1, 2)
+
+
+def _marked(positions: Positions, start: int, end: int) -> Bool[np.ndarray, " positions"]:
+    marks = np.zeros(end - start, bool)
+    first, last = np.searchsorted(positions, (start, end))
+    marks[positions[first:last] - start] = True
+    return marks
+
 
 _NOTHING = AnnotatedSites((), (), "+")
 
@@ -35,7 +114,7 @@ class GenomeTruth:
     genome: Genome
     names: Collection[str]
     genes: int
-    annotated: Mapping[tuple[str, Strand], AnnotatedSites]
+    annotated: dict[tuple[str, Strand], AnnotatedSites]
 
     @property
     def bases(self) -> int:
@@ -49,16 +128,41 @@ class GenomeTruth:
 
 @contextmanager
 def genome_truth(
-    genome_fasta: str | Path, annotation_gff: str | Path, sequences: Sequence[str] | None
+    genome_fasta: str | Path, annotation_gff: str | Path, sequences: Sequence[str] | None, scratch: Path | None = None
 ) -> Iterator[GenomeTruth]:
-    """Read a genome and its annotation and find out what is true; see `scoring.genome_evaluation.evaluate_genome`."""
+    """Read a genome and its annotation and find out what is true.
+
+    Arguments:
+        genome_fasta: See `scoring.genome_evaluation.evaluate_genome`, as for the next two.
+        annotation_gff: The annotation.
+        sequences: The names of the sequences that are scored; None: all but those of organelles.
+        scratch: See `Genome`.
+
+    Raises:
+        SequenceError: A file cannot be used, the two do not belong together, or they hold no true site.
+        SettingsError: A sequence's name is unknown.
+    """
     annotation = read_annotation(annotation_gff)
-    with Genome(genome_fasta) as genome:
+    with Genome(genome_fasta, scratch) as genome:
         names = _names(genome, annotation, sequences)
-        placed = genes_on_genome(annotation, genome, annotation_gff, names)
-        for note in placed.notes:
+        placed, divided = genes_on_genome(annotation, genome, annotation_gff, names), divide_genes(annotation.genes)
+        by_sequence: dict[str, tuple[list[Gene], list[Gene]]] = {gene.sequence: ([], []) for gene in placed.genes}
+        for group, genes in enumerate((divided.coding, divided.others)):
+            for gene in genes:
+                if gene.sequence in by_sequence:
+                    by_sequence[gene.sequence][group].append(gene)
+        annotated = {
+            (name, strand): AnnotatedSites(*genes, strand) for name, genes in by_sequence.items() for strand in STRANDS
+        }
+        _check(annotated, placed.genes, names, annotation_gff)
+        notes = list(placed.notes)
+        if divided.told_by == "nothing":
+            notes.append(
+                f"{annotation_gff}: has neither biotypes nor CDS, so the splice sites of all genes count as true"
+            )
+        for note in notes:
             warnings.warn(note, SpliceAIWarning, stacklevel=2)
-        yield _with_truth(genome, names, placed.genes, divide_genes(annotation.genes), annotation_gff)
+        yield GenomeTruth(genome, names, sum(len(coding) for coding, _ in by_sequence.values()), annotated)
 
 
 def _names(genome: Genome, annotation: Annotation, sequences: Sequence[str] | None) -> Collection[str]:
@@ -74,19 +178,9 @@ def _names(genome: Genome, annotation: Annotation, sequences: Sequence[str] | No
     return set(sequences)
 
 
-def _with_truth(
-    genome: Genome, names: Collection[str], genes: list[Gene], divided: CodingGenes, source: str | Path
-) -> GenomeTruth:
-    by_sequence: dict[str, tuple[list[Gene], list[Gene]]] = {gene.sequence: ([], []) for gene in genes}
-    for group, members in enumerate((divided.coding, divided.others)):
-        for gene in members:
-            if gene.sequence in by_sequence:
-                by_sequence[gene.sequence][group].append(gene)
-    annotated = {
-        (name, strand): AnnotatedSites(*together, strand)
-        for name, together in by_sequence.items()
-        for strand in STRANDS
-    }
+def _check(
+    annotated: dict[tuple[str, Strand], AnnotatedSites], genes: list[Gene], names: Collection[str], source: str | Path
+) -> None:
     for kind in SITE_KINDS:
         if not any(there.count(kind) for there in annotated.values()):
             biotypes = Counter(gene.biotype or "none" for gene in genes)
@@ -95,10 +189,3 @@ def _with_truth(
                 f"{source}: no {kind} of a protein-coding gene lies on the sequences that are scored ({some(names)}), "
                 f"where it has{of_them}; give an annotation with exons or CDS, or other `sequences`"
             )
-    if divided.told_by == "nothing":
-        warnings.warn(
-            f"{source}: has neither biotypes nor CDS, so the splice sites of all genes count as true",
-            SpliceAIWarning,
-            stacklevel=2,
-        )
-    return GenomeTruth(genome, names, sum(len(coding) for coding, _ in by_sequence.values()), annotated)

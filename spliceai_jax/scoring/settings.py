@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from spliceai_jax.architecture import ARCHITECTURES, WINDOW, Precision
-from spliceai_jax.errors import SettingsError, check_choice, check_whole
+from spliceai_jax.errors import SettingsError, check_choice, check_utf8, check_whole
 from spliceai_jax.network.model_files import models_to_average
 
 StrandChoice = Literal["+", "-", "both"]
@@ -71,6 +71,8 @@ class PredictSettings:
             raise SettingsError(
                 f"`strand={self.strand!r}`: `spsc` is of both strands, as aligners need it; leave out `strand`"
             )
+        if self.bigwig:
+            check_utf8("output_dir", self.output_dir, "pyBigWig")
         if not self.model_files:
             raise SettingsError("`models`: none is given; expected one model or more")
 

@@ -17,7 +17,12 @@ _STRANDS: tuple[Strand, ...] = ("+", "-")
 
 
 def read_stretches(
-    path: str | Path, flanking_size: int, most: int, seed: int, left_out: frozenset[str] = frozenset()
+    path: str | Path,
+    flanking_size: int,
+    most: int,
+    seed: int,
+    left_out: frozenset[str] = frozenset(),
+    scratch: Path | None = None,
 ) -> Windows:
     """Return stretches of a genome as windows without labels, drawn at random from both strands.
 
@@ -30,6 +35,7 @@ def read_stretches(
         most: The number of windows; all, in their order, where there are no more.
         seed: Decides which are drawn.
         left_out: Names of sequences that nothing is taken from; the genome must have one of them.
+        scratch: See `Genome`.
 
     Raises:
         SequenceError: See `Genome`; or there is no stretch to take.
@@ -39,7 +45,7 @@ def read_stretches(
     bases = np.zeros((most, WINDOW + flanking_size), np.uint8)
     labels = np.full((most, WINDOW), PADDING, np.uint8)
     taken: list[int] = []
-    with Genome(path) as genome:
+    with Genome(path, scratch) as genome:
         if left_out and left_out.isdisjoint(genome.lengths):
             raise SequenceError(
                 f"{path}: has {some(genome.lengths)}, and none of the sequences of test and validation genes "

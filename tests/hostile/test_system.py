@@ -27,7 +27,7 @@ from hostile.conftest import Attack, Outcome, _forks, printable, refused, told, 
 from spliceai_jax import files, output, processes, startup
 from spliceai_jax.data_sets.writing import _new_hdf5, verify_dataset
 from spliceai_jax.errors import ProcessesError, RunFolderError, SettingsError, SpliceAIWarning
-from spliceai_jax.files import held, unwritable, write_whole, alone
+from spliceai_jax.files import alone, held, unwritable, write_whole
 from spliceai_jax.fine_tuning import memory
 from spliceai_jax.interrupts import stop_request
 from spliceai_jax.windows.hdf5 import check_form
