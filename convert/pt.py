@@ -19,7 +19,7 @@ from spliceai_jax.convert.calibrated import FORMAT_VERSION, temperature_of, unwr
 from spliceai_jax.convert.pickled import NotPlainError
 from spliceai_jax.convert.table import Tensor, tensor_table
 from spliceai_jax.errors import WeightsError
-from spliceai_jax.genome.beginnings import LENGTH, MODEL, OLD_MODEL, ZIP, Found, told
+from spliceai_jax.genome.compressed import LENGTH, MODEL, OLD_MODEL, ZIP, Found, told
 from spliceai_jax.network.model import Variables
 from spliceai_jax.network.temperature import Temperature
 

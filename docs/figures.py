@@ -15,7 +15,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from spliceai_jax.architecture import SITE_KINDS
-from spliceai_jax.runs.read import read_run
+from spliceai_jax.runs.record import read_run
 
 DOCS = Path(__file__).parent
 WIDTH, HEIGHT = 1200, 1560

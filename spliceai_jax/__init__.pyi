@@ -8,7 +8,7 @@ from .display import ConsoleDisplay as ConsoleDisplay
 from .display import Display as Display
 from .errors import SpliceAIError as SpliceAIError
 from .errors import SpliceAIWarning as SpliceAIWarning
-from .evaluation.calibrated import Calibration as Calibration
+from .evaluation.calibration import Calibration as Calibration
 from .evaluation.compared import ModelComparison as ModelComparison
 from .evaluation.evaluate import evaluate as evaluate
 from .evaluation.genome_metrics import GenomeMetrics as GenomeMetrics

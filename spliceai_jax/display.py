@@ -1,16 +1,76 @@
-"""What a user sees of the work: facts, lines and progress."""
+"""What a user sees of the work: facts, lines and progress.
+
+Names of files, keys of a card and the like come from strangers. Whatever of them a terminal would act on instead of
+showing it (control characters, line breaks, changes of the direction of text, halves of letters) is written as an
+escape, `\\u001b` for example. And a way out that is closed is no crash.
+"""
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import IO, Any, cast
+from signal import SIGPIPE
+from typing import IO, Any, TextIO, cast
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+_MOST_LETTERS = 2000
+"""The longest line about an error or a warning; what is in the middle of a longer one is left out."""
 
-from spliceai_jax.output import complain, printable, say, tell
+
+def printable(text: str) -> str:
+    """Return text of one line, with whatever a terminal would not show as text written as an escape."""
+    if text.isprintable():
+        return text
+    # \u001b rather than \x1b: JSON remains JSON.
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1].replace("\\x", "\\u00") for letter in text)
+
+
+def printable_lines(text: str) -> str:
+    """Return text of several lines, each of them `printable`."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def say(text: str) -> None:
+    """Print lines to stdout.
+
+    Raises:
+        SystemExit: Nobody reads on, as behind `| head`: 141, the status of a program that SIGPIPE ended. Or they cannot
+            be written, on a full disk for example: 2, after a line on stderr.
+    """
+    try:
+        print(printable_lines(text), flush=True)
+    except OSError as error:
+        _discard(sys.stdout)
+        if isinstance(error, BrokenPipeError):
+            raise SystemExit(128 + SIGPIPE) from None
+        complain(
+            f"standard output: cannot be written ({error.strerror}); direct it to where there is room; result files "
+            "that have been written are whole"
+        )
+        raise SystemExit(2) from None
+
+
+def tell(text: str) -> None:
+    """Print lines to stderr. If they cannot be written nobody is left to be told, and the work goes on."""
+    try:
+        print(printable_lines(text), file=sys.stderr, flush=True)
+    except OSError:
+        _discard(sys.stderr)
+
+
+def complain(text: str) -> None:
+    """Print one line to stderr, which begins with the program's name."""
+    line = printable(text)
+    if len(line) > _MOST_LETTERS:
+        line = f"{line[: _MOST_LETTERS // 2]} ... {line[-_MOST_LETTERS // 2 :]}"
+    tell(f"spliceai-jax: {line}")
+
+
+def _discard(stream: TextIO) -> None:
+    """Let everything that a stream holds, or is given from now on, go; Python writes it once more when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
 
 _SECONDS_BETWEEN_LINES = 30
 """The time between plain progress lines, where stderr is not a terminal."""
@@ -54,6 +114,8 @@ class ConsoleDisplay(Display):
         Arguments:
             wording: Applied to every line before it is printed; the command line turns names of arguments into flags.
         """
+        from rich.console import Console  # takes a while, which `--help` need not wait for
+
         self._progress = Console(file=cast(IO[str], _Lossy(sys.stderr)))
         self._wording = wording
 
@@ -75,6 +137,8 @@ class ConsoleDisplay(Display):
         if not self._progress.is_terminal:
             yield self._plain(title, total, unit)
             return
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
         columns = (
             TextColumn("{task.description:>22}", markup=False),
             BarColumn(),

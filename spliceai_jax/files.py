@@ -1,7 +1,4 @@
-"""Files written whole or not at all, folders checked for writing, and locked to one process at a time.
-
-What the operating system says of them becomes a sentence here: see `unwritable`.
-"""
+"""Files written whole or not at all, folders checked for writing, and locked to one process at a time."""
 
 import contextlib
 import errno
@@ -15,8 +12,8 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
+from spliceai_jax.display import printable_lines
 from spliceai_jax.errors import RunFolderError, SpliceAIError, SpliceAIWarning
-from spliceai_jax.output import printable_lines
 
 _SECONDS_TO_LET_GO = 0.2
 """How long a folder's lock is asked for: a process that ends deletes the file of the lock while it still holds it."""
@@ -28,60 +25,21 @@ _WAYS_OUT = {
     errno.ENOSPC: "make room there, or give another folder",
     errno.EDQUOT: "make room in your quota, or give another folder",
     errno.EFBIG: "raise the limit on the size of a file (ulimit -f), or give a folder on another file system",
-    errno.ENAMETOOLONG: "give a shorter path",
-    errno.ENOENT: "its folder was deleted or moved meanwhile; give the same command again",
-    errno.EISDIR: "a folder has this file's name; move the folder away, or give another one to write in",
     errno.EMFILE: "raise the limit on open files (ulimit -n)",
-    errno.EIO: "see to the disk, or give another folder",
 }
-"""What to do about an error of the operating system, by its number; `_GIVE_ANOTHER` for all others."""
-
-_GIVE_ANOTHER = "give a folder that can be written"
+"""What to do about an error of the operating system, by its number, where another folder is not all that helps."""
 
 
 def unwritable(path: Path, error: OSError, subject: str | None = None) -> RunFolderError:
     """Return the refusal that tells what the operating system said when a file or folder was to be written.
 
     Arguments:
-        path: The file or folder.
-        error: What was said.
         subject: What the message begins with, instead of the path and that it cannot be written.
     """
     # HDF5's errors have a number, but a long text of their own.
     reason = os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
-    way_out = _WAYS_OUT.get(error.errno or 0, _GIVE_ANOTHER)
-    if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.ENOENT) and (
-        # The one that is in the way lies nearest to the root: a file, or a link that leads nowhere.
-        blocked := next((above for above in (*reversed(path.parents), path) if _is_no_folder(above)), None)
-    ):
-        reason, way_out = f"{blocked} is no folder", "move it away, or give another folder"
-    elif error.errno == errno.ENOSPC and _without_inodes(path):
-        reason, way_out = (
-            "the file system has no inodes left for more files",
-            "delete files there, or give another folder",
-        )
-    elif error.errno == errno.ENOENT and os.path.isdir(path.parent):  # as in /proc
-        way_out = _GIVE_ANOTHER
-    elif error.errno == errno.EACCES and (umask := _umask()) & 0o700:
-        way_out = f"the umask {umask:03o} takes your rights to your own files away; set another, 022 for example"
+    way_out = _WAYS_OUT.get(error.errno or 0, "give a folder that can be written")
     return RunFolderError(f"{subject or f'{path}: cannot be written'} ({reason}); {way_out}")
-
-
-def _is_no_folder(path: Path) -> bool:
-    return os.path.lexists(path) and not os.path.isdir(path)
-
-
-def _without_inodes(path: Path) -> bool:
-    with contextlib.suppress(OSError):
-        system = os.statvfs(nearest_existing(path))
-        return system.f_files > 0 and system.f_favail == 0
-    return False
-
-
-def _umask() -> int:
-    umask = os.umask(0o077)
-    os.umask(umask)
-    return umask
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
@@ -175,10 +133,6 @@ def nearest_existing(folder: Path) -> Path:
 
 def check_writable(folder: Path, argument: str = "output_dir") -> Path:
     """Refuse a folder that cannot be written to; nothing is left behind.
-
-    Arguments:
-        folder: The folder.
-        argument: The argument that named it, for the message.
 
     Returns:
         The folder, or, while it does not exist, the nearest one above it that does.

@@ -25,8 +25,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from spliceai_jax.display import complain
 from spliceai_jax.errors import ProcessesError, RunFolderError, SpliceAIWarning
-from spliceai_jax.output import complain
 
 _SECONDS_TO_MEET = 50
 _SECONDS_TO_SEE_A_FILE = 20
@@ -73,11 +73,10 @@ def devices() -> list[jax.Device]:
 
 
 @contextlib.contextmanager
-def joined(cluster: Cluster, tell: Callable[[str], None] = complain) -> Iterator[None]:
+def connected(cluster: Cluster, tell: Callable[[str], None] = complain) -> Iterator[None]:
     """Connect to the other processes, if there are any, while the block runs; only the leader shows warnings.
 
     Arguments:
-        cluster: Where they meet.
         tell: Shows why this process ends, where the others do not come: no exception gets past JAX then.
 
     Raises:

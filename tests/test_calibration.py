@@ -25,11 +25,11 @@ from spliceai_jax.evaluation.calibration import (
     Positions,
     PositionsGatherer,
     fit_temperature,
-    gather_positions,
     measure_calibration,
     probabilities,
 )
 from spliceai_jax.network.temperature import temperature_beside
+from spliceai_jax.scoring.calibrate import gather_positions
 from spliceai_jax.training.engine import Engine
 from spliceai_jax.training.recipes import Recipe
 from spliceai_jax.windows.hdf5 import read_windows

@@ -14,11 +14,11 @@ import pytest
 from conftest import LFS_POINTER
 from synthetic_genome import Layout, as_fasta, as_gff3
 
-from spliceai_jax.data_sets.record import Source
+from spliceai_jax.data_sets.folder import Source
 from spliceai_jax.errors import SequenceError
 from spliceai_jax.genome import compressed
 from spliceai_jax.genome.annotation import read_annotation
-from spliceai_jax.genome.compressed import TextKind, opened
+from spliceai_jax.genome.compressed import TextKind, open_text
 from spliceai_jax.genome.fasta import Genome
 
 MADE = Layout({"one": 3, "two": 3}).make()
@@ -46,7 +46,7 @@ def zipped(files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes
 
 
 def text(path: Path, kind: TextKind = "a FASTA file") -> bytes:
-    with opened(path, kind) as file:
+    with open_text(path, kind) as file:
         return file.read()
 
 

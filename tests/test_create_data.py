@@ -30,7 +30,7 @@ from synthetic_genome import (
 
 from spliceai_jax.architecture import PADDING
 from spliceai_jax.data_sets.genes import Choice, choose_genes
-from spliceai_jax.data_sets.plan import DataPlan, make_plan
+from spliceai_jax.data_sets.plan import DataPlan, plan_data_sets
 from spliceai_jax.data_sets.run import create_data
 from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.data_sets.split import split_genes
@@ -415,7 +415,7 @@ def test_an_annotation_of_more_sequences_than_the_genome_has():
 @contextmanager
 def planned(made: MadeGenome, **options: object) -> Iterator[DataPlan]:
     with opened(made, **options) as (by, genome, _):
-        yield make_plan(by, genome, read_annotation(by.annotation_gff), by.output_dir.parent, Display())
+        yield plan_data_sets(by, genome, read_annotation(by.annotation_gff), by.output_dir.parent, Display())
 
 
 def names(plan: DataPlan) -> dict[str, list[str]]:
@@ -465,7 +465,7 @@ def test_sets_do_not_overlap(made, seed, ratio):
     with opened(made, random_seed=seed, split_ratio=ratio, remove_paralogs=False) as (by, genome, _):
         scratch = by.output_dir.parent
         try:
-            plan = make_plan(by, genome, read_annotation(by.annotation_gff), scratch, Display())
+            plan = plan_data_sets(by, genome, read_annotation(by.annotation_gff), scratch, Display())
         except DatasetError:  # few genes may all lie too near to each other
             assume(len(made.genes) >= 60)
             raise
@@ -693,6 +693,6 @@ def test_sites_from_cds_are_said_to_be_so(tmp_path):
     (tmp_path / "cds.gff3").write_text("\n".join(lines))
     by = CreateDataSettings(genome_fasta=fasta, annotation_gff=tmp_path / "cds.gff3", output_dir=tmp_path, **SETS)
     with closing(Genome(fasta, tmp_path)) as genome:
-        plan = make_plan(by, genome, read_annotation(by.annotation_gff), tmp_path, Display())
+        plan = plan_data_sets(by, genome, read_annotation(by.annotation_gff), tmp_path, Display())
     assert any("9 of 9 genes have no exons" in note for note in plan.notes)
     assert sum(len(chosen.introns) for chosen in plan.sets["test"]) == 6

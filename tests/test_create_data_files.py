@@ -22,15 +22,15 @@ from synthetic_genome import Layout, MadeGene, MadeGenome, MadeTranscript, rando
 from test_errors import call, only_line, snapshot
 from test_sequences import bgzip
 
+from spliceai_jax import stored
 from spliceai_jax.data_sets import writing
+from spliceai_jax.data_sets.folder import DataSetsRecord
 from spliceai_jax.data_sets.genes import choose_genes
-from spliceai_jax.data_sets.record import DataSetsRecord
 from spliceai_jax.data_sets.run import create_data
 from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.display import Display
 from spliceai_jax.genome.annotation import read_annotation
 from spliceai_jax.genome.fasta import Genome
-from spliceai_jax.runs import stored
 from spliceai_jax.training.engine import Engine
 from spliceai_jax.windows.hdf5 import read_windows
 

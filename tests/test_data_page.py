@@ -17,13 +17,14 @@ from conftest import SHARED, full, needs_shared
 from synthetic_genome import COMPLEMENT, Layout, MadeGene, MadeGenome, MadeTranscript, random_letters, with_motifs
 from test_report import CHROMIUM, MEASURE, browse, console
 
+from spliceai_jax import stored
 from spliceai_jax.architecture import SITE_KINDS
 from spliceai_jax.commands.main import make_parser
 from spliceai_jax.data_sets import page, run
+from spliceai_jax.data_sets.folder import DataSetsRecord
 from spliceai_jax.data_sets.gene_views import GeneView, example_genes
 from spliceai_jax.data_sets.genes import choose_genes
-from spliceai_jax.data_sets.plan import make_plan
-from spliceai_jax.data_sets.record import DataSetsRecord
+from spliceai_jax.data_sets.plan import plan_data_sets
 from spliceai_jax.data_sets.run import DataSets, create_data
 from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.data_sets.usual import Check, check_genes
@@ -33,7 +34,6 @@ from spliceai_jax.genome.annotation import read_annotation
 from spliceai_jax.genome.annotation_repairs import Repair
 from spliceai_jax.genome.fasta import Genome
 from spliceai_jax.report.comparison import LOGO_SPANS
-from spliceai_jax.runs import stored
 
 pytestmark = pytest.mark.filterwarnings("ignore:the .* set has only")
 
@@ -378,7 +378,8 @@ def test_real_annotations_are_usual(tmp_path, species) -> None:
 def views(made: MadeGenome, folder: Path, **more: object) -> list[GeneView]:
     settings = options(made, folder, remove_paralogs=False, **more)
     with closing(Genome(settings.genome_fasta, folder)) as genome:
-        return example_genes(make_plan(settings, genome, read_annotation(settings.annotation_gff), folder, Display()))
+        annotation = read_annotation(settings.annotation_gff)
+        return example_genes(plan_data_sets(settings, genome, annotation, folder, Display()))
 
 
 def test_examples_are_of_both_strands_and_one_has_several_transcripts(tmp_path) -> None:

@@ -24,7 +24,7 @@ from PIL import Image
 
 import spliceai_jax
 from spliceai_jax import RECIPES
-from spliceai_jax.commands.main import COMMANDS, main, make_parser
+from spliceai_jax.commands.main import main, make_parser
 
 PAGES = sorted(page for folder in (".", "docs", "demo", "benchmarks") for page in (ROOT / folder).glob("*.md"))
 RUN = [ROOT / "README.md", ROOT / "docs" / "tutorial.md", ROOT / "docs" / "python.md"]
@@ -216,9 +216,7 @@ def test_the_notebook_runs(tmp_path: Path) -> None:
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 2
 
 
-@pytest.mark.parametrize(
-    "command", sorted(command.__name__.rpartition(".")[2].replace("_", "-") for command in COMMANDS)
-)
+@pytest.mark.parametrize("command", sorted(make_parser().get_default("parsers")))
 def test_the_example_in_a_commands_help_is_valid(command: str, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit, match="0"):
         main([command, "--help"])

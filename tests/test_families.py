@@ -14,9 +14,8 @@ from synthetic_genome import Layout, MadeGene, MadeGenome, MadeTranscript
 from test_create_data import check_sets, names, opened, planned, with_copy
 
 from spliceai_jax.commands.main import main
-from spliceai_jax.data_sets.families import Families, find_families
 from spliceai_jax.data_sets.genes import ChosenGene
-from spliceai_jax.data_sets.likeness import Likeness, Search
+from spliceai_jax.data_sets.likeness import Families, Likeness, Search, find_families
 from spliceai_jax.data_sets.plan import DataPlan
 from spliceai_jax.display import Display
 from spliceai_jax.errors import DatasetError
@@ -241,8 +240,8 @@ def test_a_tetraploid_made_of_the_flys_genome(tmp_path, monkeypatch):
 
 
 def test_members_of_a_large_family_need_not_all_be_searched_for(monkeypatch):
-    monkeypatch.setattr("spliceai_jax.data_sets.families._LARGE", 4)
-    monkeypatch.setattr("spliceai_jax.data_sets.families._AT_ONCE", 3)
+    monkeypatch.setattr("spliceai_jax.data_sets.likeness._LARGE", 4)
+    monkeypatch.setattr("spliceai_jax.data_sets.likeness._AT_ONCE", 3)
     asked: list[int] = []
 
     def others_alike(search: Search, numbers: list[int], found=Search.others_alike) -> Iterator[list[Likeness]]:

@@ -18,7 +18,7 @@ import pytest
 from conftest import SHARED, needs_shared, random_model, scored_whole
 from sklearn.metrics import average_precision_score
 
-from spliceai_jax import Ensemble, Pretrained, SpliceAIWarning, evaluate_genome
+from spliceai_jax import Ensemble, Pretrained, SpliceAIWarning, evaluate_genome, stored
 from spliceai_jax.architecture import CLASSES, CONTEXT, PADDING, SITE_KINDS, WINDOW
 from spliceai_jax.commands.main import main
 from spliceai_jax.display import Advance, Display
@@ -29,13 +29,12 @@ from spliceai_jax.evaluation.genome_metrics import PLACES
 from spliceai_jax.evaluation.ranking import Ranking
 from spliceai_jax.genome import fasta
 from spliceai_jax.genome.annotation import read_annotation
-from spliceai_jax.genome.coding_genes import divide_genes
 from spliceai_jax.genome.fasta import Genome
+from spliceai_jax.genome.genes_on_genome import divide_genes
 from spliceai_jax.network import score as scorer
 from spliceai_jax.report.writing import is_current
-from spliceai_jax.runs import stored
 from spliceai_jax.runs.folder import RunFolder
-from spliceai_jax.runs.read import read_run
+from spliceai_jax.runs.record import read_run
 from spliceai_jax.scoring import genome_evaluation
 from spliceai_jax.scoring.genome_evaluation import evaluate_genome_models
 from spliceai_jax.scoring.genome_truth import AnnotatedSites

@@ -33,7 +33,7 @@ from spliceai_jax.evaluation.teaching import bytes_of_targets, taught_windows
 from spliceai_jax.fine_tuning import stop
 from spliceai_jax.fine_tuning.levers import Levers
 from spliceai_jax.runs.card import inspect_weights
-from spliceai_jax.runs.read import read_run
+from spliceai_jax.runs.record import read_run
 from spliceai_jax.training.engine import Engine
 from spliceai_jax.training.losses import cross_entropy_loss, focal_loss, taught
 from spliceai_jax.training.optimizer import make_optimizer

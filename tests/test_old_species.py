@@ -23,7 +23,7 @@ from spliceai_jax.report.sections import forgetting_section
 from spliceai_jax.runs.card import inspect_weights
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import History
-from spliceai_jax.runs.read import read_run
+from spliceai_jax.runs.record import read_run
 from spliceai_jax.runs.writer import render_logs
 
 pytestmark = pytest.mark.slow

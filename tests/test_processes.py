@@ -193,7 +193,7 @@ def say(what):
 
 
 processes._SECONDS_TO_SEE_A_FILE = 1
-with processes.joined(processes.Cluster()):
+with processes.connected(processes.Cluster()):
     me = 0 if processes.leads() else 1
     say(processes.all_or_none(lambda: fails_in(2)))
     say(error_of(lambda: processes.all_or_none(lambda: fails_in(1))))
@@ -324,7 +324,7 @@ def test_the_others_wait_for_the_leaders_report(monkeypatch):
     """JAX's own limit of five minutes would make them fail after a run that is whole."""
     given = {}
     monkeypatch.setattr(jax.distributed, "initialize", lambda **arguments: given.update(arguments))
-    with processes.joined(processes.Cluster("127.0.0.1:1", num_processes=2, process_id=0)):
+    with processes.connected(processes.Cluster("127.0.0.1:1", num_processes=2, process_id=0)):
         pass
     assert given["shutdown_timeout_seconds"] >= 12 * 3600
     assert given["heartbeat_timeout_seconds"] <= 60

@@ -22,7 +22,7 @@ from spliceai_jax import ConsoleDisplay, Pretrained, TransferSettings, processes
 from spliceai_jax.errors import DivergedError, Interrupted, RunFolderError
 from spliceai_jax.fine_tuning import stop
 from spliceai_jax.runs.folder import RunFolder
-from spliceai_jax.runs.read import read_run
+from spliceai_jax.runs.record import read_run
 from spliceai_jax.training.engine import Engine
 
 pytestmark = pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 from spliceai_jax.errors import RunFolderError
 from spliceai_jax.report.compare import _best_of_run
 from spliceai_jax.runs.folder import RunFolder
-from spliceai_jax.runs.read import read_run
+from spliceai_jax.runs.record import read_run
 
 WORM, FLY = "SpliceAI_worm_400_0_rs42/0", "SpliceAI_fly_80_1_rs42/1"
 

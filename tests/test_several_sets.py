@@ -15,7 +15,7 @@ from spliceai_jax.commands.main import main
 from spliceai_jax.display import Display
 from spliceai_jax.errors import DatasetError, SettingsError
 from spliceai_jax.fine_tuning.data_sets import read_sets
-from spliceai_jax.runs.read import read_run
+from spliceai_jax.runs.record import read_run
 from spliceai_jax.windows.hdf5 import read_windows
 from spliceai_jax.windows.joined import joined
 

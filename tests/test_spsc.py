@@ -169,7 +169,7 @@ def test_nothing_is_left_where_the_disk_is_full(run, tmp_path, monkeypatch):
         (["here.tsv.gz"], "here.tsv.gz exists already"),
         (["folder"], "folder exists already"),
         (["link.tsv"], "link.tsv exists already"),
-        (["here.tsv/new.tsv"], "--spsc: cannot write in .*here.tsv .*here.tsv is no folder"),
+        (["here.tsv/new.tsv"], "--spsc: cannot write in .*here.tsv .*Not a directory"),
         (["/proc/none/new.tsv"], "--spsc: cannot write in /proc .* give a folder that can be written"),
         (["new.tsv", "--strand", "+"], "--strand [+]: --spsc is of both strands, as aligners need it"),
         (["new.tsv", "--strand", "-"], "--strand -: --spsc is of both strands"),

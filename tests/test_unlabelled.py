@@ -27,7 +27,7 @@ from spliceai_jax.fine_tuning.levers import read_unlabelled
 from spliceai_jax.fine_tuning.transfer import EPOCHS_WITHOUT_LABELS
 from spliceai_jax.runs.card import inspect_weights
 from spliceai_jax.runs.folder import RunFolder
-from spliceai_jax.runs.read import read_run
+from spliceai_jax.runs.record import read_run
 from spliceai_jax.training.engine import Engine
 from spliceai_jax.windows.facts import Facts
 from spliceai_jax.windows.hdf5 import read_windows

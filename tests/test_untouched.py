@@ -20,7 +20,7 @@ from spliceai_jax.report.verdict import before_and_after, reach_verdict
 from spliceai_jax.report.writing import write_report
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import Epoch, History, SplitRecord
-from spliceai_jax.runs.read import read_run
+from spliceai_jax.runs.record import read_run
 from spliceai_jax.training.recipes import RECIPES, Recipe
 
 GIVEN = ROOT / "demo" / "worm_400nt.pt"

@@ -12,8 +12,8 @@ from spliceai_jax.commands.flags import (
     add_command,
     add_flanking_size,
 )
+from spliceai_jax.display import say
 from spliceai_jax.errors import SettingsError, SpliceAIWarning, check_whole
-from spliceai_jax.output import say
 
 _OF_OPENSPLICEAI: dict[str, tuple[tuple[str, str], dict[str, Any]]] = {
     "epochs": (("--epochs", "-n"), {"type": int, "metavar": "N"}),
@@ -90,7 +90,7 @@ def run(arguments: Arguments, wording: Callable[[str], str]) -> None:
     check_whole("random_seed", arguments.get("random_seed"))
     arguments["validation_dataset"] = _validation(arguments)
     from spliceai_jax.display import ConsoleDisplay
-    from spliceai_jax.evaluation.calibrated import calibration_table
+    from spliceai_jax.report.sections import calibration_table
     from spliceai_jax.scoring.calibrate import calibrate
 
     if without_effect:

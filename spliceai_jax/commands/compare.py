@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from spliceai_jax.commands.flags import Arguments, Commands, add_calibrated, add_command
-from spliceai_jax.output import say
+from spliceai_jax.display import say
 
 
 def add(commands: Commands) -> None:

@@ -14,8 +14,8 @@ from spliceai_jax.commands.flags import (
     add_models,
     names,
 )
+from spliceai_jax.display import say
 from spliceai_jax.errors import SettingsError, SpliceAIWarning
-from spliceai_jax.output import say
 
 
 def add(commands: Commands) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, get_args
 
 from spliceai_jax.architecture import ARCHITECTURES, Precision
-from spliceai_jax.output import complain, say
+from spliceai_jax.display import complain, say
 from spliceai_jax.scoring.settings import BedFormName
 
 AddFlag = Callable[..., argparse.Action]
@@ -71,15 +71,7 @@ def add_models(add: AddFlag, dest: str) -> None:
 
 
 def add_command(commands: Commands, name: str, run: Run, summary: str, example: str) -> Parser:
-    """Add a command and return its parser.
-
-    Arguments:
-        commands: Where the command is added.
-        name: The command's name.
-        run: Runs it.
-        summary: What it does.
-        example: How it is called.
-    """
+    """Add a command and return its parser."""
     parser: Parser = commands.add_parser(
         name,
         help=summary,
@@ -167,10 +159,6 @@ def in_flags(command: str, parsers: Mapping[str, argparse.ArgumentParser]) -> Ca
     `early_stopping=False` --no-early-stopping. The flags are the command's own; next, those of a command that the text
     names, as `spliceai-jax create-data`; then those of the commands whose work it does too. Other names stay as they
     are.
-
-    Arguments:
-        command: The command in use.
-        parsers: The parsers of all commands, by name.
     """
     flags = {name: _flags(parser) for name, parser in parsers.items()}
 

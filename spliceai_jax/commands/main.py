@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from spliceai_jax import startup
-from spliceai_jax.commands import calibrate, compare, convert, create_data, evaluate, inspect, predict, report, transfer
+from spliceai_jax.commands import calibrate, compare, create_data, evaluate, models, predict, report, transfer
 from spliceai_jax.commands.flags import Parser, add_debug, in_flags
+from spliceai_jax.display import complain, say, tell
 from spliceai_jax.errors import SpliceAIError, SpliceAIWarning
-from spliceai_jax.output import complain, say, tell
 
-COMMANDS = (create_data, transfer, predict, evaluate, compare, calibrate, convert, inspect, report)
+COMMANDS = (create_data, transfer, predict, evaluate, compare, calibrate, models, report)
 
 
 class _Versions(argparse.Action):

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from spliceai_jax.commands.flags import Arguments, Commands, add_command
-from spliceai_jax.output import say
+from spliceai_jax.display import say
 
 
 def add(commands: Commands) -> None:
@@ -23,7 +23,7 @@ def run(arguments: Arguments, wording: Callable[[str], str]) -> None:
     import jax
 
     from spliceai_jax.report.writing import write_report
-    from spliceai_jax.runs.read import read_run
+    from spliceai_jax.runs.record import read_run
 
     shown = read_run(**arguments)
     if not shown.finished:

@@ -1,19 +1,89 @@
-"""Genes divided among data sets that do not resemble each other, and what helps where that cannot be."""
+"""Genes divided among data sets that do not resemble each other, and what helps where that cannot be.
+
+A model that has seen a gene would be tested on what it knows, if one like it were in the test set.
+"""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from spliceai_jax.data_sets.families import MANY, Families, find_families
-from spliceai_jax.data_sets.genes import ChosenGene
-from spliceai_jax.data_sets.notes import Notes
-from spliceai_jax.data_sets.paralogs import Paralog, remove_paralogs
+from spliceai_jax.data_sets.genes import ChosenGene, Notes
+from spliceai_jax.data_sets.likeness import MANY, Families, Search, find_families
 from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.data_sets.split import TITLES, SetName, Sets, split_genes
 from spliceai_jax.display import Display, counted
 from spliceai_jax.errors import DatasetError, some
 from spliceai_jax.genome.fasta import Genome
+
+_SEARCHED: dict[SetName, tuple[SetName, ...]] = {"train": ("test", "validation"), "test": ("validation",)}
+"""A set -> those whose genes are left out where they resemble one of its genes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paralog:
+    """A gene that was left out.
+
+    Attributes:
+        gene: Its name.
+        other: The name of the gene that it resembles most.
+        other_sequence: The sequence of that gene.
+        other_set: The set of that gene.
+        identity: The share of matching bases in the alignments of the two.
+        coverage: The share of the gene's exons that these alignments cover.
+    """
+
+    gene: str
+    other: str
+    other_sequence: str
+    other_set: SetName
+    identity: float
+    coverage: float
+
+
+def remove_paralogs(
+    sets: Sets, genome: Genome, settings: CreateDataSettings, scratch: Path, left_out: Counter[str], display: Display
+) -> tuple[Sets, dict[SetName, list[Paralog]]]:
+    """Leave out genes of the test and validation sets that resemble one of another set.
+
+    The exons of each gene, joined, are aligned by minimap2 to those of the other set's genes, both strands. Alignments
+    to one gene count together.
+
+    Arguments:
+        left_out: Counts, by reason, genes that are in no set.
+
+    Returns:
+        The sets without these genes, and what was left out of each.
+    """
+    removed: dict[SetName, list[Paralog]] = {"test": [], "validation": []}
+    for other_name, names in _SEARCHED.items():
+        others = sets.get(other_name, [])
+        if not others:
+            continue
+        search = Search(others, genome, settings, scratch)
+        for name in names:
+            genes, kept = sets.get(name, []), []
+            with display.progress(f"paralogs, {name}", len(genes), "genes") as advance:
+                for chosen, found in zip(genes, search.most_alike(genes), strict=True):
+                    if found is None:
+                        kept.append(chosen)
+                    else:
+                        other = others[found.number].gene
+                        removed[name].append(
+                            Paralog(
+                                chosen.gene.name,
+                                other.name,
+                                other.sequence,
+                                other_name,
+                                found.identity,
+                                found.coverage,
+                            )
+                        )
+                    advance(1)
+            sets = {**sets, name: kept}
+    left_out["paralog of a gene of another set"] += sum(map(len, removed.values()))
+    return sets, removed
+
 
 _MOST_NAMES = 20
 """Nobody types more names of sequences than this."""
@@ -69,12 +139,7 @@ def divide(
 
     Arguments:
         genes: The genes, in the annotation's order.
-        genome: The genome.
-        settings: How to divide them.
         left_out: Reason -> the number of genes that are in no set already.
-        notes: Receives what the user should know.
-        scratch: A folder for temporary files.
-        display: Shows the progress.
 
     Raises:
         SettingsError: A sequence that the settings name has no gene, or the split does not suit the genome.
@@ -104,17 +169,20 @@ def divide(
             f"{settings.annotation_gff}: {alike:.0%} of the genes resemble a gene of another sequence{why}; so genes "
             "that resemble each other were drawn into one set"
         )
-    if by_families.loss() <= division.loss():
-        division = by_families
+    division = min(by_families, division, key=Division.loss)
     if division.loss() > MANY:
         tried = (by for by in _with_copies(settings, families) if divided(by, families).loss() <= MANY)
         keeping_helps = not divided(replace(settings, remove_paralogs=False), None).without_introns()
-        way_out = _told(settings, next(tried, None), keeping_helps)
-        _refuse_without_introns(division, settings, way_out)
-        for name, lost in division.removed.items():
-            if len(lost) > MANY * (len(lost) + len(division.sets[name])):
-                notes.append(f"{settings.annotation_gff}: the {TITLES[name]} set lost {_likes(lost)}; {way_out}")
+        _tell_loss(division, settings, notes, _told(settings, next(tried, None), keeping_helps))
     return division
+
+
+def _tell_loss(division: Division, settings: CreateDataSettings, notes: Notes, way_out: str) -> None:
+    """Tell, with a way out, which sets lost many of their genes; refuse them if one is of no use."""
+    _refuse_without_introns(division, settings, way_out)
+    for name, lost in division.removed.items():
+        if len(lost) > MANY * (len(lost) + len(division.sets[name])):
+            notes.append(f"{settings.annotation_gff}: the {TITLES[name]} set lost {_likes(lost)}; {way_out}")
 
 
 def _refuse_without_introns(division: Division, settings: CreateDataSettings, way_out: str) -> None:

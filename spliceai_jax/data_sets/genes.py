@@ -1,7 +1,8 @@
-"""Which genes go into the data sets, and which of their introns are labelled."""
+"""Which genes and sites go into data sets, and what the user should know of it."""
 
+import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import groupby
@@ -9,16 +10,14 @@ from itertools import groupby
 import numpy as np
 from jaxtyping import UInt8
 
-from spliceai_jax.data_sets.notes import Notes, tell_repairs
 from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.display import Display
 from spliceai_jax.encoding import COMPLEMENT, decode
-from spliceai_jax.errors import DatasetError, SequenceError, some
+from spliceai_jax.errors import DatasetError, SequenceError, SpliceAIWarning, some
 from spliceai_jax.genome.annotation import Annotation, Gene, Transcript
 from spliceai_jax.genome.annotation_repairs import Repair
-from spliceai_jax.genome.coding_genes import divide_genes
 from spliceai_jax.genome.fasta import Genome
-from spliceai_jax.genome.same_assembly import genes_on_genome, organelles
+from spliceai_jax.genome.genes_on_genome import divide_genes, genes_on_genome, organelles
 from spliceai_jax.genome.splicing import (
     NO_SITES,
     Introns,
@@ -29,6 +28,28 @@ from spliceai_jax.genome.splicing import (
     gene_labels,
     sites_beside,
 )
+
+_REPAIRS_TOLD = 8
+
+
+class Notes(list[str]):
+    """The notes, in the order in which they were found; `append` also tells them."""
+
+    def append(self, note: str) -> None:
+        """Add a note and tell it, once."""
+        if note not in self:
+            super().append(note)
+            warnings.warn(note, SpliceAIWarning, stacklevel=2)
+
+
+def tell_repairs(repairs: Sequence[Repair]) -> None:
+    """Tell what of an annotation was repaired, a line for each rule; of many rules the first."""
+    for repair in repairs[:_REPAIRS_TOLD]:
+        warnings.warn(f"repaired: {repair.text}", SpliceAIWarning, stacklevel=2)
+    if len(repairs) > _REPAIRS_TOLD:
+        more = len(repairs) - _REPAIRS_TOLD
+        warnings.warn(f"repaired: {more} more things, which the page names", SpliceAIWarning, stacklevel=2)
+
 
 USUAL_MOTIFS = ("GT-AG", "GC-AG", "AT-AC")
 """The first and the last two bases of nearly all introns."""

@@ -13,11 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from spliceai_jax.architecture import SITE_KINDS, SiteKind
-from spliceai_jax.data_sets.folder import DataFolder
+from spliceai_jax.data_sets.folder import DataFolder, DataSetsRecord, GeneKind
 from spliceai_jax.data_sets.gene_views import example_genes
 from spliceai_jax.data_sets.genes import USUAL_MOTIFS, ChosenGene
 from spliceai_jax.data_sets.plan import DataPlan, sites_of
-from spliceai_jax.data_sets.record import DataSetsRecord, GeneKind
 from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.data_sets.split import TITLES, SetName
 from spliceai_jax.files import write_whole
@@ -74,15 +73,7 @@ class Share(NamedTuple):
 def write_page(
     folder: DataFolder, settings: CreateDataSettings, plan: DataPlan, record: DataSetsRecord, genome: Genome
 ) -> None:
-    """Draw the figures and write the page.
-
-    Arguments:
-        folder: Where the data sets lie.
-        settings: What they were made by.
-        plan: Their genes.
-        record: What was written.
-        genome: The genome.
-    """
+    """Draw the figures and write the page."""
     names = [name for name in _ORDER if name in record.sets]
     bars, (unlisted, unlisted_genes) = _bars(record)
     page = rendered(

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from spliceai_jax.data_sets.division import divide
+from spliceai_jax.data_sets.division import Paralog, divide
+from spliceai_jax.data_sets.folder import DataSetsRecord, GeneKind, Identity, NamedIntron, Source
 from spliceai_jax.data_sets.genes import ChosenGene, choose_genes
-from spliceai_jax.data_sets.paralogs import Paralog
-from spliceai_jax.data_sets.record import DataSetsRecord, GeneKind, Identity, NamedIntron, Source
 from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.data_sets.split import TITLES, SetName, Sets
 from spliceai_jax.data_sets.usual import Check, check_genes
@@ -101,14 +100,7 @@ class DataPlan:
     def record(
         self, identity: Identity, sources: tuple[Source, Source], genome: Genome, counts: dict[SetName, SetCounts]
     ) -> DataSetsRecord:
-        """Return the record of the data sets.
-
-        Arguments:
-            identity: What decides them.
-            sources: The FASTA and the annotation file.
-            genome: The genome.
-            counts: What was written.
-        """
+        """Return the record of the data sets."""
         total = max(sum(genome.lengths.values()), 1)
         sequences = {name: dict(Counter(chosen.gene.sequence for chosen in genes)) for name, genes in self.sets.items()}
         return DataSetsRecord(
@@ -169,17 +161,10 @@ def _histogram(numbers: Iterable[int]) -> dict[str, int]:
     return {str(number): count for number, count in sorted(Counter(numbers).items())}
 
 
-def make_plan(
+def plan_data_sets(
     settings: CreateDataSettings, genome: Genome, annotation: Annotation, scratch: Path, display: Display
 ) -> DataPlan:
     """Choose and divide the genes, and check the sets; what the user should know is told as soon as it is found.
-
-    Arguments:
-        settings: What the caller asked for.
-        genome: The genome.
-        annotation: The annotation.
-        scratch: A folder for temporary files.
-        display: Shows the progress.
 
     Raises:
         SequenceError, DatasetError, SettingsError: See `create_data`.

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spliceai_jax.data_sets import writing
-from spliceai_jax.data_sets.folder import DataFolder
-from spliceai_jax.data_sets.plan import DataPlan, make_plan
-from spliceai_jax.data_sets.record import DataSetsRecord, Identity, Source, check_sources, described
+from spliceai_jax.data_sets.folder import DataFolder, DataSetsRecord, Identity, Source, check_sources, described
+from spliceai_jax.data_sets.plan import DataPlan, plan_data_sets
 from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.data_sets.split import SetName
 from spliceai_jax.data_sets.writing import SetCounts
@@ -19,7 +18,7 @@ from spliceai_jax.errors import Interrupted, RunFolderError, SpliceAIWarning
 from spliceai_jax.files import check_writable, held, nearest_existing, unexpected_errors_logged, written_whole
 from spliceai_jax.genome.annotation import read_annotation
 from spliceai_jax.genome.fasta import Genome
-from spliceai_jax.interrupts import StopRequest, stop_request
+from spliceai_jax.loops import StopRequest, stop_request
 
 _BUSY = "another process makes data sets here; wait for it, or give another `output_dir`"
 
@@ -71,7 +70,7 @@ def create_data(settings: CreateDataSettings, display: Display | None = None) ->
     annotation = read_annotation(settings.annotation_gff)
     with unexpected_errors_logged(folder.root / "error.log"), closing(Genome(settings.genome_fasta, scratch)) as genome:
         check_sources(*sources)
-        plan = make_plan(settings, genome, annotation, scratch, display)
+        plan = plan_data_sets(settings, genome, annotation, scratch, display)
         _check_room(folder, plan.bytes_needed(settings))
         display.facts(plan.facts() | {"folder": str(folder.root)})
         with held(folder.root, _BUSY), stop_request() as stop:

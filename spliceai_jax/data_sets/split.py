@@ -7,12 +7,12 @@ from typing import Literal
 import numpy as np
 
 from spliceai_jax.architecture import CONTEXT
-from spliceai_jax.data_sets.families import MANY, Families
 from spliceai_jax.data_sets.genes import ChosenGene
+from spliceai_jax.data_sets.likeness import MANY, Families
 from spliceai_jax.data_sets.settings import CreateDataSettings
 from spliceai_jax.errors import SettingsError
 from spliceai_jax.genome.fasta import Genome
-from spliceai_jax.genome.joined_groups import Joined
+from spliceai_jax.genome.groups import Groups
 
 SetName = Literal["train", "validation", "test"]
 SETS: tuple[SetName, ...] = ("test", "train", "validation")
@@ -49,8 +49,6 @@ def split_genes(
 
     Arguments:
         genes: The genes, in the annotation's order.
-        genome: The genome.
-        settings: How to split.
         left_out: Counts, by reason, genes that are in no set.
         families: The families of the genes. With them, copies of a sequence are drawn together for the test set, and
             what is drawn of single genes is drawn with their families. None: every gene stands for itself.
@@ -190,7 +188,7 @@ def _blocks(genes: Sequence[ChosenGene], families: Families | None) -> list[list
 
 def _with_relatives(groups: list[list[ChosenGene]], families: Families) -> list[list[ChosenGene]]:
     """Put groups that hold genes of one family together."""
-    joined = Joined(len(groups))
+    joined = Groups(len(groups))
     first: dict[int, int] = {}
     for number, group in enumerate(groups):
         for chosen in group:

@@ -66,20 +66,14 @@ def check_genes(genes: Sequence[ChosenGene], motifs: Mapping[str, int]) -> list[
         genes: The genes of all sets, at least one of which has an intron.
         motifs: Motif of the introns -> their number.
     """
+    return [*_checks_of_parts(genes, motifs), *_checks_of_genes(genes), *_checks_of_coding(genes)]
+
+
+def _checks_of_parts(genes: Sequence[ChosenGene], motifs: Mapping[str, int]) -> list[Check]:
     introns = np.concatenate([chosen.introns for chosen in genes])
     lengths = introns[:, 1] - introns[:, 0]
     exons = np.concatenate([chosen.canonical.exons for chosen in genes])
-    spliced = sum(len(chosen.introns) > 0 for chosen in genes)
-    owners = Counter(
-        (chosen.gene.sequence, chosen.gene.strand, start, end)
-        for chosen in genes
-        for start, end in chosen.introns.tolist()
-    )
-    has_cds = [any(transcript.coding_length for transcript in chosen.gene.transcripts) for chosen in genes]
-    coding = [
-        chosen for chosen, cds in zip(genes, has_cds, strict=True) if cds or chosen.gene.biotype == "protein_coding"
-    ]
-    checks = [
+    return [
         _share(
             "introns that begin with GT and end with AG",
             motifs.get("GT-AG", 0),
@@ -109,6 +103,17 @@ def check_genes(genes: Sequence[ChosenGene], motifs: Mapping[str, int]) -> list[
             "bases",
             "exons may be cut into parts, or several may be one",
         ),
+    ]
+
+
+def _checks_of_genes(genes: Sequence[ChosenGene]) -> list[Check]:
+    spliced = sum(len(chosen.introns) > 0 for chosen in genes)
+    owners = Counter(
+        (chosen.gene.sequence, chosen.gene.strand, start, end)
+        for chosen in genes
+        for start, end in chosen.introns.tolist()
+    )
+    return [
         _share(
             "genes without introns",
             len(genes) - spliced,
@@ -118,7 +123,7 @@ def check_genes(genes: Sequence[ChosenGene], motifs: Mapping[str, int]) -> list[
         ),
         _number(
             "introns of a gene that has some, mean",
-            len(introns) / spliced,
+            sum(len(chosen.introns) for chosen in genes) / spliced,
             (1.5, 12),
             "",
             "few: usual of fungi and protists, else exons may be lacking; many: genes may have become one",
@@ -145,17 +150,24 @@ def check_genes(genes: Sequence[ChosenGene], motifs: Mapping[str, int]) -> list[
             "splice sites between untranslated exons are not labelled",
         ),
     ]
-    if any(has_cds):  # some annotations have no CDS at all
-        checks.append(
-            _share(
-                "coding genes whose canonical transcript has no CDS",
-                sum(not chosen.canonical.coding_length for chosen in coding),
-                len(coding),
-                (0, 2),
-                "another transcript may stand for these genes better; see --canonical-by",
-            )
+
+
+def _checks_of_coding(genes: Sequence[ChosenGene]) -> list[Check]:
+    has_cds = [any(transcript.coding_length for transcript in chosen.gene.transcripts) for chosen in genes]
+    if not any(has_cds):  # some annotations have no CDS at all
+        return []
+    coding = [
+        chosen for chosen, cds in zip(genes, has_cds, strict=True) if cds or chosen.gene.biotype == "protein_coding"
+    ]
+    return [
+        _share(
+            "coding genes whose canonical transcript has no CDS",
+            sum(not chosen.canonical.coding_length for chosen in coding),
+            len(coding),
+            (0, 2),
+            "another transcript may stand for these genes better; see --canonical-by",
         )
-    return checks
+    ]
 
 
 def _number(name: str, value: float, usual: tuple[float, float], unit: str, hint: str) -> Check:

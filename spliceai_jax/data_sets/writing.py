@@ -13,8 +13,8 @@ from isal import isal_zlib
 from jaxtyping import Int8, UInt8
 
 from spliceai_jax.architecture import CLASSES, CONTEXT, PADDING, WINDOW
+from spliceai_jax.data_sets.division import Paralog
 from spliceai_jax.data_sets.genes import ChosenGene
-from spliceai_jax.data_sets.paralogs import Paralog
 from spliceai_jax.data_sets.settings import Context
 from spliceai_jax.display import Advance
 from spliceai_jax.encoding import BASES, decode
@@ -109,11 +109,7 @@ def write_dataset(
     """Write a data set: a pair of datasets, `Xi` and `Yi`, for every 100 genes.
 
     Arguments:
-        path: The HDF5 file.
         genes: The genes, in the order in which they are written.
-        genome: The genome.
-        context: The bases around a gene: the genome's, or N.
-        advance: Called after every gene.
 
     Returns:
         What was written.
@@ -149,13 +145,6 @@ def write_dataset(
 
 def verify_dataset(path: Path, genes: Sequence[ChosenGene], genome: Genome, context: Context, advance: Advance) -> None:
     """Read a data set back and compare it, value by value, with what should be in it.
-
-    Arguments:
-        path: The HDF5 file.
-        genes: The genes in it.
-        genome: The genome.
-        context: The bases around a gene.
-        advance: Called after every gene.
 
     Raises:
         DatasetError: Something differs, or the file cannot be read.
@@ -249,7 +238,7 @@ def write_stats(path: Path, genes: Sequence[ChosenGene]) -> None:
 def write_other_sites(path: Path, genes: Sequence[ChosenGene]) -> None:
     """Write a line for each splice site of a gene's transcripts that is not labelled: gene, kind, sequence, position.
 
-    Positions count from 1 on the "+" strand. `data.gene_table` reads the file.
+    Positions count from 1 on the "+" strand. `windows.gene_table` reads the file.
     """
     with _opened(path) as file:
         for chosen in genes:

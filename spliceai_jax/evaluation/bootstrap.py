@@ -16,7 +16,7 @@ from scipy.special import ndtr, stdtrit
 
 from spliceai_jax.architecture import CLASSES, PADDING, SITE_KINDS, SiteKind
 from spliceai_jax.evaluation.metrics import AUPRC, MEASURES, TOP_K, Metrics
-from spliceai_jax.json_files import check_keys
+from spliceai_jax.stored import check_keys
 from spliceai_jax.windows.splits import gene_starts
 from spliceai_jax.windows.windows import Windows
 
@@ -187,13 +187,7 @@ class GeneCounts:
         probabilities: Float32[np.ndarray, "some positions 3"],
         labels: UInt8[np.ndarray, "some positions"],
     ) -> None:
-        """Add windows; padding is left out.
-
-        Arguments:
-            positions: Where they are in the set.
-            probabilities: The model's output.
-            labels: The labels.
-        """
+        """Add windows; padding is left out."""
         genes, row = np.unique(self.genes[positions], return_inverse=True)
         drawn = self._drawn[:, genes].astype(np.float32)
         labelled = labels != PADDING
@@ -244,7 +238,6 @@ def _measured(
 
     Arguments:
         sites: The number of sites in each bin, the highest first.
-        others: The number of other positions.
         called: The columns of `GeneCounts.called`.
     """
     total = sites.sum(1)

@@ -1,24 +1,28 @@
-"""Fit a model's temperature on labelled positions, and measure how well its scores are calibrated."""
+"""Calibration: fit a model's temperature on labelled positions, and measure how far its scores are probabilities."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Annotated, Literal
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
 from spliceai_jax.architecture import CLASSES, PADDING, SITE_KINDS, SiteKind
-from spliceai_jax.display import Advance, ignore
-from spliceai_jax.errors import DivergedError
-from spliceai_jax.in_flight import one_in_flight
-from spliceai_jax.network.model import Variables
-from spliceai_jax.network.temperature import Temperature
-from spliceai_jax.training.engine import Engine
+from spliceai_jax.network.temperature import FittedOn, Temperature, TemperatureFile
 from spliceai_jax.windows.windows import Windows
 
 TemperatureForm = Literal["class", "single"]
 """A temperature for each class, as OpenSpliceAI fits, or one for all, which keeps the order of the classes."""
+
+MeasuredOn = Literal["validation", "test"]
+
+FEW_SITES = 200
+"""With fewer sites of a kind a fit is uncertain, and this is said."""
+
+_FORMAT_VERSION = 1
+"""Of `calibration.json`."""
 
 BOUNDS = (0.05, 5.0)
 """The lowest and the highest temperature that is fitted; OpenSpliceAI's."""
@@ -41,11 +45,11 @@ _AT_ONCE = 2**18
 InBins = Annotated[tuple[float, ...], msgspec.Meta(min_length=BINS, max_length=BINS)]
 """A number for each bin."""
 
+Sums = Float[np.ndarray, " bins"]
 Logits = Float32[np.ndarray, "positions 3"]
 
 
-@dataclass(frozen=True, eq=False)
-class Positions:
+class Positions(NamedTuple):
     """Labelled positions of a data set: all of them, or a sample that stands for all.
 
     Attributes:
@@ -118,36 +122,7 @@ class PositionsGatherer:
     def result(self) -> Positions:
         """Return what was gathered."""
         parts = [self._candidates.positions(), self._others.positions()]
-        return Positions(
-            *(np.concatenate([getattr(part, name) for part in parts]) for name in ("logits", "labels", "weights"))
-        )
-
-
-def gather_positions(
-    engine: Engine, variables: Variables, windows: Windows, rows: int, seed: int, after_batch: Advance = ignore
-) -> Positions:
-    """Send windows through a network and gather their labelled positions.
-
-    Arguments:
-        engine: Runs the network.
-        variables: Placed on the engine's devices.
-        windows: The windows.
-        rows: Rows in a batch.
-        seed: See `PositionsGatherer`.
-        after_batch: Called with the number of windows done in each batch.
-
-    Raises:
-        DivergedError: The network's output is infinite or not a number.
-    """
-    gathered = PositionsGatherer(seed)
-    dispatched = ((packed, engine.logits(variables, packed.batch)) for packed in windows.scoring_batches(rows))
-    for packed, found in one_in_flight(dispatched):
-        logits = packed.by_window(found)
-        if not np.isfinite(logits).all():
-            raise DivergedError(f"{windows.files}: the model's output here is not finite; its weights are unusable")
-        gathered.add(logits, packed.labels)
-        after_batch(len(packed.positions))
-    return gathered.result()
+        return Positions(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def probabilities(logits: Logits, temperature: Temperature) -> Float[np.ndarray, "positions 3"]:
@@ -166,9 +141,8 @@ def _are_candidates(logits: Logits) -> Bool[np.ndarray, " positions"]:
     return odds >= CANDIDATE / (1 - CANDIDATE)
 
 
-def _slices(positions: Positions) -> Iterator[slice]:
-    for start in range(0, len(positions.labels), _AT_ONCE):
-        yield slice(start, start + _AT_ONCE)
+def _slices(positions: Positions) -> list[slice]:
+    return [slice(start, start + _AT_ONCE) for start in range(0, len(positions.labels), _AT_ONCE)]
 
 
 # -- the fit -----------------------------------------------------------------------------------------------------
@@ -178,10 +152,6 @@ def fit_temperature(positions: Positions, form: TemperatureForm = "class") -> Te
     """Return the temperature with the lowest negative log-likelihood on labelled positions.
 
     The likelihood has a single optimum, since it is concave in 1 / temperature.
-
-    Arguments:
-        positions: The positions.
-        form: A temperature for each class, or one for all.
     """
     classes = len(CLASSES) if form == "class" else 1
     sites = max(positions.weights[positions.labels != CLASSES.index("neither")].sum(), 1.0)
@@ -239,7 +209,8 @@ class Reliability:
     @property
     def error(self) -> float:
         """The expected calibration error, which is the mean distance of score and share, weighted by positions."""
-        return _calibration_error(*map(np.array, (self.scores, self.shares, self.positions)))
+        scores, shares, positions = map(np.array, (self.scores, self.shares, self.positions))
+        return float(np.abs(scores - shares) @ positions / max(positions.sum(), 1e-300))
 
 
 @dataclass(frozen=True)
@@ -272,8 +243,7 @@ class CalibrationMeasures:
 
 def measure_calibration(positions: Positions, temperature: Temperature = NEUTRAL) -> CalibrationMeasures:
     """Measure the scores that a temperature gives; the candidates are the same for every temperature."""
-    everywhere, candidates = _Bins(), _Bins()
-    kinds = {kind: _Bins() for kind in SITE_KINDS}
+    binned = {name: np.zeros((3, BINS)) for name in ("everywhere", "candidates", *SITE_KINDS)}
     nll = brier = total = 0.0
     for part in _slices(positions):
         labels, weights, logits = positions.labels[part], positions.weights[part], positions.logits[part]
@@ -281,48 +251,131 @@ def measure_calibration(positions: Positions, temperature: Temperature = NEUTRAL
         nll += _likelihood(positions, part, np.array(temperature))[0]
         brier += weights @ ((scores - truth) ** 2).sum(-1)
         total += weights.sum()
-        called, right = scores.max(-1), scores.argmax(-1) == labels
-        everywhere.add(called, right, weights)
-        chosen = _are_candidates(logits)
-        candidates.add(called[chosen], right[chosen], weights[chosen])
-        for kind, bins in kinds.items():
+        called, right, chosen = scores.max(-1), scores.argmax(-1) == labels, _are_candidates(logits)
+        binned["everywhere"] += _in_bins(called, right, weights)
+        binned["candidates"] += _in_bins(called[chosen], right[chosen], weights[chosen])
+        for kind in SITE_KINDS:
             code = CLASSES.index(kind)
-            bins.add(scores[chosen, code], truth[chosen, code], weights[chosen])
+            binned[kind] += _in_bins(scores[chosen, code], truth[chosen, code], weights[chosen])
+    found = {name: _reliability(*sums) for name, sums in binned.items()}
     return CalibrationMeasures(
         nll=float(nll / total),
         brier=float(brier / total),
-        ece=everywhere.reliability().error,
-        candidates=float(candidates.positions),
-        candidates_ece=candidates.reliability().error,
-        donor=kinds["donor"].reliability(),
-        acceptor=kinds["acceptor"].reliability(),
+        ece=found["everywhere"].error,
+        candidates=sum(found["candidates"].positions),
+        candidates_ece=found["candidates"].error,
+        donor=found["donor"],
+        acceptor=found["acceptor"],
     )
 
 
-class _Bins:
-    def __init__(self) -> None:
-        self._sums = np.zeros((3, BINS))
+def _in_bins(
+    scores: Float[np.ndarray, " positions"],
+    hits: Bool[np.ndarray, " positions"],
+    weights: Float[np.ndarray, " positions"],
+) -> Float[np.ndarray, "3 bins"]:
+    """Return the sums of scores, of hits and of positions in each bin."""
+    bins = np.minimum((scores * BINS).astype(np.int64), BINS - 1)
+    return np.stack([np.bincount(bins, weights * values, BINS) for values in (scores, hits, 1.0)])
 
-    def add(
-        self,
-        scores: Float[np.ndarray, " positions"],
-        hits: Bool[np.ndarray, " positions"],
-        weights: Float[np.ndarray, " positions"],
-    ) -> None:
-        bins = np.minimum((scores * BINS).astype(np.int64), BINS - 1)
-        self._sums += [np.bincount(bins, weights * values, BINS) for values in (scores, hits, 1.0)]
+
+def _reliability(scores: Sums, hits: Sums, positions: Sums) -> Reliability:
+    n = np.maximum(positions, 1e-300)
+    return Reliability(*(tuple(values.tolist()) for values in (scores / n, hits / n, positions)))
+
+
+# -- what calibrating finds --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class BeforeAndAfter:
+    """The measures of one set, without the temperature and with it."""
+
+    before: CalibrationMeasures
+    after: CalibrationMeasures
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A model's temperature, and what it does.
+
+    Attributes:
+        temperature: The temperature.
+        form: "class": one for each class; "single": one for all; "given": it was not fitted here.
+        sha256: SHA-256 of the model's `.pt` file.
+        fitted_on: The validation windows.
+        measures: "validation", and "test" where there is such a set -> the measures there. Those on the validation set
+            are what the fit makes the best of; those on the test set say what it is worth.
+    """
+
+    temperature: Temperature
+    form: Literal["class", "single", "given"]
+    sha256: str
+    fitted_on: FittedOn
+    measures: dict[MeasuredOn, BeforeAndAfter]
 
     @property
-    def positions(self) -> float:
-        return float(self._sums[2].sum())
+    def file(self) -> TemperatureFile:
+        """What lies beside the model."""
+        return TemperatureFile(self.temperature, self.sha256, self.fitted_on)
 
-    def reliability(self) -> Reliability:
-        scores, hits, positions = self._sums
-        n = np.maximum(positions, 1e-300)
-        return Reliability(*(tuple(values.tolist()) for values in (scores / n, hits / n, positions)))
+    def to_json(self) -> str:
+        """Return the content of `calibration.json`."""
+        return json.dumps({"format_version": _FORMAT_VERSION, **asdict(self)}, indent=2) + "\n"
+
+    @property
+    def doubts(self) -> list[str]:
+        """What a user should know before relying on it, in words."""
+        doubts = []
+        if self.form != "given" and min(self.fitted_on.donors, self.fitted_on.acceptors) < FEW_SITES:
+            doubts.append(
+                f"the temperature was fitted on {self.fitted_on.words} only; on other genes the scores may be further "
+                "from probabilities than measured here"
+            )
+        if self.form != "given" and any(abs(value - bound) < 1e-6 for value in self.temperature for bound in BOUNDS):
+            doubts.append(
+                f"a temperature reached the end of its range, {BOUNDS[0]:g} to {BOUNDS[1]:g}: the model does not fit "
+                "these data well; fine-tune it first"
+            )
+        if "test" in self.measures and (test := self.measures["test"]).after.nll > test.before.nll:
+            doubts.append(
+                f"on the test set the temperature does not make the scores better probabilities (NLL "
+                f"{test.before.nll:.6f} before, {test.after.nll:.6f} after); the model may as well be used without it"
+            )
+        return doubts
 
 
-def _calibration_error(
-    scores: Float[np.ndarray, " bins"], shares: Float[np.ndarray, " bins"], positions: Float[np.ndarray, " bins"]
-) -> float:
-    return float(np.abs(scores - shares) @ positions / max(positions.sum(), 1e-300))
+def calibrate_positions(
+    positions: Mapping[MeasuredOn, Positions],
+    validation: Windows,
+    sha256: str,
+    temperature: TemperatureForm | Temperature = "class",
+) -> Calibration:
+    """Calibrate a model, given what it says of labelled positions.
+
+    Arguments:
+        positions: Those of "validation", which the temperature is fitted on, and of "test", if it is to be measured
+            there too.
+        temperature: What to fit; or a temperature to measure instead.
+    """
+    form: Literal["class", "single", "given"]
+    if isinstance(temperature, tuple):
+        form, found = "given", temperature
+    else:
+        form, found = temperature, fit_temperature(positions["validation"], temperature)
+    return Calibration(
+        temperature=found,
+        form=form,
+        sha256=sha256,
+        fitted_on=FittedOn(
+            path=validation.absolute_files,
+            fingerprint=validation.fingerprint,
+            windows=len(validation),
+            donors=validation.count("donor"),
+            acceptors=validation.count("acceptor"),
+        ),
+        measures={
+            name: BeforeAndAfter(measure_calibration(of_set), measure_calibration(of_set, found))
+            for name, of_set in positions.items()
+        },
+    )

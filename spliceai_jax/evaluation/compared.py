@@ -95,9 +95,7 @@ def compare_models(
 
     Arguments:
         models: Name -> one or more models of one flanking size, whose mean is meant.
-        dataset: The HDF5 file.
         seed: Decides which genes are drawn for the intervals.
-        display: Shows the progress.
 
     Raises:
         DatasetError: See `read_windows`.

@@ -14,7 +14,7 @@ from spliceai_jax.display import Advance, Display, ignore
 from spliceai_jax.errors import DivergedError
 from spliceai_jax.evaluation.bootstrap import Differences, GeneCounts, Resampled, differences, genes_of
 from spliceai_jax.evaluation.metrics import Metrics, MetricsAccumulator
-from spliceai_jax.in_flight import one_in_flight
+from spliceai_jax.loops import one_in_flight
 from spliceai_jax.network.ensemble import GivenModel, read_models
 from spliceai_jax.network.model import Variables
 from spliceai_jax.network.score import mean
@@ -98,12 +98,6 @@ def score_windows(
 ) -> Iterator[tuple[PackedBatch, list[Scores]]]:
     """Score all windows with several models.
 
-    Arguments:
-        engine: Runs the network.
-        models: Variables, placed on the engine's devices.
-        windows: The windows to score.
-        rows: Rows in a batch.
-
     Yields:
         Each batch, with the scores of its windows by every model.
     """
@@ -135,11 +129,8 @@ def evaluate_windows(
 
     Arguments:
         engine: Runs the network; the loss of a single model is the one of its recipe.
-        models: Variables, placed on the engine's devices.
-        windows: The windows to evaluate on.
         batch_size: The number of rows in a batch, and of windows in each logged mean loss.
         after_batch: Called with the number of windows done in each batch.
-        by_gene: Counts the scores by gene as well.
 
     Returns:
         The metrics, and the mean loss of every `batch_size` windows in the set's order.
@@ -166,13 +157,8 @@ def evaluate_each(
     """Evaluate several models, each by itself, in one pass over a set.
 
     Arguments:
-        engine: Runs the network.
-        models: Variables, placed on the engine's devices.
-        windows: The set.
-        batch_size: The number of rows in a batch.
         seed: Decides which genes are drawn for the intervals.
         after_batch: Called with the number of windows done in each batch.
-        each_batch: Takes part in the pass.
 
     Raises:
         DivergedError: A loss is infinite or not a number.

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float32, Int8
 
 from spliceai_jax.architecture import SITE_KINDS, SiteKind
 from spliceai_jax.evaluation.ranking import TOP_LENGTHS, Ranking
-from spliceai_jax.json_files import Count, check_keys
+from spliceai_jax.stored import Count, check_keys
 
 RECALL = 0.9
 """The share of the sites that are found at the threshold at which false positives are counted."""
@@ -158,9 +158,6 @@ class GenomeMetricsAccumulator:
         """Add positions of a strand.
 
         Arguments:
-            scores: The scores of each kind.
-            sites: Whether the positions are sites of each kind.
-            left_out: Whether the positions are left out for this kind.
             places: The index in `PLACES` of where they lie.
         """
         self._positions += np.bincount(places, minlength=len(PLACES))
@@ -172,13 +169,7 @@ class GenomeMetricsAccumulator:
                     ranking.add(scores[kind][here], sites[kind][here])
 
     def result(self, sequences: int, bases: int, genes: int) -> GenomeMetrics:
-        """Return the metrics of everything added, in which there must be sites of both kinds.
-
-        Arguments:
-            sequences: See `GenomeMetrics`.
-            bases: See `GenomeMetrics`.
-            genes: See `GenomeMetrics`.
-        """
+        """Return the metrics of everything added, in which there must be sites of both kinds."""
         positions = {place: int(count) for place, count in zip(PLACES, self._positions, strict=True)}
         return GenomeMetrics(sequences, bases, genes, positions, self._site("donor"), self._site("acceptor"))
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, Float32, UInt8
 
 from spliceai_jax.architecture import CLASSES, PADDING, SITE_KINDS, SiteKind
 from spliceai_jax.evaluation.ranking import TOP_LENGTHS, Ranking
-from spliceai_jax.json_files import Count
+from spliceai_jax.stored import Count
 
 Tops = Annotated[tuple[float, ...], msgspec.Meta(min_length=len(TOP_LENGTHS), max_length=len(TOP_LENGTHS))]
 """A number for each of `TOP_LENGTHS`."""
@@ -136,8 +136,6 @@ class MetricsAccumulator:
         """Add windows; padding is left out.
 
         Arguments:
-            probabilities: The model's output.
-            labels: The labels.
             losses: The sum of the losses at each window's labelled positions.
         """
         self._windows += len(labels)

@@ -47,7 +47,6 @@ class Ranking:
 
         Arguments:
             scores: Their scores, 0 to 1.
-            is_site: Whether they are sites.
         """
         if is_site.any():  # most batches of a genome have none, and there may be millions of them
             self._positives.append(scores[is_site])

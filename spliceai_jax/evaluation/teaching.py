@@ -45,11 +45,7 @@ def taught_windows(
     """Return a set with targets for some of its windows, at every position that is not padding.
 
     Arguments:
-        engine: Runs the networks.
-        teachers: The variables of each, placed on the engine's devices.
-        windows: The set.
         taught: The positions in the set of the windows that get targets.
-        rows: Rows in a batch.
         file: Where the targets are kept. What an interrupted process has written there is not computed again; its name
             must tell these teachers and windows from others.
         after_batch: Called with the number of windows done in each batch.

@@ -6,12 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from spliceai_jax.data_sets.folder import DataFolder
-from spliceai_jax.data_sets.record import DataSetsRecord
+from spliceai_jax import stored
+from spliceai_jax.data_sets.folder import DataFolder, DataSetsRecord
 from spliceai_jax.display import Display
 from spliceai_jax.errors import DatasetError, SpliceAIWarning
 from spliceai_jax.fine_tuning.settings import TransferSettings, paths_of
-from spliceai_jax.runs import stored
 from spliceai_jax.runs.history import SET_NAMES, Split
 from spliceai_jax.windows.hdf5 import check_form, read_windows
 from spliceai_jax.windows.joined import joined

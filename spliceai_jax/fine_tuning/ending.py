@@ -17,13 +17,12 @@ from jaxtyping import Int
 from spliceai_jax import files
 from spliceai_jax.display import Advance, Display
 from spliceai_jax.errors import Interrupted, SpliceAIWarning
-from spliceai_jax.evaluation.calibrated import MeasuredOn, calibrate_positions
-from spliceai_jax.evaluation.calibration import PositionsGatherer
+from spliceai_jax.evaluation.calibration import MeasuredOn, PositionsGatherer, calibrate_positions
 from spliceai_jax.evaluation.evaluate import Labels, Scores, compared, evaluate_each
 from spliceai_jax.fine_tuning.genome import evaluate_on_genome
 from spliceai_jax.fine_tuning.plan import Plan
 from spliceai_jax.fine_tuning.trainer import Trainer
-from spliceai_jax.interrupts import StopRequest
+from spliceai_jax.loops import StopRequest
 from spliceai_jax.network.model import Variables
 from spliceai_jax.network.pretrained import Pretrained
 from spliceai_jax.network.temperature import temperature_beside
@@ -31,7 +30,7 @@ from spliceai_jax.report.comparison import Comparison, TestSetScores
 from spliceai_jax.report.writing import is_current, write_report
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import Ending, History, SplitRecord
-from spliceai_jax.runs.read import read_run
+from spliceai_jax.runs.record import read_run
 
 _LEAST = np.finfo(np.float32).tiny
 """Lower probabilities count as this one when their logarithm is taken."""

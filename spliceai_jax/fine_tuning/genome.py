@@ -3,9 +3,8 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from spliceai_jax import processes
-from spliceai_jax.data_sets.folder import DataFolder
-from spliceai_jax.data_sets.record import DataSetsRecord
+from spliceai_jax import processes, stored
+from spliceai_jax.data_sets.folder import DataFolder, DataSetsRecord
 from spliceai_jax.display import Display
 from spliceai_jax.evaluation.genome_metrics import EvaluatedModel
 from spliceai_jax.fine_tuning.outcome import TransferResult
@@ -13,10 +12,9 @@ from spliceai_jax.fine_tuning.plan import Plan
 from spliceai_jax.fine_tuning.settings import TransferSettings
 from spliceai_jax.network.pretrained import Pretrained
 from spliceai_jax.network.temperature import temperature_beside
-from spliceai_jax.runs import stored
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import History
-from spliceai_jax.runs.read import read_genome_evaluation, tuned_model
+from spliceai_jax.runs.record import read_genome_evaluation, tuned_model
 from spliceai_jax.scoring.genome_evaluation import evaluate_genome_models
 from spliceai_jax.scoring.predict import predict
 from spliceai_jax.scoring.settings import PredictSettings

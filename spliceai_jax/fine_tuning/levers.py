@@ -19,7 +19,7 @@ from spliceai_jax.errors import DatasetError, SettingsError, WeightsError, some
 from spliceai_jax.files import check_writable
 from spliceai_jax.fine_tuning.data_sets import kept_back
 from spliceai_jax.fine_tuning.settings import TransferSettings
-from spliceai_jax.genome.compressed import opened
+from spliceai_jax.genome.compressed import open_text
 from spliceai_jax.network.ensemble import read_models
 from spliceai_jax.network.model_files import models_to_average
 from spliceai_jax.network.pretrained import Pretrained
@@ -193,7 +193,7 @@ def check_levers(settings: TransferSettings, pretrained: Pretrained) -> None:
     """Refuse files that cannot be used, before anything that takes long is done.
 
     Raises:
-        SpliceAIError: See `read_teachers`, `check_form` and `opened`.
+        SpliceAIError: See `read_teachers`, `check_form` and `open_text`.
     """
     read_teachers(settings, pretrained)
     if settings.rehearsal_dataset is not None:
@@ -202,7 +202,7 @@ def check_levers(settings: TransferSettings, pretrained: Pretrained) -> None:
         if _is_data_set(path):
             check_form(path)
         else:
-            with opened(Path(path), "a data set or a FASTA file") as file:
+            with open_text(Path(path), "a data set or a FASTA file") as file:
                 file.read(1)
 
 

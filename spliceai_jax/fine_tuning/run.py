@@ -17,13 +17,12 @@ from spliceai_jax.fine_tuning.plan import Plan, make_data_sets, make_plan
 from spliceai_jax.fine_tuning.settings import TransferSettings
 from spliceai_jax.fine_tuning.stop import StopVote
 from spliceai_jax.fine_tuning.trainer import Trainer, initial_state
-from spliceai_jax.interrupts import stop_request
+from spliceai_jax.loops import stop_request
 from spliceai_jax.runs.checkpoints import Checkpoints
 from spliceai_jax.runs.history import History, LoopState
 from spliceai_jax.runs.record import Record, add_session
 from spliceai_jax.runs.session import rounds_differently
-from spliceai_jax.runs.tensorboard import Scalars
-from spliceai_jax.runs.writer import RunWriter
+from spliceai_jax.runs.writer import RunWriter, Scalars
 from spliceai_jax.training.step import TrainState
 
 

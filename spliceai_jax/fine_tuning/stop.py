@@ -6,7 +6,7 @@ from enum import Enum
 from signal import Signals
 
 from spliceai_jax import processes
-from spliceai_jax.interrupts import StopRequest
+from spliceai_jax.loops import StopRequest
 
 SECONDS_BETWEEN_CHECKPOINTS = 600.0
 

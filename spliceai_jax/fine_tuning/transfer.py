@@ -55,7 +55,7 @@ def transfer(settings: TransferSettings, display: Display | None = None) -> Tran
         Interrupted: SIGTERM, SIGINT or SIGHUP came; everything needed to continue with `resume=True` was saved.
     """
     cluster = Cluster(settings.coordinator, settings.num_processes, settings.process_id)
-    with processes.joined(cluster, (display or Display()).complain):
+    with processes.connected(cluster, (display or Display()).complain):
         shown = display if display and processes.leads() else Display()
         models = processes.all_or_none(lambda: _models(settings))
         result = (_with_seeds if settings.seeds > 1 else _with_one_seed)(settings, models, shown)

@@ -57,7 +57,7 @@ class Gene:
         end: The base after the last one.
         strand: "+" or "-".
         symbol: The name that people know it by (Name, gene_name, gene, gene_symbol); `name` if it has none, or one that
-            is no name (see `names.fault_of`).
+            is no name (see `sequence_names.fault_of`).
         biotype: Its biotype under whichever attribute the annotation uses; None where it gives none.
         trans_spliced: Whether its transcripts are joined from several places.
         transcripts: Its transcripts, in the file's order.

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Int, Int32
 from spliceai_jax.genome.annotation_lines import (
     PARTS,
 )
-from spliceai_jax.genome.annotation_records import Draft, Facts, Indices, Lines, Locus, Parts
+from spliceai_jax.genome.annotation_records import Draft, Indices, Lines, Locus, Parts, Traits
 from spliceai_jax.genome.annotation_repairs import SHORTEST_INTRON
 
 _FAR = 2_000_000
@@ -101,7 +101,7 @@ def _with_lineless(lines: Lines, drafts: list[Draft], parts: Parts, owner: Indic
         key = int(some.key[members[0]])
         sequence, gene, name = lines.names[key]
         implied = lines.form == "GFF3" and (sequence, name) in names_of_genes
-        facts, source = lines.facts_of_lineless.get(key, (Facts(), ""))
+        facts, source = lines.facts_of_lineless.get(key, (Traits(), ""))
         owner[rest[members]] = len(drafts)
         copies[key] += 1
         drafts.append(

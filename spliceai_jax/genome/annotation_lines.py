@@ -17,8 +17,8 @@ from typing import IO, Literal, NamedTuple
 from urllib.parse import unquote
 
 from spliceai_jax.errors import SequenceError
-from spliceai_jax.genome.compressed import opened
-from spliceai_jax.genome.names import fault_of
+from spliceai_jax.genome.compressed import open_text
+from spliceai_jax.genome.sequence_names import fault_of
 
 Role = Literal["gene", "transcript", "exon", "CDS", "UTR", "codon", "region"]
 Form = Literal["GFF3", "GTF"]
@@ -123,7 +123,7 @@ def annotation_features(path: Path) -> Iterator[tuple[Form, Iterator[Feature]]]:
     Raises:
         SequenceError: The file is missing, damaged or neither GFF3 nor GTF; the message names the line.
     """
-    with opened(path, "a GFF3 or GTF file") as file:
+    with open_text(path, "a GFF3 or GTF file") as file:
         form, lines = _form(_lines(file, path))
         yield form, _features(lines, form, path)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from spliceai_jax.genome.annotation_records import Draft, Lines, Locus
-from spliceai_jax.genome.joined_groups import Joined
+from spliceai_jax.genome.groups import Groups
 
 _SHARED = 0.2
 """Two transcripts are of one gene if they share this much of the exons of the shorter one, or a splice site.
@@ -158,7 +158,7 @@ def _by_shared_exons(drafts: Sequence[Draft]) -> list[Locus]:
     exon  150-200  300-350  t2      of one gene with t1: the same intron
     exon  380-500  600-700  t3      another gene, which overlaps by 20 bases
     """
-    groups = Joined(len(drafts))
+    groups = Groups(len(drafts))
     at_site: dict[tuple[str, int, int, int], int] = {}
     for number, draft in enumerate(drafts):
         for side, sites in enumerate((draft.exons[:-1, 1].tolist(), draft.exons[1:, 0].tolist())):

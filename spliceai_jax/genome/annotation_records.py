@@ -25,8 +25,7 @@ from spliceai_jax.genome.annotation_lines import (
     first,
 )
 from spliceai_jax.genome.annotation_repairs import Repairs
-from spliceai_jax.genome.names import fault_of
-from spliceai_jax.genome.organelles import GENOMES_OF_ORGANELLES
+from spliceai_jax.genome.sequence_names import GENOMES_OF_ORGANELLES, fault_of
 
 PREFERRED_TAGS = (
     "MANE_Select",
@@ -48,7 +47,7 @@ _PLAIN_TYPES = re.compile(r"(?i)m_?rna|(.*_)?transcript")
 Indices = Int[np.ndarray, " features"]
 
 
-class Facts(NamedTuple):
+class Traits(NamedTuple):
     """What a line says of its gene or transcript, beside where it lies."""
 
     symbol: str = ""
@@ -88,7 +87,7 @@ class Draft:
     end: int
     strand: int
     source: str
-    facts: Facts
+    facts: Traits
     parents: Sequence[str] = ()
     implied: bool = False
     exons: Int32[np.ndarray, "exons 2"] = field(default_factory=lambda: np.zeros((0, 2), np.int32))
@@ -108,7 +107,7 @@ class Locus:
     end: int
     strand: int
     source: str
-    facts: Facts
+    facts: Traits
     has_line: bool = True
     drafts: list[Draft] = field(default_factory=list)
 
@@ -169,7 +168,7 @@ class Lines:
         self.organelles: set[str] = set()
         self.circular: set[str] = set()
         self.repairs = Repairs()
-        self.facts_of_lineless: dict[int, tuple[Facts, str]] = {}
+        self.facts_of_lineless: dict[int, tuple[Traits, str]] = {}
         self._keys: dict[tuple[str, str, str], int] = {}
         self._with_line: set[int] = set()
 
@@ -246,7 +245,7 @@ def _draft(feature: Feature, key: int, name: str, gene: str, parents: Sequence[s
     return Draft(feature.line, key, name, gene, *place, feature.source, _transcript_facts(feature), parents)
 
 
-def _gene_facts(feature: Feature, name: str) -> Facts:
+def _gene_facts(feature: Feature, name: str) -> Traits:
     attributes = feature.named.attributes
     biotype = first(attributes, *GENE_BIOTYPES)
     if not biotype and feature.type.lower() != "gene":  # ncRNA_gene, pseudogene, transposable_element_gene
@@ -257,18 +256,18 @@ def _gene_facts(feature: Feature, name: str) -> Facts:
         biotype = "pseudogene"
     symbol = first(attributes, *SYMBOLS) or name
     symbol = name if fault_of(symbol) else symbol
-    return Facts(symbol, _normalised(biotype), trans_spliced=_is_trans_spliced(attributes))
+    return Traits(symbol, _normalised(biotype), trans_spliced=_is_trans_spliced(attributes))
 
 
-def _transcript_facts(feature: Feature) -> Facts:
+def _transcript_facts(feature: Feature) -> Traits:
     attributes = feature.named.attributes
     if not attributes:
-        return Facts()
+        return Traits()
     symbol = first(attributes, *SYMBOLS[1:])
     gene_biotype = first(attributes, *GENE_BIOTYPES)
     if not gene_biotype and feature.role == "transcript" and not _PLAIN_TYPES.fullmatch(feature.type):
         gene_biotype = feature.type  # counts for a gene that has no line: tRNA ID=t1
-    return Facts(
+    return Traits(
         "" if symbol and fault_of(symbol) else symbol,
         _normalised(gene_biotype),
         _normalised(first(attributes, *TRANSCRIPT_BIOTYPES)),

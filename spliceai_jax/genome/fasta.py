@@ -15,9 +15,8 @@ from jaxtyping import UInt8
 
 from spliceai_jax.encoding import LETTER_CODES, NO_LETTER
 from spliceai_jax.errors import RunFolderError, SequenceError
-from spliceai_jax.genome.compressed import opened
-from spliceai_jax.genome.names import fault_of
-from spliceai_jax.genome.organelles import is_organelle
+from spliceai_jax.genome.compressed import open_text
+from spliceai_jax.genome.sequence_names import fault_of, is_organelle
 from spliceai_jax.genome.sequences import Sequences
 
 _CHUNK = 2**20
@@ -48,8 +47,8 @@ class Genome(Sequences):
 
         Raises:
             SequenceError: The file is missing, damaged or not FASTA, or it holds no bases, two sequences of the same
-                name, a sequence without a name or with one that cannot be used (see `names.fault_of`), a header of
-                more than a million bytes, or letters that are not DNA; the message names the line.
+                name, a sequence without a name or with one that cannot be used (see `fault_of`), a header of more than
+                a million bytes, or letters that are not DNA; the message names the line.
             RunFolderError: There is no room for the unnamed file.
         """
         self.source = Path(path)
@@ -84,7 +83,7 @@ class Genome(Sequences):
 
     def _read(self) -> None:
         name, line, header, at_line_start = None, 1, None, True
-        with opened(self.source, "a FASTA file") as file:
+        with open_text(self.source, "a FASTA file") as file:
             while chunk := file.read(_CHUNK):
                 at = 0
                 while at < len(chunk):

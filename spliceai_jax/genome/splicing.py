@@ -98,7 +98,6 @@ def gene_labels(gene: Gene, labelled: Introns, left_out: Sites = NO_SITES) -> UI
     """Return the label of each base of a gene's span, in the direction of transcription.
 
     Arguments:
-        gene: The gene.
         labelled: The introns whose ends are labelled donor and acceptor.
         left_out: Sites that get `PADDING`, the label of no class, unless they are labelled.
     """

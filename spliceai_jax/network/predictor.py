@@ -14,7 +14,7 @@ from spliceai_jax.encoding import BASES, Strand, encode
 from spliceai_jax.errors import SettingsError, check_choice, some
 from spliceai_jax.genome.fasta import Genome
 from spliceai_jax.genome.sequences import Region, Selection, Sequences, SequencesInMemory, check_region, read_region
-from spliceai_jax.interrupts import StopRequest
+from spliceai_jax.loops import StopRequest
 from spliceai_jax.network.model import Variables
 from spliceai_jax.network.score import Scorer, scored_pieces
 

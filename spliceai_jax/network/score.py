@@ -14,8 +14,7 @@ from jaxtyping import Float, UInt8
 from spliceai_jax.architecture import ARCHITECTURES, CLASSES, Precision
 from spliceai_jax.errors import Interrupted, WeightsError
 from spliceai_jax.genome.sequences import Region, Selection, Sequences
-from spliceai_jax.in_flight import one_in_flight
-from spliceai_jax.interrupts import StopRequest
+from spliceai_jax.loops import StopRequest, one_in_flight
 from spliceai_jax.network.mesh import CUT, SAME, DeviceRow
 from spliceai_jax.network.model import SpliceAI, Variables, network_on
 

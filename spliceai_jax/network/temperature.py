@@ -11,8 +11,8 @@ import msgspec
 
 from spliceai_jax.architecture import CLASSES
 from spliceai_jax.errors import WeightsError
-from spliceai_jax.json_files import read_json
 from spliceai_jax.network.model_files import TEMPERATURE, beside
+from spliceai_jax.stored import read_json
 
 Temperature = tuple[float, float, float]
 """What the logits of neither, acceptor and donor are divided by before the softmax; 1 changes nothing."""

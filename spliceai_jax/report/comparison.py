@@ -38,7 +38,6 @@ class SiteScores:
         precision: The same curve's other coordinate.
         sites: The number of sites with a score in each bin.
         others: The number of all other positions with a score in each bin.
-        score_sums: The sum of the scores in each bin.
         called: The number of positions called.
         called_bases: The bases around them.
     """
@@ -47,7 +46,6 @@ class SiteScores:
     precision: Float[np.ndarray, " points"]
     sites: Int[np.ndarray, " bins"]
     others: Int[np.ndarray, " bins"]
-    score_sums: Float[np.ndarray, " bins"]
     called: int
     called_bases: BaseCounts
 
@@ -97,12 +95,7 @@ class TestSetScores:
         self._mistakes.add(by_model, self._models[-1], labels, rows)
 
     def comparison(self, evaluations: Sequence[Evaluation], differences: Differences | None) -> Comparison:
-        """Return what was found.
-
-        Arguments:
-            evaluations: Those of the models in the same pass.
-            differences: See `Comparison`.
-        """
+        """Return what was found."""
         by_model = dict(zip(self._models, evaluations, strict=True))
         return Comparison(
             metrics={name: evaluation.metrics for name, evaluation in by_model.items()},
@@ -129,10 +122,7 @@ def compare_on_test_set(
     """Send the test set through all models in one pass and compare what they find.
 
     Arguments:
-        engine: Runs the network.
         models: Name -> variables; the mistakes are those of the last model.
-        test: The test set.
-        batch_size: Rows in a batch.
         after_batch: Called with the number of windows done in each batch.
         seed: Decides which genes are drawn for the intervals.
     """
@@ -157,7 +147,7 @@ class _GatheredScores:
     """The scores of one model, gathered batch by batch."""
 
     def __init__(self) -> None:
-        self._bins = {kind: np.zeros((3, SCORE_BINS)) for kind in SITE_KINDS}
+        self._bins = {kind: np.zeros((2, SCORE_BINS)) for kind in SITE_KINDS}
         self._called = dict.fromkeys(SITE_KINDS, 0)
         self._called_bases = {kind: _no_bases(kind) for kind in SITE_KINDS}
 
@@ -167,20 +157,18 @@ class _GatheredScores:
             code = CLASSES.index(kind)
             scores, is_site = probabilities[..., code][labelled], labels[labelled] == code
             bins = np.minimum((scores * SCORE_BINS).astype(np.int64), SCORE_BINS - 1)
-            weights = (is_site, ~is_site, scores)
-            self._bins[kind] += [np.bincount(bins, weight, SCORE_BINS) for weight in weights]
+            self._bins[kind] += [np.bincount(bins, weight, SCORE_BINS) for weight in (is_site, ~is_site)]
             self._called[kind] += int((called == code).sum())
             self._called_bases[kind] += _count_bases(bases, called == code, kind)
 
     def result(self, kind: SiteKind, metrics: MetricsAccumulator) -> SiteScores:
         recall, precision = metrics.precision_recall(kind)
-        sites, others, score_sums = self._bins[kind]
+        sites, others = self._bins[kind]
         return SiteScores(
             recall=recall,
             precision=precision,
             sites=sites.astype(np.int64),
             others=others.astype(np.int64),
-            score_sums=score_sums,
             called=self._called[kind],
             called_bases=self._called_bases[kind],
         )

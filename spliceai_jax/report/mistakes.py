@@ -75,11 +75,7 @@ class WorstMistakes:
     """The mistakes with the highest loss so far, at most `KEPT` of each sort."""
 
     def __init__(self, windows: Windows) -> None:
-        """Start empty.
-
-        Arguments:
-            windows: The set whose windows will be added.
-        """
+        """Start empty."""
         self._windows = windows
         genes = genes_of(windows)
         self._genes = genes_by_name(windows, genes)
@@ -100,9 +96,7 @@ class WorstMistakes:
         """Add windows.
 
         Arguments:
-            probabilities: Those of every model.
             model: The model whose mistakes are wanted.
-            labels: The labels.
             rows: The rows of the set's arrays that hold these windows.
         """
         called = called_classes(probabilities[model], labels)

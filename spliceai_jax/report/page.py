@@ -8,25 +8,19 @@ from spliceai_jax.architecture import SITE_KINDS
 from spliceai_jax.report import verdict
 from spliceai_jax.report.comparison import Comparison
 from spliceai_jax.report.mistakes import show_mistakes
-from spliceai_jax.report.page_warnings import find_warnings
 from spliceai_jax.report.plots import Plot
 from spliceai_jax.report.sections import calibration_section, forgetting_section, genome_section
+from spliceai_jax.report.verdict import find_warnings
 from spliceai_jax.runs.card import released_as
 from spliceai_jax.runs.history import SET_NAMES
-from spliceai_jax.runs.read import Run
+from spliceai_jax.runs.record import Run
 
 _UNFOLDED = 5
 """The misses, and the false calls, that are shown at once; the others unfold."""
 
 
 def rendered(package: str, template: str, **facts: object) -> str:
-    """Return a page as HTML.
-
-    Arguments:
-        package: The package whose folder holds the template.
-        template: The template's file.
-        facts: What it shows.
-    """
+    """Return a page as HTML."""
     environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader([jinja2.PackageLoader(name, "") for name in (package, "spliceai_jax.report")]),
         autoescape=True,
@@ -40,10 +34,7 @@ def render(run: Run, mark: str, comparison: Comparison | None, plots: dict[str, 
     """Return the whole page as HTML.
 
     Arguments:
-        run: The run.
-        mark: Attributes for the page's first element.
         comparison: The models on the test set; None: they could not be scored.
-        plots: The figures by name.
         left_out: What had to be left out, in words.
     """
     before, after = verdict.before_and_after(run, comparison)

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 from spliceai_jax.architecture import SITE_KINDS, SiteKind
 from spliceai_jax.evaluation.bootstrap import Differences
-from spliceai_jax.evaluation.calibrated import COLUMNS, Calibration, row
+from spliceai_jax.evaluation.calibration import Calibration, CalibrationMeasures
 from spliceai_jax.evaluation.genome_metrics import PLACES, RECALL, GenomeEvaluation, GenomeMetrics, Place
 from spliceai_jax.evaluation.metrics import AUPRC
 from spliceai_jax.network.temperature import in_words
 from spliceai_jax.report import verdict
 from spliceai_jax.runs.history import Split
-from spliceai_jax.runs.read import Run
+from spliceai_jax.runs.record import Run
 
 _SPECIES: tuple[tuple[Split, str], ...] = (("test", "new species"), ("old_species", "old species"))
 
@@ -39,7 +39,6 @@ def forgetting_section(run: Run, changes: Differences | None) -> ForgettingSecti
     """Return what the section shows; None where the run has no data set of the old species, or no epoch yet.
 
     Arguments:
-        run: The run.
         changes: How the tuned model compares with the untouched one on the test set, where that is known.
     """
     history = run.history
@@ -84,10 +83,38 @@ def calibration_section(calibration: Calibration) -> CalibrationSection:
         temperature=in_words(calibration.temperature),
         fitted_on=calibration.fitted_on.words,
         candidates=f"{test.before.candidates:,.0f}",
-        columns=COLUMNS,
-        rows=[("before", row(test.before)), ("after", row(test.after))],
+        columns=_COLUMNS,
+        rows=[("before", _row(test.before)), ("after", _row(test.after))],
         doubts=[f"{doubt[0].upper()}{doubt[1:]}." for doubt in calibration.doubts],
     )
+
+
+_COLUMNS = ("NLL", "Brier", "ECE", "candidates", *(f"{kind}s" for kind in SITE_KINDS))
+"""The names of what `_row` returns; the last three are calibration errors over candidate positions."""
+
+
+def _row(measures: CalibrationMeasures) -> list[str]:
+    """Return measures in digits, as `_COLUMNS` names them."""
+    errors = (measures.candidates_ece, *(measures.site(kind).error for kind in SITE_KINDS))
+    return [f"{measures.nll:.6f}", f"{measures.brier:.6f}", f"{measures.ece:.6f}", *(f"{x:.4f}" for x in errors)]
+
+
+def calibration_table(calibration: Calibration) -> str:
+    """Return a calibration as text."""
+    lines = [f"temperature: {in_words(calibration.temperature)}"]
+    lines.append("  ".join([" " * 18, *(f"{name:>10}" for name in _COLUMNS)]))
+    for name, pair in calibration.measures.items():
+        for when, measures in (("before", pair.before), ("after", pair.after)):
+            lines.append("  ".join([f"{name}, {when}".rjust(18), *(f"{digits:>10}" for digits in _row(measures))]))
+    lines.append(
+        f"ECE: expected calibration error, over all positions; after it: over the candidates, positions with "
+        f"a site's probability of 0.01 or more ({', '.join(_counted(calibration))})"
+    )
+    return "\n".join(lines)
+
+
+def _counted(calibration: Calibration) -> list[str]:
+    return [f"{pair.before.candidates:.0f} in {name}" for name, pair in calibration.measures.items()]
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ from spliceai_jax.network.model import Variables
 from spliceai_jax.network.pretrained import Pretrained
 from spliceai_jax.report.comparison import Comparison, compare_on_test_set
 from spliceai_jax.report.mistakes import ModelName
-from spliceai_jax.runs.read import Run
-from spliceai_jax.runs.record import Record
+from spliceai_jax.runs.record import Record, Run
 from spliceai_jax.training.engine import Engine
 from spliceai_jax.windows.hdf5 import read_windows
 from spliceai_jax.windows.joined import joined
@@ -45,7 +44,6 @@ def write_report(run: Run, comparison: Comparison | None = None, after_batch: Ad
     so.
 
     Arguments:
-        run: The run.
         comparison: The models on the test set; None: they are read from disk and score it once more.
         after_batch: Called with the number of windows done in each batch of the latter.
 
@@ -89,9 +87,7 @@ def _compare(run: Run, left_out: list[str], after_batch: Advance) -> Comparison 
     """Score the models that can be had on the test set; None where there is nothing to compare.
 
     Arguments:
-        run: The run.
         left_out: What has to be left out is added, in words.
-        after_batch: See `write_report`.
     """
     models: dict[ModelName, Variables] = {}
     with _or_left_out("The untouched model's curves", left_out):

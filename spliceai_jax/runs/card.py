@@ -8,20 +8,20 @@ from pathlib import Path
 
 import jax
 
+from spliceai_jax import stored
 from spliceai_jax.architecture import SITE_KINDS, Precision
 from spliceai_jax.convert import read_calibrated_pt
 from spliceai_jax.errors import WeightsError
 from spliceai_jax.evaluation.bootstrap import Differences
 from spliceai_jax.evaluation.metrics import Metrics
-from spliceai_jax.json_files import check_keys
 from spliceai_jax.network.model_files import CARD, beside, is_checkpoint
 from spliceai_jax.network.pretrained import Pretrained
 from spliceai_jax.network.temperature import Temperature, in_words, read_temperature, temperature_beside
-from spliceai_jax.runs import stored
 from spliceai_jax.runs.history import SPLITS, History, Split
 from spliceai_jax.runs.identity import RunIdentity
 from spliceai_jax.runs.record import DatasetRecord, Parent, Record, UnlabelledRecord
 from spliceai_jax.runs.session import Session
+from spliceai_jax.stored import check_keys
 from spliceai_jax.training.recipes import Recipe
 
 _SPECIES = {"mane": "human (MANE)"}
@@ -155,9 +155,6 @@ def model_card(sha256: str, identity: RunIdentity, record: Record, history: Hist
     """Return the card of a run's best model.
 
     Arguments:
-        sha256: SHA-256 of the model's `.pt` file.
-        identity: What decides the run's result.
-        record: The run's record.
         history: What was measured, up to the tuned epoch or beyond it.
     """
     kept, session = history.kept_epoch(identity.choices), record.sessions[-1]

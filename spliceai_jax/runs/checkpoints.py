@@ -19,14 +19,12 @@ import orbax.checkpoint as ocp
 from flax.serialization import to_state_dict
 from flax.traverse_util import flatten_dict
 
-from spliceai_jax import files, processes
+from spliceai_jax import files, processes, stored
 from spliceai_jax.errors import ProcessesError, RunFolderError, SpliceAIWarning
-from spliceai_jax.json_files import MOST_BYTES
 from spliceai_jax.network import orbax_files  # noqa: F401 - it sets how checkpoints are locked
-from spliceai_jax.runs import stored
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import LoopState
-from spliceai_jax.runs.stored import Json
+from spliceai_jax.stored import MOST_BYTES, Json
 from spliceai_jax.training.step import TrainState
 
 logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs at length, and raises its errors anyway
@@ -74,9 +72,6 @@ class Checkpoints:
         """Read the latest checkpoint that is whole; None where there is no checkpoint.
 
         Damaged ones after it are kept under other names, with a warning. All processes take the same one.
-
-        Arguments:
-            like: A state that is arranged as the one to read.
 
         Returns:
             The state, as numpy arrays, and where the run stands.

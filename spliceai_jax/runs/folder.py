@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from glob import glob
 from pathlib import Path
 
-from spliceai_jax import files
+from spliceai_jax import files, stored
 from spliceai_jax.errors import RunFolderError
-from spliceai_jax.runs import identity, stored
+from spliceai_jax.runs import identity
 from spliceai_jax.runs.identity import RunIdentity
 
 
@@ -18,11 +18,33 @@ class RunFolder:
 
     Attributes:
         root: `SpliceAI_{project}_{flank}_{exp}_rs{seed}/{exp}` in the output folder.
+        identity_file: The file of what decides the run's result, and of its record.
+        checkpoints: The folder of the checkpoints.
+        history: The file of what was measured so far.
+        error_log: The file of an unexpected error's traceback.
+        best_model: The best model so far: see `History.kept_epoch`.
+        best_card: The card of that model.
+        genome_evaluation: The file of what the models find on whole sequences.
+        predictions: The folder of the best model's scores of the whole genome.
+        report: The page about the run.
+        figures: The folder of the page's figures.
+        tensorboard: The folder of TensorBoard events.
     """
 
     def __init__(self, root: str | Path) -> None:
         """Name the folder; nothing is made yet."""
         self.root = Path(root).absolute()
+        self.identity_file = self.root / "run.json"
+        self.checkpoints = self.root / "checkpoints"
+        self.history = self.root / "history.json"
+        self.error_log = self.root / "error.log"
+        self.best_model = self.root / "models" / "model_best.pt"
+        self.best_card = self.best_model.with_suffix(".json")
+        self.genome_evaluation = self.root / "genome_evaluation.json"
+        self.predictions = self.root / "predictions"
+        self.report = self.root / "report.html"
+        self.figures = self.root / "report"
+        self.tensorboard = self.root / "tensorboard"
 
     @classmethod
     def named(cls, output_dir: str | Path, project: str, flanking_size: int, exp_num: int, seed: int) -> "RunFolder":
@@ -51,64 +73,9 @@ class RunFolder:
         return cls(runs[0]) if runs else found
 
     @property
-    def identity_file(self) -> Path:
-        """The file of what decides the run's result, and of its record."""
-        return self.root / "run.json"
-
-    @property
     def holds_run(self) -> bool:
         """Whether a run was begun here; False where the folder may not be entered."""
         return os.path.exists(self.identity_file)  # Path.exists raises PermissionError there on Python 3.11
-
-    @property
-    def checkpoints(self) -> Path:
-        """The folder of the checkpoints."""
-        return self.root / "checkpoints"
-
-    @property
-    def history(self) -> Path:
-        """The file of what was measured so far."""
-        return self.root / "history.json"
-
-    @property
-    def error_log(self) -> Path:
-        """The file of an unexpected error's traceback."""
-        return self.root / "error.log"
-
-    @property
-    def best_model(self) -> Path:
-        """The best model so far: see `History.kept_epoch`."""
-        return self.root / "models" / "model_best.pt"
-
-    @property
-    def best_card(self) -> Path:
-        """The card of that model."""
-        return self.best_model.with_suffix(".json")
-
-    @property
-    def genome_evaluation(self) -> Path:
-        """The file of what the models find on whole sequences."""
-        return self.root / "genome_evaluation.json"
-
-    @property
-    def predictions(self) -> Path:
-        """The folder of the best model's scores of the whole genome."""
-        return self.root / "predictions"
-
-    @property
-    def report(self) -> Path:
-        """The page about the run."""
-        return self.root / "report.html"
-
-    @property
-    def figures(self) -> Path:
-        """The folder of the page's figures."""
-        return self.root / "report"
-
-    @property
-    def tensorboard(self) -> Path:
-        """The folder of TensorBoard events."""
-        return self.root / "tensorboard"
 
     def epoch_model(self, epoch: int) -> Path:
         """Return the file of the model after an epoch, counted from 0."""
@@ -203,7 +170,6 @@ class RunFolder:
         """Rename a file or folder that cannot be used, so that nothing of it is lost, and return its new name.
 
         Arguments:
-            path: The file or folder.
             reason: Why it cannot be used, in a word, which becomes part of the new name.
 
         Raises:

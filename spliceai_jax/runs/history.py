@@ -4,10 +4,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from spliceai_jax.evaluation.bootstrap import Differences
-from spliceai_jax.evaluation.calibrated import Calibration
+from spliceai_jax.evaluation.calibration import Calibration
 from spliceai_jax.evaluation.metrics import Metrics
-from spliceai_jax.json_files import Count, check_keys
-from spliceai_jax.runs.stored import Json
+from spliceai_jax.stored import Count, Json, check_keys
 from spliceai_jax.training.recipes import Recipe
 
 Split = Literal["train", "validation", "test", "old_species"]

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 from spliceai_jax.architecture import ARCHITECTURES, Precision
 from spliceai_jax.runs.history import Split
-from spliceai_jax.runs.stored import Json
+from spliceai_jax.stored import Json
 from spliceai_jax.training.recipes import Recipe
 
 

@@ -88,8 +88,6 @@ def equivalent_command(
     """Return the command line of the command `name` that makes these settings.
 
     Arguments:
-        name: The command.
-        settings: The settings, whose fields have the flags' names.
         always: The fields that are given even at their defaults.
         files: The fields that hold one value or several, which follow their flag; other lists have commas.
     """

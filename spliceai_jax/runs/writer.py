@@ -1,21 +1,70 @@
 """Writes a run's files, in the order that makes it safe to be killed at any moment."""
 
 import contextlib
+import time
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from spliceai_jax import stored
 from spliceai_jax.architecture import SITE_KINDS
 from spliceai_jax.evaluation.metrics import MEASURES, SiteMetrics
-from spliceai_jax.runs import stored
 from spliceai_jax.runs.card import model_card
 from spliceai_jax.runs.checkpoints import Checkpoints
 from spliceai_jax.runs.folder import RunFolder
-from spliceai_jax.runs.history import History, LoopState, Split
+from spliceai_jax.runs.history import History, LoopState, Split, SplitRecord
 from spliceai_jax.runs.identity import RunIdentity
 from spliceai_jax.runs.record import Record
-from spliceai_jax.runs.tensorboard import Scalars
 from spliceai_jax.training.step import TrainState
+
+
+class Scalars:
+    """TensorBoard events that follow from the history.
+
+    A run that is continued begins a new file with all points so far, and the earlier files are deleted. So no point is
+    there twice, whenever the process that wrote them was killed.
+    """
+
+    def __init__(self, folder: Path, batches_per_epoch: int) -> None:
+        """Begin a file in the folder, which is made where it is missing."""
+        from tensorboardX.event_file_writer import (
+            EventsWriter,  # an optional dependency; the plan checks that it is there
+        )
+
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in folder.glob("events.out.tfevents.*"):
+            file.unlink()
+        # Not SummaryWriter: it hands events to a thread, and its flush misses those that the thread has not taken yet.
+        self._writer: Any = EventsWriter(str(folder / "events"))
+        self._batches_per_epoch = batches_per_epoch
+        self._updates, self._measured = 0, set[tuple[str, int]]()
+
+    def write(self, history: History) -> None:
+        """Write what is new since the last call; a point's step is the number of batches trained on."""
+        for step in range(self._updates, len(history.update_losses)):
+            self._add("train/batch_loss", history.update_losses[step], step + 1)
+            self._add("train/learning_rate", history.update_rates[step], step + 1)
+        for number, records in enumerate([history.untouched, *(epoch.splits for epoch in history.epochs)]):
+            for split, record in records.items():
+                if (split, number) not in self._measured:
+                    self._metrics(split, record, number * self._batches_per_epoch)
+                    self._measured.add((split, number))
+        self._writer.flush()
+        self._updates = len(history.update_losses)
+
+    def _add(self, tag: str, value: float, step: int) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.summary import scalar
+
+        self._writer.write_event(Event(wall_time=time.time(), step=step, summary=scalar(tag, value)))
+
+    def _metrics(self, split: str, record: SplitRecord, step: int) -> None:
+        self._add(f"{split}/loss", record.metrics.loss, step)
+        for kind in SITE_KINDS:
+            for measure in MEASURES:
+                self._add(f"{split}/{kind}_{measure.key}", measure.of(record.metrics.site(kind)), step)
+
 
 _FOLDERS: dict[Split, str] = {"train": "TRAIN", "validation": "VAL", "test": "TEST", "old_species": "GENOMIC"}
 
@@ -39,12 +88,7 @@ class RunWriter:
         """Write nothing yet.
 
         Arguments:
-            folder: The run's folder.
-            identity: What decides the run's result.
-            record: The run's record.
-            checkpoints: The run's checkpoints.
             untouched: The `.pt` file of the weights that the run was given.
-            scalars: The TensorBoard events, where they are wanted.
         """
         self._folder, self._identity, self._record = folder, identity, record
         self._checkpoints, self._untouched, self._scalars = checkpoints, untouched, scalars
@@ -70,12 +114,7 @@ class RunWriter:
         self._checkpoints.save(state, loop)
 
     def models(self, content: bytes, loop: LoopState) -> None:
-        """Write the model of the epoch under way, and if it is the tuned one so far, `model_best.pt` and its card.
-
-        Arguments:
-            content: The model's `.pt` file.
-            loop: Where the run stands, the epoch's measures included.
-        """
+        """Write the model of the epoch under way, and if it is the tuned one so far, `model_best.pt` and its card."""
         history, recipe = loop.history, self._identity.choices
         self._folder.write(self._folder.epoch_model(loop.epoch), content)
         if history.tuned_epoch(recipe) == loop.epoch:

@@ -8,7 +8,7 @@ genome browsers an acceptor's at the first base of its exon.
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -34,7 +34,6 @@ _PAD = "\0"
 
 _THOUSANDS = np.array([list(b"%03d" % i) for i in range(1000)], np.uint8)
 _DIGITS = 12
-_FEW_ROWS = 40
 _MORE_DIGITS = np.array([n for digits in range(1, _DIGITS) for n in (10**digits - 1, 10**digits)])
 """Starts at which the end, or the start, becomes a digit longer."""
 
@@ -49,42 +48,13 @@ def _bytes_of(text: str) -> int:
     return len(text.encode("utf-8", "surrogateescape"))
 
 
-class BedForm(Protocol):
-    """What the rows of a BED file look like."""
-
-    @property
-    def parts(self) -> int:
-        """How many parts a score of 1 has; scores are rounded to whole parts."""
-
-    @property
-    def tail(self) -> str:
-        """What follows the strand."""
-
-    def shift(self, kind: SiteKind, strand: Strand) -> int:
-        """Return what is added to a scored position to give the start of its row."""
-
-    def gene_name(self, gene: Gene, start: int, end: int) -> str:
-        """Return the name of a gene that is scored from `start` to `end`, its flanks included."""
-
-    def row_name(self, stretch: Stretch, kind: SiteKind) -> str:
-        """Return the name of the rows of a stretch."""
-
-    def score(self, parts: int) -> str:
-        """Return a score as text, a short one filled up by NUL."""
-
-    def scores(self, parts: Int[np.ndarray, " rows"]) -> UInt8[np.ndarray, "rows width"]:
-        """Return what `score` does of many, in ASCII."""
-
-    def check(self, sequences: Iterable[str]) -> None:
-        """Refuse names of sequences that cannot stand in the first column, with a SequenceError."""
-
-
 @dataclass(frozen=True)
 class OpenSpliceAIForm:
     """Rows as OpenSpliceAI writes them; without an annotation they have a seventh column.
 
     Attributes:
         annotated: Whether rows are named after an annotation's genes.
+        parts: How many parts a score of 1 has; scores are rounded to whole parts.
     """
 
     annotated: bool
@@ -92,32 +62,28 @@ class OpenSpliceAIForm:
 
     @property
     def tail(self) -> str:
-        """The end of the row, or the seventh column."""
+        """What follows the strand."""
         return "\n" if self.annotated else "\tabsolute_coordinates\n"
 
     def shift(self, kind: SiteKind, strand: Strand) -> int:
-        """Place an acceptor at the last base of its intron."""
+        """Return what is added to a scored position: an acceptor's row lies at the last base of its intron."""
         return 0 if kind == "donor" else -1 if strand == "+" else 1
 
     def gene_name(self, gene: Gene, start: int, end: int) -> str:
-        """Return the gene's ID and its place, which is counted from 1."""
+        """Return the ID of a gene, and from where to where it is scored, flanks included, counted from 1."""
         return f"{gene.name} {gene.sequence}:{start + 1}-{end}({gene.strand})"
 
     def row_name(self, stretch: Stretch, kind: SiteKind) -> str:
-        """Return the names of the stretch and the kind."""
+        """Return the name of the rows of a stretch."""
         return f"{stretch.name}_{kind.capitalize()}"
 
-    def score(self, parts: int) -> str:
-        """Write a score from 0 to 1 with six digits."""
-        return f"{parts // 10**6}.{parts % 10**6:06}"
-
     def scores(self, parts: Int[np.ndarray, " rows"]) -> UInt8[np.ndarray, "rows 8"]:
-        """Write many."""
+        """Return scores from 0 to 1 with six digits, in ASCII."""
         point = np.full((len(parts), 1), ord("."), np.uint8)
         return np.concatenate([_decimal(parts // 10**6, 1), point, _decimal(parts, 6)], axis=1)
 
     def check(self, sequences: Iterable[str]) -> None:
-        """Take all names."""
+        """Take all names of sequences."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +91,7 @@ class UcscForm:
     """Rows of six columns (BED6) that bedToBigBed and genome browsers take.
 
     Attributes:
-        annotated: Whether rows are named after an annotation's genes.
+        annotated, parts, tail: See `OpenSpliceAIForm`.
     """
 
     annotated: bool
@@ -133,7 +99,7 @@ class UcscForm:
     tail = "\n"
 
     def shift(self, kind: SiteKind, strand: Strand) -> int:
-        """Place both kinds at the scored base, which belongs to the exon."""
+        """Return 0: rows of both kinds lie at the scored base, which belongs to the exon."""
         return 0
 
     def gene_name(self, gene: Gene, start: int, end: int) -> str:
@@ -156,24 +122,24 @@ class UcscForm:
         more = len(names) - 1 + stretch.more
         return f"{names[0]},+{more}" if more else names[0]
 
-    def score(self, parts: int) -> str:
-        """Write a whole number from 0 to 1000."""
-        return f"{parts:{_PAD}>4}"
-
     def scores(self, parts: Int[np.ndarray, " rows"]) -> UInt8[np.ndarray, "rows 4"]:
-        """Write many."""
+        """Return whole numbers from 0 to 1000 in ASCII, short ones filled up by NUL."""
         written = _decimal(parts, 4)
         written[parts[:, None] < (1000, 100, 10, 0)] = ord(_PAD)
         return written
 
     def check(self, sequences: Iterable[str]) -> None:
-        """Refuse what UCSC's programs would not take for a sequence's name."""
+        """Refuse, with a SequenceError, what UCSC's programs would not take for a sequence's name."""
         if odd := [name for name in sequences if _NO_SEQUENCE.match(name) or _bytes_of(name) > _LONGEST_TEXT]:
             raise SequenceError(
                 f"`bed='ucsc'`: UCSC's programs take no sequences named {some(odd):.400}, only names of up to "
                 f"{_LONGEST_TEXT} bytes that do not begin with # and are neither track nor browser; rename them, or "
                 "use `bed='openspliceai'`"
             )
+
+
+BedForm = OpenSpliceAIForm | UcscForm
+"""What the rows of a BED file look like."""
 
 
 def bed_form(name: BedFormName, annotated: bool) -> BedForm:
@@ -190,13 +156,7 @@ def _lines(
     form: BedForm,
 ) -> UInt8[np.ndarray, "rows width"]:
     """Return BED lines in ASCII; their starts have equally many digits, and so have their ends."""
-    if len(starts) < _FEW_ROWS:
-        text = "".join(
-            f"{sequence}\t{start}\t{start + 1}\t{name}\t{form.score(part)}{tail}"
-            for start, part in zip(starts.tolist(), parts.tolist(), strict=True)
-        )
-        return np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8).reshape(len(starts), -1)
-    # Of more rows Python's own formatting takes far longer than this.
+    # Python's own formatting takes far longer than this.
     digits = len(str(starts[0])), len(str(starts[0] + 1))
     columns: list[str | UInt8[np.ndarray, "rows digits"]] = [
         f"{sequence}\t",
@@ -225,12 +185,7 @@ class BedWriter:
     """
 
     def __init__(self, file: BinaryIO, form: BedForm) -> None:
-        """Write to a file.
-
-        Arguments:
-            file: The file.
-            form: What its rows look like.
-        """
+        """Write to a file."""
         self.rows = 0
         self._file = file
         self._form = form

@@ -4,13 +4,23 @@ import os
 import warnings
 from pathlib import Path
 
+import numpy as np
+
 from spliceai_jax.architecture import ARCHITECTURES, SITE_KINDS
 from spliceai_jax.convert import read_temperature_pt, temperature_pt_bytes
-from spliceai_jax.display import Display
-from spliceai_jax.errors import RunFolderError, SettingsError, SpliceAIWarning, check_choice
-from spliceai_jax.evaluation.calibrated import Calibration, MeasuredOn, calibrate_positions
-from spliceai_jax.evaluation.calibration import TemperatureForm, gather_positions
+from spliceai_jax.display import Advance, Display, ignore
+from spliceai_jax.errors import DivergedError, RunFolderError, SettingsError, SpliceAIWarning, check_choice
+from spliceai_jax.evaluation.calibration import (
+    Calibration,
+    MeasuredOn,
+    Positions,
+    PositionsGatherer,
+    TemperatureForm,
+    calibrate_positions,
+)
 from spliceai_jax.files import check_writable, write_whole
+from spliceai_jax.loops import one_in_flight
+from spliceai_jax.network.model import Variables
 from spliceai_jax.network.pretrained import Pretrained
 from spliceai_jax.network.temperature import Temperature, temperature_beside
 from spliceai_jax.training.engine import Engine
@@ -71,6 +81,29 @@ def calibrate(
     return calibration
 
 
+def gather_positions(
+    engine: Engine, variables: Variables, windows: Windows, rows: int, seed: int, after_batch: Advance = ignore
+) -> Positions:
+    """Send windows through a network and gather their labelled positions.
+
+    Arguments:
+        variables: Placed on the engine's devices.
+        after_batch: Called with the number of windows done in each batch.
+
+    Raises:
+        DivergedError: The network's output is infinite or not a number.
+    """
+    gathered = PositionsGatherer(seed)
+    dispatched = ((packed, engine.logits(variables, packed.batch)) for packed in windows.scoring_batches(rows))
+    for packed, found in one_in_flight(dispatched):
+        logits = packed.by_window(found)
+        if not np.isfinite(logits).all():
+            raise DivergedError(f"{windows.files}: the model's output here is not finite; its weights are unusable")
+        gathered.add(logits, packed.labels)
+        after_batch(len(packed.positions))
+    return gathered.result()
+
+
 def _check_folder(folder: Path) -> None:
     if os.path.lexists(folder) and not folder.is_dir():
         raise RunFolderError(f"`output_dir`: {folder} is a file; give a folder")
@@ -98,7 +131,7 @@ def _read_sets(
 
 def _write(folder: Path, model: Path, pretrained: Pretrained, calibration: Calibration) -> None:
     # matplotlib takes a second to import, which what can go wrong before need not wait for.
-    from spliceai_jax.report.score_panels import reliability_plot
+    from spliceai_jax.report.panels import reliability_plot
 
     for name, measures in calibration.measures.items():
         results = folder / "calibration" / "results" / name

@@ -11,7 +11,7 @@ from spliceai_jax.evaluation.genome_metrics import (
     GenomeMetrics,
     GenomeMetricsAccumulator,
 )
-from spliceai_jax.interrupts import stop_request
+from spliceai_jax.loops import stop_request
 from spliceai_jax.network.ensemble import GivenModel, read_models
 from spliceai_jax.network.pretrained import Pretrained
 from spliceai_jax.network.score import Scorer, scored_pieces
@@ -69,11 +69,7 @@ def evaluate_genome_models(
 
     Arguments:
         models: Name ("untouched", "tuned") -> model.
-        genome_fasta: See `evaluate_genome`.
-        annotation_gff: See `evaluate_genome`.
-        sequences: See `evaluate_genome`.
         scratch: The folder for a copy of the genome: see `Genome`.
-        display: Shows the progress.
 
     Raises:
         SpliceAIError: See `evaluate_genome`.

@@ -15,9 +15,8 @@ from spliceai_jax.encoding import Strand
 from spliceai_jax.errors import SequenceError, SettingsError, SpliceAIWarning, some
 from spliceai_jax.evaluation.genome_metrics import PLACES
 from spliceai_jax.genome.annotation import Annotation, Gene, read_annotation
-from spliceai_jax.genome.coding_genes import divide_genes
 from spliceai_jax.genome.fasta import Genome
-from spliceai_jax.genome.same_assembly import genes_on_genome, organelles
+from spliceai_jax.genome.genes_on_genome import divide_genes, genes_on_genome, organelles
 from spliceai_jax.genome.splicing import introns, sites_beside
 
 Positions = Int[np.ndarray, " positions"]
@@ -38,7 +37,6 @@ class AnnotatedSites:
         Arguments:
             coding: The sequence's genes, of both strands, whose splice sites are true.
             others: The genes of which it is left open whether their splice sites are true.
-            strand: The strand.
         """
         self._sites, of_others = _sites(coding, strand), _sites(others, strand)
         self._open = {kind: np.setdiff1d(of_others[kind], self._sites[kind]) for kind in SITE_KINDS}
@@ -134,7 +132,6 @@ def genome_truth(
 
     Arguments:
         genome_fasta: See `scoring.genome_evaluation.evaluate_genome`, as for the next two.
-        annotation_gff: The annotation.
         sequences: The names of the sequences that are scored; None: all but those of organelles.
         scratch: See `Genome`.
 

@@ -13,7 +13,7 @@ from spliceai_jax.files import check_writable, held, unexpected_errors_logged
 from spliceai_jax.genome.annotation import Annotation, read_annotation
 from spliceai_jax.genome.fasta import Genome
 from spliceai_jax.genome.sequences import Selection
-from spliceai_jax.interrupts import StopRequest, stop_request
+from spliceai_jax.loops import StopRequest, stop_request
 from spliceai_jax.network.ensemble import read_models
 from spliceai_jax.network.score import Scorer, scored_pieces
 from spliceai_jax.scoring.bed import BedForm, bed_form

@@ -10,7 +10,7 @@ from spliceai_jax.encoding import Strand
 from spliceai_jax.errors import SettingsError, SpliceAIWarning
 from spliceai_jax.genome.annotation import Annotation, Gene
 from spliceai_jax.genome.fasta import Genome
-from spliceai_jax.genome.same_assembly import genes_on_genome
+from spliceai_jax.genome.genes_on_genome import genes_on_genome
 from spliceai_jax.genome.sequences import Region, Selection, Stretch
 from spliceai_jax.scoring.settings import PredictSettings
 
@@ -56,9 +56,6 @@ def genes_and_flanks(
     """Select genes, each on its strand, and `flank` bases on each side of them, as far as their sequences go.
 
     Arguments:
-        genome: The sequences.
-        genes: The genes.
-        flank: Bases on each side of a gene.
         name_of: Given a gene, and where its stretch starts and ends, returns what rows are named after.
     """
     spans_of: dict[str, dict[Strand, list[Span]]] = {}
@@ -67,7 +64,7 @@ def genes_and_flanks(
         span = Span(start, end, name_of(gene, start, end))
         spans_of.setdefault(gene.sequence, {}).setdefault(gene.strand, []).append(span)
     regions = [
-        [region for strand, spans in sorted(by_strand.items()) for region in _joined(sequence, strand, spans)]
+        [region for strand, spans in sorted(by_strand.items()) for region in _regions(sequence, strand, spans)]
         for sequence, by_strand in sorted(spans_of.items())
     ]
     return Selection(
@@ -78,7 +75,7 @@ def genes_and_flanks(
     )
 
 
-def _joined(sequence: str, strand: Strand, spans: list[Span]) -> Iterator[Region]:
+def _regions(sequence: str, strand: Strand, spans: list[Span]) -> Iterator[Region]:
     """Join spans that overlap or touch, so that no position is scored twice."""
     spans = sorted(spans)
     ends = sorted((span.end, number) for number, span in enumerate(spans))

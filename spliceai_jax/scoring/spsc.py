@@ -65,8 +65,6 @@ class SpliceScoreWriter:
         """Write nothing yet.
 
         Arguments:
-            path: The file to write.
-            compressed: Write gzip.
             genome: The sequences, whose bases tell the candidates.
         """
         self.candidates = self.rows = 0
@@ -87,8 +85,6 @@ class SpliceScoreWriter:
         """Take the scores of neighbouring positions; those of a strand of a sequence come in rising order.
 
         Arguments:
-            sequence: The name of the sequence.
-            strand: "+" or "-".
             start: The first position, counted from 0 on the "+" strand.
             scores: Probabilities of acceptor and donor, in the order of the "+" strand.
         """

@@ -54,11 +54,7 @@ class TrackWriter:
         """Write to open files.
 
         Arguments:
-            beds: The BED file of each kind of site.
-            bigwigs: The bigWig of each kind and strand that has one.
             lengths: Name of each sequence -> its number of bases.
-            threshold: The lowest score that is written.
-            splice_scores: The splice scores for aligners, where they are wanted.
             form: What the rows look like, and where they lie.
         """
         self.splice_scores = splice_scores
@@ -85,8 +81,6 @@ class TrackWriter:
         """Take the scores of neighbouring positions; those of a strand of a sequence come in rising order.
 
         Arguments:
-            sequence: The name of the sequence.
-            strand: "+" or "-".
             stretches: The stretches that these positions lie in, in order; a row carries the names of its stretch.
             start: The first position, counted from 0 on the "+" strand.
             scores: Probabilities of acceptor and donor, in the order of the "+" strand.
@@ -146,10 +140,6 @@ class Tracks:
         """Name the files; nothing is written yet.
 
         Arguments:
-            folder: The folder they lie in.
-            threshold: The lowest score that is written.
-            form: What the rows of the BED files look like.
-            bigwig_strands: The strands that bigWigs are written for.
             spsc: The file of splice scores for aligners, gzip if its name ends in .gz; None: they are not wanted.
 
         Raises:
@@ -193,9 +183,6 @@ class Tracks:
     @contextmanager
     def written(self, genome: Genome) -> Iterator[TrackWriter]:
         """Open the files under other names; they get their own when the block ends without an error.
-
-        Arguments:
-            genome: The sequences, in the order in which they will be written.
 
         Raises:
             RunFolderError: A file cannot be written.

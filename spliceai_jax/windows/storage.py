@@ -19,7 +19,7 @@ from isal import isal_zlib
 
 from spliceai_jax.errors import DatasetError, SpliceAIError
 from spliceai_jax.files import written_between
-from spliceai_jax.genome.beginnings import LENGTH, Found, told
+from spliceai_jax.genome.compressed import LENGTH, Found, told
 
 _SHUFFLE, _GZIP, _LZF, _CHECKSUM = h5z.FILTER_SHUFFLE, h5z.FILTER_DEFLATE, h5z.FILTER_LZF, h5z.FILTER_FLETCHER32
 _FILTERS = [

@@ -18,7 +18,7 @@ from hostile.test_fasta import CONTROL, TURNING, bomb, read_or_refused
 from spliceai_jax.errors import SequenceError
 from spliceai_jax.genome.annotation import Gene, read_annotation
 from spliceai_jax.genome.sequences import Stretch
-from spliceai_jax.scoring.regions import Span, _joined
+from spliceai_jax.scoring.regions import Span, _regions
 
 MADE = Layout({"one": 3, "two": 3}).make()
 GFF3, GTF = as_gff3(MADE.genes).encode(), as_gtf(MADE.genes).encode()
@@ -212,7 +212,7 @@ def test_half_a_million_exons(attack, tmp_path):
 def test_stretches(spans):
     """Whatever the spans: each position of theirs is in one region, and has the names of all that it lies in."""
     named = [Span(start, start + length, f"g{number}") for number, (start, length) in enumerate(spans)]
-    regions = list(_joined("one", "+", named))
+    regions = list(_regions("one", "+", named))
     for before, after in pairwise(regions):
         assert before.end < after.start
     names = {}
@@ -241,7 +241,7 @@ def test_names_of_many_genes_at_a_place(shape):
     }
     span = ends.get(shape, lambda k: (0, 10**6) if not k else (10 * k, 10 * k + 1))
     spans = [Span(*span(number), f"gene{number}") for number in range(count)]
-    (region,) = _joined("one", "+", spans)
+    (region,) = _regions("one", "+", spans)
     assert max(len(stretch.name) for stretch in region.stretches) < 5000
     place = 10**4
     (stretch,) = region.stretches_between(place, place + 1)

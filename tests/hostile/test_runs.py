@@ -16,16 +16,16 @@ from test_resume import Killed
 
 from hostile.conftest import BYTES, Attack, Outcome, printable, refused, told, within_limits
 from hostile.mutants import mutant
-from spliceai_jax import TransferSettings, transfer
+from spliceai_jax import TransferSettings, stored, transfer
 from spliceai_jax.errors import DivergedError, RunFolderError, SpliceAIWarning
 from spliceai_jax.fine_tuning import stop
 from spliceai_jax.report.page import render
-from spliceai_jax.runs import identity, stored
+from spliceai_jax.runs import identity
 from spliceai_jax.runs.card import ModelCard
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import LoopState
 from spliceai_jax.runs.identity import RunIdentity
-from spliceai_jax.runs.read import read_run
+from spliceai_jax.runs.record import read_run
 from spliceai_jax.training.engine import Engine
 
 pytestmark = pytest.mark.slow

@@ -24,12 +24,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostile.conftest import Attack, Outcome, _forks, printable, refused, told, within_limits
-from spliceai_jax import files, output, processes, startup
+from spliceai_jax import display, files, processes, startup
 from spliceai_jax.data_sets.writing import _new_hdf5, verify_dataset
 from spliceai_jax.errors import ProcessesError, RunFolderError, SettingsError, SpliceAIWarning
 from spliceai_jax.files import alone, held, unwritable, write_whole
 from spliceai_jax.fine_tuning import memory
-from spliceai_jax.interrupts import stop_request
+from spliceai_jax.loops import stop_request
 from spliceai_jax.windows.hdf5 import check_form
 
 PROGRAM = Path(sys.executable).with_name("spliceai-jax")
@@ -122,16 +122,14 @@ def test_a_disk_that_fills_during_transfer(
 
 
 @pytest.mark.full
-@pytest.mark.parametrize(
-    ("options", "said"), [("size=1100k", "No space left"), ("size=20m,nr_inodes=5", "no inodes left")]
-)
+@pytest.mark.parametrize("options", ["size=1100k", "size=20m,nr_inodes=5"])
 def test_fuller_disks(
-    options: str, said: str, attack: Attack, fasta: Path, small_model: Path, small_disk: Callable[[str], Path]
+    options: str, attack: Attack, fasta: Path, small_model: Path, small_disk: Callable[[str], Path]
 ) -> None:
     """pyBigWig by itself crashes, or says nothing, on a full disk."""
     disk = small_disk(options)
     outcome = attack("predict", "-i", fasta, "-m", small_model, "-o", disk / "out", "-t", 0, "--bigwig")
-    complaint(outcome, str(disk / "out"), said)
+    complaint(outcome, str(disk / "out"), "No space left")
     assert not list(disk.iterdir())
 
 
@@ -166,27 +164,14 @@ def test_folder_in_place_of_a_file(name: str, attack: Attack, fasta: Path, small
     ("number", "words"),
     [
         (errno.ENOSPC, "make room"), (errno.EDQUOT, "quota"), (errno.EFBIG, "ulimit -f"), (errno.EMFILE, "ulimit -n"),
-        (errno.ENAMETOOLONG, "shorter"), (errno.EROFS, "can be written"), (errno.EACCES, "can be written"),
-        (errno.EISDIR, "a folder has this file's name"), (errno.EIO, "disk"),
-        (errno.ESTALE, "can be written"), (errno.EPERM, "can be written"),
+        (errno.EROFS, "can be written"), (errno.EACCES, "can be written"),
     ],
 )  # fmt: skip
 def test_what_the_system_says(number: int, words: str, tmp_path: Path) -> None:
     """Each reason has its way out."""
-    assert "deleted" in str(unwritable(tmp_path / "gone" / "new", FileNotFoundError(errno.ENOENT, "No such file")))
     said = str(unwritable(tmp_path / "new", OSError(number, os.strerror(number))))
     assert said.startswith(f"{tmp_path / 'new'}: cannot be written ({os.strerror(number)}); ")
     assert words in said
-
-
-def test_unreadable_by_the_umask(tmp_path: Path) -> None:
-    """A file that its owner may not read, as umask 777 makes it, is refused with that reason."""
-    before = os.umask(0o777)
-    try:
-        said = str(unwritable(tmp_path, PermissionError(errno.EACCES, "Permission denied")))
-    finally:
-        os.umask(before)
-    assert "umask 777" in said
 
 
 def _crash_or_not(path: str) -> None:
@@ -309,7 +294,7 @@ def test_a_note_tells_of_a_lock_that_may_stay(tmp_path: Path) -> None:
 def test_files_are_alone_without_locks(tmp_path: Path) -> None:
     path, said = tmp_path / "set.codes", []
 
-    class Waits(Exception):
+    class Waits(Exception):  # noqa: N818
         pass
 
     def waits(way_out: str) -> None:
@@ -432,13 +417,13 @@ def test_a_lock_that_is_deleted_is_still_one(tmp_path: Path) -> None:
 @given(st.text(st.characters(exclude_categories=())))
 def test_printable(text: str) -> None:
     """Whatever goes in, text comes out; text stays as it is, and JSON remains JSON."""
-    shown = output.printable(text)
+    shown = display.printable(text)
     assert shown.isprintable()
     assert printable(shown)
-    assert output.printable(shown) == shown
+    assert display.printable(shown) == shown
     assert not text.isprintable() or shown == text
     dumped = json.dumps([text])
-    assert json.loads(output.printable(dumped)) == json.loads(dumped)
+    assert json.loads(display.printable(dumped)) == json.loads(dumped)
 
 
 @pytest.mark.parametrize(

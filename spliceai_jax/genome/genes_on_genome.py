@@ -1,13 +1,44 @@
-"""Whether an annotation belongs to a genome: names and places must fit."""
+"""The genes of an annotation on a genome: those that code for proteins, and whether the two files belong together."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from spliceai_jax.errors import SequenceError, some
 from spliceai_jax.genome.annotation import Annotation, Gene
 from spliceai_jax.genome.fasta import Genome
+
+
+class CodingGenes(NamedTuple):
+    """The genes of an annotation, divided.
+
+    Attributes:
+        coding: The genes that code for proteins and lie in one place.
+        others: All others, trans-spliced ones among them.
+        told_by: What tells them apart: the annotation's biotypes, or CDS where it has no biotypes; "nothing" where it
+            has neither, and all genes count as coding.
+        without_biotype: The number of genes without a biotype where others have one, as in merged annotations; of
+            these the genes with CDS count as coding.
+    """
+
+    coding: list[Gene]
+    others: list[Gene]
+    told_by: Literal["biotypes", "CDS", "nothing"]
+    without_biotype: int
+
+
+def divide_genes(genes: Sequence[Gene]) -> CodingGenes:
+    """Divide genes into those that code for proteins and the others."""
+    has_cds = [any(transcript.coding_length for transcript in gene.transcripts) for gene in genes]
+    without = sum(gene.biotype is None for gene in genes)
+    told_by: Literal["biotypes", "CDS", "nothing"]
+    told_by = "biotypes" if without < len(genes) else "CDS" if any(has_cds) else "nothing"
+    divided = CodingGenes([], [], told_by, without if told_by == "biotypes" else 0)
+    for gene, cds in zip(genes, has_cds, strict=True):
+        codes = told_by == "nothing" or (cds if gene.biotype is None else gene.biotype == "protein_coding")
+        (divided.coding if codes and not gene.trans_spliced else divided.others).append(gene)
+    return divided
 
 
 class PlacedGenes(NamedTuple):
@@ -37,8 +68,6 @@ def genes_on_genome(
     A gene over the origin of a circular sequence, which ends beyond it in NCBI's files, is left out.
 
     Arguments:
-        annotation: The annotation.
-        genome: The genome.
         source: The annotation's file, for messages.
         names: The sequences whose genes are wanted; None: all.
 

@@ -1,7 +1,7 @@
 """Things that are joined, two at a time, into groups."""
 
 
-class Joined:
+class Groups:
     """Groups of numbers, of which any two can be joined."""
 
     def __init__(self, count: int) -> None:

@@ -1,10 +1,12 @@
-"""SIGTERM, SIGINT and SIGHUP ask a run to stop at the next step; a second one stops it at once."""
+"""What loops over pieces of work share: a stop that signals ask for, and a device that is kept busy."""
 
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain, pairwise
 from types import FrameType
+from typing import TypeVar
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -47,3 +49,16 @@ def stop_request() -> Iterator[StopRequest]:
         yield request
     finally:
         restore()
+
+
+T = TypeVar("T")
+
+
+def one_in_flight(dispatched: Iterable[T]) -> Iterator[T]:
+    """Yield each item only after the next one has been taken from `dispatched`.
+
+    Taking an item dispatches its computation, and reading a result waits for it. With one item always in flight the
+    device never waits for the host.
+    """
+    for item, _ in pairwise(chain(dispatched, [None])):
+        yield item  # type: ignore[misc]  # the None is never first in a pair
