@@ -153,7 +153,7 @@ class Differences:
 
     @property
     def forgetting(self) -> str:
-        """On a data set of the old species: what fine-tuning for a new one has done, in words."""
+        """What fine-tuning for a new species has done on a data set of the old one, in words."""
         return f"{_FORGETTING[self.verdict]}: {self.words}"
 
 
@@ -179,7 +179,7 @@ class GeneCounts:
         self.called = {kind: np.zeros((self.total, 3), np.int64) for kind in SITE_KINDS}
         self._drawn = _draws(self.total, seed, DRAWS)
         # Other positions, then sites.
-        self._binned = {kind: np.zeros((len(self._drawn), 2 * _BINS)) for kind in SITE_KINDS}
+        self._binned = {kind: np.zeros((len(self._drawn), 2 * _BINS), np.uint32) for kind in SITE_KINDS}
 
     def add(
         self,
@@ -201,15 +201,19 @@ class GeneCounts:
                 self.called[kind][genes, column] += np.bincount(gene[counted], minlength=len(genes))
             place = (gene * 2 + is_site) * _BINS + _bins(scores[:, code])
             counts = np.bincount(place, minlength=len(genes) * 2 * _BINS).reshape(len(genes), -1)
-            self._binned[kind] += drawn @ counts.astype(np.float32)  # whole numbers, far below 2^24
+            # Whole numbers far below 2^24, which float32 holds exactly.
+            self._binned[kind] += (drawn @ counts.astype(np.float32)).astype(np.uint32)
 
     def resampled(self, metrics: Metrics) -> Resampled:
         """Return every measure in every draw, given the model's metrics on the same windows."""
         found: dict[tuple[SiteKind, str], Float[np.ndarray, " draws"]] = {}
         for kind in SITE_KINDS:
-            others, sites = (half[:, ::-1] for half in np.split(self._binned[kind], 2, axis=1))
             called = self._drawn.astype(np.float32) @ self.called[kind].astype(np.float32)
-            found |= {(kind, key): values for key, values in _measured(sites, others, called).items()}
+            parts = []
+            for some in np.array_split(np.arange(len(called)), 4):  # less memory than all draws at once
+                binned = self._binned[kind][some].reshape(-1, 2, _BINS)[:, :, ::-1].astype(np.float64)
+                parts.append(_measured(binned[:, 1], binned[:, 0], called[some]))
+            found |= {(kind, key): np.concatenate([part[key] for part in parts]) for key in parts[0]}
         return Resampled(metrics, found, self.total)
 
 
