@@ -9,7 +9,6 @@ from .display import Display as Display
 from .errors import SpliceAIError as SpliceAIError
 from .errors import SpliceAIWarning as SpliceAIWarning
 from .evaluation.calibration import Calibration as Calibration
-from .evaluation.compared import ModelComparison as ModelComparison
 from .evaluation.evaluate import evaluate as evaluate
 from .evaluation.genome_metrics import GenomeMetrics as GenomeMetrics
 from .evaluation.genome_metrics import GenomeSiteMetrics as GenomeSiteMetrics
@@ -22,6 +21,7 @@ from .genome.fasta import Genome as Genome
 from .network.ensemble import Ensemble as Ensemble
 from .network.model import SpliceAI as SpliceAI
 from .network.pretrained import Pretrained as Pretrained
+from .report.compare import ModelComparison as ModelComparison
 from .report.compare import compare as compare
 from .runs.history import History as History
 from .scoring.calibrate import calibrate as calibrate

@@ -16,7 +16,7 @@ from spliceai_jax.architecture import CLASSES, PADDING, SITE_KINDS
 from spliceai_jax.commands.main import main
 from spliceai_jax.errors import SettingsError, WeightsError
 from spliceai_jax.evaluation.bootstrap import genes_of
-from spliceai_jax.evaluation.compared import comparison_table
+from spliceai_jax.report.compare import comparison_table
 from spliceai_jax.windows.gene_table import genes_by_name
 from spliceai_jax.windows.hdf5 import read_windows
 

@@ -33,7 +33,7 @@ from spliceai_jax.errors import SpliceAIWarning
 from spliceai_jax.genome.annotation import read_annotation
 from spliceai_jax.genome.annotation_repairs import Repair
 from spliceai_jax.genome.fasta import Genome
-from spliceai_jax.report.comparison import LOGO_SPANS
+from spliceai_jax.report.test_set import LOGO_SPANS
 
 pytestmark = pytest.mark.filterwarnings("ignore:the .* set has only")
 

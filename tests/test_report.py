@@ -31,8 +31,8 @@ from spliceai_jax.files import write_whole
 from spliceai_jax.fine_tuning import ending
 from spliceai_jax.report import mistakes as shown
 from spliceai_jax.report import verdict
-from spliceai_jax.report.comparison import LOGO_SPANS, compare_on_test_set
 from spliceai_jax.report.mistakes import KEPT, Mistake, WorstMistakes
+from spliceai_jax.report.test_set import LOGO_SPANS, compare_on_test_set
 from spliceai_jax.report.verdict import find_warnings
 from spliceai_jax.runs.card import inspect_weights
 from spliceai_jax.runs.record import Run, read_run

@@ -41,8 +41,7 @@ def run(arguments: Arguments, wording: Callable[[str], str]) -> None:
     """Run the command."""
     as_json = arguments.pop("json")
     from spliceai_jax.display import ConsoleDisplay
-    from spliceai_jax.evaluation.compared import comparison_table
-    from spliceai_jax.report.compare import compare
+    from spliceai_jax.report.compare import compare, comparison_table
 
     found = compare(**arguments, display=ConsoleDisplay(wording))
     say(json.dumps(asdict(found), indent=2) if as_json else comparison_table(found))

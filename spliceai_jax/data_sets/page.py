@@ -22,10 +22,10 @@ from spliceai_jax.data_sets.split import TITLES, SetName
 from spliceai_jax.files import write_whole
 from spliceai_jax.genome.fasta import Genome
 from spliceai_jax.genome.splicing import sites_beside
-from spliceai_jax.report.comparison import LOGO_SPANS, BaseCounts
 from spliceai_jax.report.logos import draw_logos
 from spliceai_jax.report.page import rendered
 from spliceai_jax.report.plots import COLOURS, Drawing, draw_figure
+from spliceai_jax.report.test_set import LOGO_SPANS, BaseCounts
 
 _ORDER: tuple[SetName, ...] = ("train", "validation", "test")
 

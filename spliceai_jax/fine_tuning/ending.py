@@ -26,7 +26,7 @@ from spliceai_jax.loops import StopRequest
 from spliceai_jax.network.model import Variables
 from spliceai_jax.network.pretrained import Pretrained
 from spliceai_jax.network.temperature import temperature_beside
-from spliceai_jax.report.comparison import Comparison, TestSetScores
+from spliceai_jax.report.test_set import Comparison, TestSetScores
 from spliceai_jax.report.writing import is_current, write_report
 from spliceai_jax.runs.folder import RunFolder
 from spliceai_jax.runs.history import Ending, History, SplitRecord

@@ -17,7 +17,7 @@ from spliceai_jax.fine_tuning.plan import Plan
 from spliceai_jax.fine_tuning.stop import Action, Decision, StopVote
 from spliceai_jax.fine_tuning.trainer import Step, Trainer
 from spliceai_jax.loops import one_in_flight
-from spliceai_jax.report.comparison import Comparison
+from spliceai_jax.report.test_set import Comparison
 from spliceai_jax.runs.history import SET_NAMES, Epoch, LoopState, Split, SplitRecord
 from spliceai_jax.runs.writer import RunWriter
 

@@ -6,9 +6,9 @@ from functools import partial
 from spliceai_jax.architecture import SITE_KINDS, SiteKind
 from spliceai_jax.evaluation.metrics import AUPRC, TOP_K
 from spliceai_jax.report import panels
-from spliceai_jax.report.comparison import Comparison
 from spliceai_jax.report.logos import draw_logos
 from spliceai_jax.report.plots import Plot, plot, plot_figure
+from spliceai_jax.report.test_set import Comparison
 from spliceai_jax.runs.history import History, Split
 from spliceai_jax.runs.record import Run
 

@@ -14,8 +14,8 @@ from matplotlib.transforms import Affine2D
 
 from spliceai_jax.architecture import SiteKind
 from spliceai_jax.encoding import BASES
-from spliceai_jax.report.comparison import LOGO_SPANS, BaseCounts
 from spliceai_jax.report.plots import COLOURS, DOTTED
+from spliceai_jax.report.test_set import LOGO_SPANS, BaseCounts
 
 _LETTERS = BASES[1:]
 

@@ -6,10 +6,10 @@ import jinja2
 
 from spliceai_jax.architecture import SITE_KINDS
 from spliceai_jax.report import verdict
-from spliceai_jax.report.comparison import Comparison
 from spliceai_jax.report.mistakes import show_mistakes
 from spliceai_jax.report.plots import Plot
 from spliceai_jax.report.sections import calibration_section, forgetting_section, genome_section
+from spliceai_jax.report.test_set import Comparison
 from spliceai_jax.report.verdict import find_warnings
 from spliceai_jax.runs.card import released_as
 from spliceai_jax.runs.history import SET_NAMES

@@ -12,9 +12,9 @@ from matplotlib.ticker import LogLocator, NullLocator
 from spliceai_jax.architecture import SITE_KINDS, SiteKind
 from spliceai_jax.evaluation.calibration import BeforeAndAfter
 from spliceai_jax.evaluation.metrics import Measure
-from spliceai_jax.report.comparison import SCORE_BINS, SiteScores
 from spliceai_jax.report.mistakes import ModelName
 from spliceai_jax.report.plots import COLOURS, DOTTED, Plot, plot
+from spliceai_jax.report.test_set import SCORE_BINS, SiteScores
 from spliceai_jax.runs.history import History, Split
 
 MOST_POINTS = 400

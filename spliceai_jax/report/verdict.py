@@ -8,7 +8,7 @@ from spliceai_jax.architecture import SITE_KINDS, SiteKind
 from spliceai_jax.display import counted
 from spliceai_jax.evaluation.bootstrap import Differences, Verdict
 from spliceai_jax.evaluation.metrics import AUPRC, MEASURES, TOP_K, Measure, Metrics
-from spliceai_jax.report.comparison import Comparison
+from spliceai_jax.report.test_set import Comparison
 from spliceai_jax.runs.history import SET_NAMES, Split
 from spliceai_jax.runs.record import DatasetRecord, Run
 

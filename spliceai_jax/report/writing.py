@@ -10,8 +10,8 @@ from spliceai_jax.errors import Interrupted, RunFolderError, SpliceAIError, Weig
 from spliceai_jax.files import write_whole
 from spliceai_jax.network.model import Variables
 from spliceai_jax.network.pretrained import Pretrained
-from spliceai_jax.report.comparison import Comparison, compare_on_test_set
 from spliceai_jax.report.mistakes import ModelName
+from spliceai_jax.report.test_set import Comparison, compare_on_test_set
 from spliceai_jax.runs.record import Record, Run
 from spliceai_jax.training.engine import Engine
 from spliceai_jax.windows.hdf5 import read_windows
