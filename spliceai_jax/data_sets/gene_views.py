@@ -30,13 +30,7 @@ Bars = list[tuple[float, float]]
 
 
 class Tick(NamedTuple):
-    """A position on the axis.
-
-    Attributes:
-        place: Where it is.
-        position: The position, counted from 1.
-        on_narrow: Whether there is room for it on a narrow screen too.
-    """
+    """A position on the axis: in percent of the view, counted from 1, and whether narrow screens have room for it."""
 
     place: float
     position: int
@@ -45,13 +39,7 @@ class Tick(NamedTuple):
 
 @dataclass(frozen=True)
 class Track:
-    """A transcript.
-
-    Attributes:
-        name: Its name.
-        exons: Its exons.
-        introns: Its introns.
-    """
+    """A transcript."""
 
     name: str
     exons: Bars

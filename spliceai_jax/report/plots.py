@@ -60,13 +60,7 @@ _STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure of a page.
-
-    Attributes:
-        name: Its name, which is that of its PNG file if it has one.
-        title: Its title.
-        svg: An element for the page.
-    """
+    """A figure of a page: an SVG element."""
 
     name: str
     title: str
@@ -75,11 +69,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Plot(Drawing):
-    """A figure that is also a PNG file.
-
-    Attributes:
-        png: The content of the PNG file.
-    """
+    """A figure that is also a PNG file, with its content."""
 
     png: bytes
 

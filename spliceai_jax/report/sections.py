@@ -24,12 +24,7 @@ PLACE_NAMES: dict[Place, str] = {
 
 @dataclass(frozen=True)
 class ForgettingSection:
-    """What the model forgot of the old species while it learned the new one.
-
-    Attributes:
-        sentence: Whether the model has forgotten, and how much.
-        rows: Species, kind of site, and the AUPRC there before and after.
-    """
+    """What the model forgot of the old species while it learned the new one."""
 
     sentence: str
     rows: list[tuple[str, SiteKind, verdict.Row]]
@@ -57,16 +52,7 @@ def forgetting_section(run: Run, changes: Differences | None) -> ForgettingSecti
 
 @dataclass(frozen=True)
 class CalibrationSection:
-    """What calibration does, in digits and words.
-
-    Attributes:
-        temperature: The temperature.
-        fitted_on: How many sites it was fitted on.
-        candidates: The number of candidate positions in the test set.
-        columns: The names of the columns.
-        rows: The names and the digits of the rows.
-        doubts: What to know before relying on it.
-    """
+    """What calibration does, in digits and words."""
 
     temperature: str
     fitted_on: str
@@ -119,15 +105,7 @@ def _counted(calibration: Calibration) -> list[str]:
 
 @dataclass(frozen=True)
 class GenomeSection:
-    """What the models find on whole sequences of the genome.
-
-    Attributes:
-        evaluation: The files that were used, and the sequences.
-        metrics: What the tuned model finds.
-        columns: The names of the columns.
-        rows: Kind of site, model and digits of the rows.
-        sentences: What the tuned model finds, in words.
-    """
+    """What the models find on whole sequences of the genome."""
 
     evaluation: GenomeEvaluation
     metrics: GenomeMetrics

@@ -28,15 +28,7 @@ def before_and_after(run: Run, comparison: Comparison | None) -> tuple[Metrics |
 
 @dataclass(frozen=True)
 class PageVerdict:
-    """The page's first lines.
-
-    Attributes:
-        tone: Decides the colour.
-        headline: A few words.
-        sentence: What changed.
-        model: The file to use, relative to the folder; None: there is none yet.
-        chosen: Why that one.
-    """
+    """The page's first lines: `tone` decides the colour, `model` is the file to use, relative to the folder."""
 
     tone: Literal["good", "bad", "open"]
     headline: str
