@@ -1,8 +1,7 @@
 """Calibration: fit a model's temperature on labelled positions, and measure how far its scores are probabilities."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple
 
 import msgspec
@@ -20,9 +19,6 @@ MeasuredOn = Literal["validation", "test"]
 
 FEW_SITES = 200
 """With fewer sites of a kind a fit is uncertain, and this is said."""
-
-_FORMAT_VERSION = 1
-"""Of `calibration.json`."""
 
 BOUNDS = (0.05, 5.0)
 """The lowest and the highest temperature that is fitted; OpenSpliceAI's."""
@@ -318,10 +314,6 @@ class Calibration:
     def file(self) -> TemperatureFile:
         """What lies beside the model."""
         return TemperatureFile(self.temperature, self.sha256, self.fitted_on)
-
-    def to_json(self) -> str:
-        """Return the content of `calibration.json`."""
-        return json.dumps({"format_version": _FORMAT_VERSION, **asdict(self)}, indent=2) + "\n"
 
     @property
     def doubts(self) -> list[str]:

@@ -2,10 +2,12 @@
 
 import os
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
+from spliceai_jax import stored
 from spliceai_jax.architecture import ARCHITECTURES, SITE_KINDS
 from spliceai_jax.convert import read_temperature_pt, temperature_pt_bytes
 from spliceai_jax.display import Advance, Display, ignore
@@ -141,7 +143,7 @@ def _write(folder: Path, model: Path, pretrained: Pretrained, calibration: Calib
             write_whole(results / f"metrics_{kind}.txt", text)
         for site in SITE_KINDS:
             write_whole(results / "plots" / f"reliability_{site}.png", reliability_plot(site, measures).png)
-    write_whole(folder / "calibration.json", calibration.to_json())
+    write_whole(folder / "calibration.json", stored.render(asdict(calibration)))
     write_whole(folder / "temperature.pt", temperature_pt_bytes(calibration.temperature))
     write_whole(folder / "temperature.txt", _as_numpy_prints(calibration.temperature))
     write_whole(folder / temperature_beside(model).name, calibration.file.render())
