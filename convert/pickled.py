@@ -1,8 +1,8 @@
 """The pickle in a `.pt` file, read by a machine that knows tensors, dictionaries, lists, text and numbers, and no code.
 
-PyTorch's own loader runs no foreign code either, but a pickle of a few bytes makes it take any amount of time and
-memory, or crash: tuples within tuples whose hash takes for ever, bytes that double at every step, a tensor of 10^10
-elements. Here nothing grows beyond the file: whatever holds other things is used only once, keys are text or small
+PyTorch's own loader (`torch.load(weights_only=True)` of torch 2.13) runs no foreign code either, but it does not know
+pickle protocol 4, and a pickle of a few bytes makes it take any amount of time, or crash: benchmarks/EXPERIMENTS.md has
+the cases. Here nothing grows beyond the file: whatever holds other things is used only once, keys are text or small
 numbers, and a tensor has no more elements than its storage. No class is looked up. OpenSpliceAI's `calibrate` saves a
 whole object; each object in it becomes a `Kept`, which only keeps what it is given.
 """
@@ -61,6 +61,16 @@ _STORAGES = {
     }.items()
 }
 
+_NEW: dict[str, Callable[[], Any]] = {
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+    "EMPTY_DICT": dict,
+    "EMPTY_LIST": list,
+    "EMPTY_TUPLE": tuple,
+}
+"""Operation -> what it puts on the stack."""
+
 _FUNCTIONS = {"collections OrderedDict", "torch._utils _rebuild_parameter", "torch._utils _rebuild_tensor_v2"}
 
 OpenStorage = Callable[[str, torch.dtype, int], torch.Tensor]
@@ -114,53 +124,38 @@ def read_pickle(file: BinaryIO, open_storage: OpenStorage) -> Any:
     marks: list[int] = []
     memo: dict[int, Any] = {}
 
-    def taken(first: int) -> list[Any]:
-        items = stack[first:]
-        del stack[first:]
-        return items
-
-    argument: Any
     for step, (operation, argument, _) in enumerate(pickletools.genops(file)):
         if step == _MOST_STEPS:
             raise NotPlainError(f"more than {_MOST_STEPS} values")
         match operation.name:
-            case "PROTO":
+            case "PROTO" | "FRAME":
                 pass
             case "STOP":
                 return stack.pop()
-            case "NONE" | "NEWTRUE" | "NEWFALSE":
-                stack.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[operation.name])
+            case name if name in _NEW:
+                stack.append(_NEW[name]())
             case "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINFLOAT" | "SHORT_BINSTRING":
                 stack.append(argument)
-            case "BINUNICODE":
-                if len(argument) > _LONGEST_TEXT:
-                    raise NotPlainError(f"a text of {len(argument)} letters")
-                stack.append(argument)
-            case "EMPTY_DICT" | "EMPTY_LIST" | "EMPTY_TUPLE":
-                stack.append({"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}[operation.name]())
+            case "BINUNICODE" | "SHORT_BINUNICODE":
+                stack.append(_short(argument))
             case "MARK":
                 marks.append(len(stack))
-            case "TUPLE":
-                stack.append(tuple(taken(marks.pop())))
-            case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                stack.append(tuple(taken(len(stack) - int(operation.name[-1]))))
-            case "APPEND" | "APPENDS":
-                items = taken(marks.pop() if operation.name == "APPENDS" else len(stack) - 1)
+            case "TUPLE" | "TUPLE1" | "TUPLE2" | "TUPLE3" as name:
+                stack.append(tuple(_taken(stack, marks.pop() if name == "TUPLE" else len(stack) - int(name[-1]))))
+            case "APPEND" | "APPENDS" as name:
+                items = _taken(stack, marks.pop() if name == "APPENDS" else len(stack) - 1)
                 _of_type(list, stack[-1]).extend(items)
-            case "SETITEM" | "SETITEMS":
-                items = taken(marks.pop() if operation.name == "SETITEMS" else len(stack) - 2)
-                for key, value in zip(items[::2], items[1::2], strict=True):
-                    if type(key) is not str and not (type(key) is int and abs(key) < _KEYS_BELOW):
-                        raise NotPlainError("a dictionary whose keys are neither text nor small numbers")
-                    _of_type(dict, stack[-1])[key] = value
-            case "BINPUT" | "LONG_BINPUT":
-                memo[argument] = stack[-1]
+            case "SETITEM" | "SETITEMS" as name:
+                items = _taken(stack, marks.pop() if name == "SETITEMS" else len(stack) - 2)
+                _set_items(_of_type(dict, stack[-1]), items)
+            case "BINPUT" | "LONG_BINPUT" | "MEMOIZE":
+                memo[len(memo) if argument is None else argument] = stack[-1]
             case "BINGET" | "LONG_BINGET":
-                if isinstance(memo[argument], dict | list | tuple | Kept):
-                    raise NotPlainError("the same dictionary, list, tuple or object twice")
-                stack.append(memo[argument])
+                stack.append(_again(memo[argument]))
             case "GLOBAL":
                 stack.append(_known(argument))
+            case "STACK_GLOBAL":  # protocol 4
+                stack.append(_known(" ".join(_of_type(str, part) for part in _taken(stack, len(stack) - 2))))
             case "BINPERSID":
                 stack.append(_storage(stack.pop(), open_storage))
             case "REDUCE" | "NEWOBJ":
@@ -173,6 +168,31 @@ def read_pickle(file: BinaryIO, open_storage: OpenStorage) -> Any:
             case other:
                 raise NotPlainError(f"the operation {other}")
     raise EOFError("the pickle has no end")
+
+
+def _taken(stack: list[Any], first: int) -> list[Any]:
+    items = stack[first:]
+    del stack[first:]
+    return items
+
+
+def _short(text: str) -> str:
+    if len(text) > _LONGEST_TEXT:
+        raise NotPlainError(f"a text of {len(text)} letters")
+    return text
+
+
+def _again(value: Any) -> Any:
+    if isinstance(value, dict | list | tuple | Kept):
+        raise NotPlainError("the same dictionary, list, tuple or object twice")
+    return value
+
+
+def _set_items(target: dict[Any, Any], items: list[Any]) -> None:
+    for key, value in zip(items[::2], items[1::2], strict=True):
+        if type(key) is not str and not (type(key) is int and abs(key) < _KEYS_BELOW):
+            raise NotPlainError("a dictionary whose keys are neither text nor small numbers")
+        target[key] = value
 
 
 def _of_type(kind: type, value: Any) -> Any:

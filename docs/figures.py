@@ -25,12 +25,12 @@ def main() -> None:
     """Take the picture."""
     run = Path(sys.argv[1]) if sys.argv[1:] else DOCS.parent / "demo/output/SpliceAI_fly_400_0_rs42/0"
     found = read_run(run)
-    assert found.tuned_epoch is not None, f"{run}: not one epoch is done"
-    sets = {"before": found.history.untouched["test"], "after": found.history.epochs[found.tuned_epoch].test}
+    assert found.history.ending, f"{run}: it has not ended"
     shown = PngInfo()
-    for when, measured in sets.items():
-        for kind in SITE_KINDS:
-            shown.add_text(f"{kind} {when}", f"{measured.metrics.site(kind).auprc:.3f}")
+    for kind in SITE_KINDS:
+        auprc = found.history.ending.sets["test"].site(kind)["auprc"]
+        shown.add_text(f"{kind} before", f"{auprc.before:.3f}")
+        shown.add_text(f"{kind} after", f"{auprc.after:.3f}")
     with tempfile.TemporaryDirectory() as folder:
         taken = Path(folder) / "report.png"
         photograph(run / "report.html", taken)

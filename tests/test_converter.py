@@ -244,6 +244,13 @@ def test_loads(wrapped: Callable[[State], Any], state: State, small_model: Path,
     assert_same_variables(variables, read_pt(small_model)[1])
 
 
+@pytest.mark.parametrize("protocol", [3, 4, 5])
+def test_loads_other_pickle_protocols(protocol: int, state: State, small_model: Path, tmp_path: Path) -> None:
+    """PyTorch's own loader of weights alone does not know 4 and 5."""
+    torch.save({"state_dict": state, "epoch": 3, "lr": [1e-3]}, tmp_path / "model.pt", pickle_protocol=protocol)
+    assert_same_variables(read_pt(tmp_path / "model.pt")[1], read_pt(small_model)[1])
+
+
 def test_loads_what_pytorch_wrote_before_its_zip_files(state: State, small_model: Path, tmp_path: Path) -> None:
     torch.save(state, tmp_path / "model.pt", _use_new_zipfile_serialization=False)
     assert_same_variables(read_pt(tmp_path / "model.pt")[1], read_pt(small_model)[1])

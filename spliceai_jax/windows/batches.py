@@ -13,6 +13,9 @@ from spliceai_jax.windows.packing import Layout
 
 Batching = Literal["pooled", "per_shard"]
 
+_SHARDS = int.from_bytes(b"shards")
+"""Begins the seed of the order of shards: a seed alone draws the same numbers as [seed, 0], which shuffles."""
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
@@ -96,7 +99,7 @@ def epoch_batches(
         order = shuffle.permutation(len(shards))
         return [order[start : start + size] for start in range(0, len(order), size)]
     batches = []
-    for shard in np.random.default_rng(seed).permutation(np.unique(shards)):
+    for shard in np.random.default_rng([_SHARDS, seed]).permutation(np.unique(shards)):
         order = shuffle.permutation(np.flatnonzero(shards == shard))
         batches += [order[start : start + size] for start in range(0, len(order) - size + 1, size)]
     return batches

@@ -51,13 +51,16 @@ def read_stretches(
                 f"{path}: has {some(genome.lengths)}, and none of the sequences of test and validation genes "
                 f"({some(left_out)}), which nothing may be taken from; give a genome with the same names"
             )
-        lengths = {name: length for name, length in genome.lengths.items() if name not in left_out}
-        places = [(name, start) for name, length in lengths.items() for start in range(0, length, WINDOW)]
-        for number in np.random.default_rng([seed, WINDOW]).permutation(len(places) * len(_STRANDS)).tolist():
+        names = [name for name in genome.lengths if name not in left_out]
+        # The numbers of each sequence's first stretch, and of all stretches: a list of them takes gigabytes in a lily.
+        firsts = np.cumsum([0, *(-(-genome.lengths[name] // WINDOW) for name in names)])
+        for number in map(int, np.random.default_rng([seed, WINDOW]).permutation(firsts[-1] * len(_STRANDS))):
             if len(taken) == most:
                 break
-            name, start = places[number // len(_STRANDS)]
-            length = min(WINDOW, lengths[name] - start)
+            stretch = number // len(_STRANDS)
+            at = int(np.searchsorted(firsts, stretch, "right")) - 1
+            name, start = names[at], (stretch - int(firsts[at])) * WINDOW
+            length = min(WINDOW, genome.lengths[name] - start)
             codes = genome.bases(name, start - half, start + length + half, _STRANDS[number % len(_STRANDS)])
             known = np.count_nonzero(codes[half : half + length] != BASES.index("N"))
             if known >= _LEAST_KNOWN * length:
