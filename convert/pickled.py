@@ -124,6 +124,7 @@ def read_pickle(file: BinaryIO, open_storage: OpenStorage) -> Any:
     marks: list[int] = []
     memo: dict[int, Any] = {}
 
+    argument: Any
     for step, (operation, argument, _) in enumerate(pickletools.genops(file)):
         if step == _MOST_STEPS:
             raise NotPlainError(f"more than {_MOST_STEPS} values")
