@@ -20,7 +20,7 @@ from spliceai_jax.training.step import init_state
 from spliceai_jax.training.trainable import Trainable, padding_counts
 from spliceai_jax.windows import packing
 from spliceai_jax.windows.hdf5 import read_windows
-from spliceai_jax.windows.packing import Layout
+from spliceai_jax.windows.packing import Packing
 
 PASSES = 2
 
@@ -53,7 +53,7 @@ def main() -> None:
         layouts = [packer(positions) for positions in in_order]
     waited, pending = 0.0, None
 
-    def go_through(some: list[Layout]) -> float:
+    def go_through(some: list[Packing]) -> float:
         """Return the seconds that it takes."""
         nonlocal state, waited, pending
         before = time.perf_counter()

@@ -22,12 +22,11 @@ from spliceai_jax.errors import DatasetError, RunFolderError, SettingsError, Spl
 from spliceai_jax.evaluation import calibration as calibration_module
 from spliceai_jax.evaluation.calibration import (
     BOUNDS,
-    Positions,
-    PositionsGatherer,
     fit_temperature,
     measure_calibration,
     probabilities,
 )
+from spliceai_jax.evaluation.positions import Positions, PositionsGatherer
 from spliceai_jax.network.temperature import temperature_beside
 from spliceai_jax.scoring.calibrate import gather_positions
 from spliceai_jax.training.engine import Engine

@@ -18,7 +18,8 @@ from spliceai_jax.training.recipes import Recipe
 from spliceai_jax.training.step import TrainState, init_state, make_train_step
 from spliceai_jax.training.trainable import Trainable
 from spliceai_jax.windows import packing
-from spliceai_jax.windows.packing import BLANK, Layout, StatisticsPacker, whole_windows
+from spliceai_jax.windows.packing import BLANK, Packing, whole_windows
+from spliceai_jax.windows.training_packer import StatisticsPacker
 from spliceai_jax.windows.windows import Windows
 
 
@@ -37,7 +38,7 @@ def of_all_kinds(flanking_size: int) -> Windows:
     return Windows(Path("made.h5"), bases, labels, np.zeros(12, int), np.arange(12))
 
 
-def check(layout: Layout, sizes: dict[int, int], gap: int) -> None:
+def check(layout: Packing, sizes: dict[int, int], gap: int) -> None:
     """Each window once, as large as it must be, in a row, none nearer another than the gap."""
     found = {window: size for window, _, _, size in layout.pieces if window != BLANK}
     assert found == sizes
@@ -122,7 +123,7 @@ def test_batches_of_a_set_have_few_numbers_of_rows() -> None:
         assert min(rows) < size == max([*rows, size])
 
 
-def step_through(windows: Windows, layout: Layout, architecture: Architecture, recipe: Recipe, start: TrainState):
+def step_through(windows: Windows, layout: Packing, architecture: Architecture, recipe: Recipe, start: TrainState):
     batch = windows.batch(layout)
     step = jax.jit(make_train_step(SpliceAI(architecture), recipe))
     return step(start, replace(batch, multiplicity=batch.multiplicity.astype(np.float64)), 1e-3)
@@ -171,7 +172,7 @@ def test_scores_are_those_of_whole_windows(flanking_size) -> None:
     expected = model.predict(windows.bases)
     rows = 0
     for packed in windows.scoring_batches(2):
-        rows += packed.layout.rows
+        rows += packed.packing.rows
         found = engine.evaluate(engine.place(model.variables), packed.batch)
         probabilities, losses = map(packed.by_window, found)
         labels = packed.labels
@@ -201,7 +202,7 @@ def test_neighbours_in_a_gene_share_bases_and_are_scored_as_whole_windows() -> N
     engine, positions, rows = Engine(ARCHITECTURES[10000], Recipe()), [], 0
     placed, expected = engine.place(model.variables), model.predict(windows.bases)
     for packed in windows.scoring_batches(6):
-        rows += packed.layout.rows
+        rows += packed.packing.rows
         assert packed.batch.labels.shape == (2, 35000)
         probabilities, losses = map(packed.by_window, engine.evaluate(placed, packed.batch))
         labelled = packed.labels != PADDING

@@ -32,8 +32,7 @@ from spliceai_jax.training.engine import Engine
 from spliceai_jax.windows.facts import Facts
 from spliceai_jax.windows.hdf5 import read_windows
 from spliceai_jax.windows.joined import joined
-from spliceai_jax.windows.stretches import read_stretches
-from spliceai_jax.windows.unlabelled import without_labels
+from spliceai_jax.windows.unlabelled import read_stretches, without_labels
 
 FOLDER = "SpliceAI_more_80_0_rs42/0"
 FIRST = "starts_more/SpliceAI_model_80nt_80_0_rs42/0"

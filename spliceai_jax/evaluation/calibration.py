@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
-from jaxtyping import Bool, Float, Float32, UInt8
+from jaxtyping import Bool, Float
 
-from spliceai_jax.architecture import CLASSES, PADDING, SITE_KINDS, SiteKind
+from spliceai_jax.architecture import CLASSES, SITE_KINDS, SiteKind
+from spliceai_jax.evaluation.positions import Logits, Positions, are_candidates
 from spliceai_jax.network.temperature import FittedOn, Temperature, TemperatureFile
 from spliceai_jax.windows.windows import Windows
 
@@ -26,14 +27,8 @@ BOUNDS = (0.05, 5.0)
 NEUTRAL: Temperature = (1.0, 1.0, 1.0)
 """The temperature that changes nothing."""
 
-CANDIDATE = 0.01
-"""The least probability of a site, donor or acceptor, before calibration, of a candidate position."""
-
 BINS = 10
 """Bins of equal width that scores are sorted into for the calibration error and the reliability curve."""
-
-MOST_KEPT = 2**20
-"""The most positions that are kept of the candidates, and of all others; of more, a random part stands for all."""
 
 _AT_ONCE = 2**18
 """Positions that are computed with together, which limits the memory for their float64 form."""
@@ -42,83 +37,6 @@ InBins = Annotated[tuple[float, ...], msgspec.Meta(min_length=BINS, max_length=B
 """A number for each bin."""
 
 Sums = Float[np.ndarray, " bins"]
-Logits = Float32[np.ndarray, "positions 3"]
-
-
-class Positions(NamedTuple):
-    """Labelled positions of a data set: all of them, or a sample that stands for all.
-
-    Attributes:
-        logits: The network's output before the softmax. Where one temperature is fitted for all classes, the logarithm
-            of the output after it serves as well: it differs by the same number in all classes.
-        labels: The classes.
-        weights: How many positions each stands for.
-    """
-
-    logits: Logits
-    labels: UInt8[np.ndarray, " positions"]
-    weights: Float[np.ndarray, " positions"]
-
-
-class _Sample:
-    """All positions added, until they are too many; then a random part of them, each position equally likely."""
-
-    def __init__(self, most: int, random: np.random.Generator) -> None:
-        self._most, self._random, self._halvings = most, random, 0
-        self._logits: list[Logits] = []
-        self._labels: list[UInt8[np.ndarray, " positions"]] = []
-        self._held = 0
-
-    def add(self, logits: Logits, labels: UInt8[np.ndarray, " positions"]) -> None:
-        if self._halvings:
-            drawn = self._random.random(len(labels)) < 0.5**self._halvings
-            logits, labels = logits[drawn], labels[drawn]
-        self._logits.append(logits)
-        self._labels.append(labels)
-        self._held += len(labels)
-        while self._held > self._most:
-            self._halve()
-
-    def _halve(self) -> None:
-        logits, labels = np.concatenate(self._logits), np.concatenate(self._labels)
-        kept = self._random.random(len(labels)) < 0.5
-        self._logits, self._labels = [logits[kept]], [labels[kept]]
-        self._held, self._halvings = int(kept.sum()), self._halvings + 1
-
-    def positions(self) -> Positions:
-        logits = np.concatenate([np.empty((0, len(CLASSES)), np.float32), *self._logits])
-        labels = np.concatenate([np.empty(0, np.uint8), *self._labels])
-        return Positions(logits, labels, np.full(len(labels), 2.0**self._halvings))
-
-
-class PositionsGatherer:
-    """Gathers positions batch by batch, in memory that does not grow with their number.
-
-    The candidates and the sites, which decide the temperature, are sampled apart from the many others.
-    """
-
-    def __init__(self, seed: int, most: int = MOST_KEPT) -> None:
-        """Start empty.
-
-        Arguments:
-            seed: Decides which positions are drawn.
-            most: The most positions that are kept of the candidates, and of the others.
-        """
-        random = np.random.default_rng([seed, 0x7E])
-        self._candidates, self._others = _Sample(most, random), _Sample(most, random)
-
-    def add(self, logits: Float32[np.ndarray, "*windows 3"], labels: UInt8[np.ndarray, " *windows"]) -> None:
-        """Add positions; padding is left out."""
-        labelled = labels != PADDING
-        kept, classes = logits[labelled], labels[labelled]
-        special = (classes != CLASSES.index("neither")) | _are_candidates(kept)
-        self._candidates.add(kept[special], classes[special])
-        self._others.add(kept[~special], classes[~special])
-
-    def result(self) -> Positions:
-        """Return what was gathered."""
-        parts = [self._candidates.positions(), self._others.positions()]
-        return Positions(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def probabilities(logits: Logits, temperature: Temperature) -> Float[np.ndarray, "positions 3"]:
@@ -127,14 +45,6 @@ def probabilities(logits: Logits, temperature: Temperature) -> Float[np.ndarray,
     scaled -= scaled.max(-1, keepdims=True)
     np.exp(scaled, out=scaled)
     return scaled / scaled.sum(-1, keepdims=True)
-
-
-def _are_candidates(logits: Logits) -> Bool[np.ndarray, " positions"]:
-    neither = CLASSES.index("neither")
-    # 1 - p of neither loses the small ones to rounding; the sum of the two sites' odds does not.
-    with np.errstate(over="ignore"):
-        odds = np.exp(np.delete(logits, neither, -1) - logits[:, [neither]]).sum(-1)
-    return odds >= CANDIDATE / (1 - CANDIDATE)
 
 
 def _slices(positions: Positions) -> list[slice]:
@@ -247,7 +157,7 @@ def measure_calibration(positions: Positions, temperature: Temperature = NEUTRAL
         nll += _likelihood(positions, part, np.array(temperature))[0]
         brier += weights @ ((scores - truth) ** 2).sum(-1)
         total += weights.sum()
-        called, right, chosen = scores.max(-1), scores.argmax(-1) == labels, _are_candidates(logits)
+        called, right, chosen = scores.max(-1), scores.argmax(-1) == labels, are_candidates(logits)
         binned["everywhere"] += _in_bins(called, right, weights)
         binned["candidates"] += _in_bins(called[chosen], right[chosen], weights[chosen])
         for kind in SITE_KINDS:

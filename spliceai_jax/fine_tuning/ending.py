@@ -17,8 +17,9 @@ from jaxtyping import Int
 from spliceai_jax import files
 from spliceai_jax.display import Advance, Display
 from spliceai_jax.errors import Interrupted, SpliceAIWarning
-from spliceai_jax.evaluation.calibration import MeasuredOn, PositionsGatherer, calibrate_positions
+from spliceai_jax.evaluation.calibration import MeasuredOn, calibrate_positions
 from spliceai_jax.evaluation.evaluate import Labels, Scores, compared, evaluate_each
+from spliceai_jax.evaluation.positions import PositionsGatherer
 from spliceai_jax.fine_tuning.genome import evaluate_on_genome
 from spliceai_jax.fine_tuning.plan import Plan
 from spliceai_jax.fine_tuning.trainer import Trainer

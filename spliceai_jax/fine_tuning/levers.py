@@ -28,8 +28,7 @@ from spliceai_jax.runs.record import Parent
 from spliceai_jax.training.recipes import Recipe
 from spliceai_jax.windows.hdf5 import check_form, read_windows
 from spliceai_jax.windows.joined import joined
-from spliceai_jax.windows.stretches import read_stretches
-from spliceai_jax.windows.unlabelled import without_labels
+from spliceai_jax.windows.unlabelled import read_stretches, without_labels
 from spliceai_jax.windows.windows import Windows
 
 _STRETCHES, _MOST_STRETCHES = 10, 20_000

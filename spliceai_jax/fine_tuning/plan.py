@@ -17,28 +17,21 @@ from spliceai_jax.data_sets.run import create_data
 from spliceai_jax.display import Display
 from spliceai_jax.errors import DatasetError, SettingsError
 from spliceai_jax.evaluation.teaching import bytes_of_targets
-from spliceai_jax.fine_tuning.cache_plan import CachePlan, plan_cache
 from spliceai_jax.fine_tuning.data_sets import read_sets
 from spliceai_jax.fine_tuning.levers import Levers, check_levers, parent_of, read_levers
-from spliceai_jax.fine_tuning.memory import bytes_of_row, check_memory
+from spliceai_jax.fine_tuning.room import CachePlan, bytes_of_row, check_memory, plan_cache
 from spliceai_jax.fine_tuning.settings import TransferSettings
 from spliceai_jax.network.pretrained import Pretrained
 from spliceai_jax.runs.folder import FollowedFolder, RunFolder
 from spliceai_jax.runs.history import SPLITS, Split
 from spliceai_jax.runs.identity import RunIdentity
-from spliceai_jax.runs.record import (
-    DatasetRecord,
-    Parent,
-    Record,
-    UnlabelledRecord,
-    read_record,
-)
+from spliceai_jax.runs.record import DatasetRecord, Parent, Record, UnlabelledRecord, read_record
 from spliceai_jax.runs.session import Session, now, versions, what_rounds
 from spliceai_jax.training.recipes import Recipe
 from spliceai_jax.training.trainable import Trainable, padding_counts
 from spliceai_jax.windows.batches import epoch_batches
 from spliceai_jax.windows.hdf5 import check_form
-from spliceai_jax.windows.packing import training_packer
+from spliceai_jax.windows.training_packer import training_packer
 from spliceai_jax.windows.windows import Windows
 
 

@@ -180,7 +180,7 @@ def _set_exons(lines: Lines, drafts: Sequence[Draft], parts: Parts, owner: Indic
 
 def _merged(
     parts: Parts, owner: Indices, which: Bool[np.ndarray, " features"], count: int, gap: int
-) -> tuple[Int32[np.ndarray, "blocks 2"], Indices, Int[np.ndarray, "gaps 3"]]:
+) -> tuple[Int32[np.ndarray, "blocks 2"], Int[np.ndarray, " transcripts_and_one"], Int[np.ndarray, "gaps 3"]]:
     """Join parts of each transcript that overlap or lie nearer than `gap` to each other.
 
     Returns:

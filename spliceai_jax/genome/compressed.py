@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple, cast
+from typing import IO, Literal, NamedTuple, cast
 
 from isal import igzip, isal_zlib
 
@@ -92,19 +92,10 @@ def told(begins: bytes, path: Path) -> Found | None:
     return None
 
 
-_MOST_TIMES_AS_MUCH = 100
-"""How many times its size a file may unpack to; the genomes and annotations that were tried reach 8."""
-
-_ANY_FILE_MAY_HOLD = 100_000_000
-"""Bytes that even the smallest file may unpack to."""
-
 _BUFFER = 2**17
 
 _DAMAGED = OSError, EOFError, zlib.error, zipfile.BadZipFile, cast(type[Exception], isal_zlib.error)
 """What is raised while a compressed file is read."""
-
-_MOST_BYTES_OF_LIST = 2**20
-"""A zip archive lists what it holds, in about 150 bytes a file."""
 
 TextKind = Literal["a FASTA file", "a GFF3 or GTF file", "a data set or a FASTA file"]
 """What a file should be, for messages."""
@@ -154,16 +145,15 @@ def open_text(path: Path, kind: TextKind) -> Iterator[IO[bytes]]:
     annotations there GFF3 is preferred to GTF. What it is tells its first bytes, not its name.
 
     Raises:
-        SequenceError: There is no such file, it is of another kind, something goes wrong while it is read, it unpacks
-            to far more than a genome or an annotation does, or it was written to while it was read; or a zip archive
-            holds no file of this kind, or several.
+        SequenceError: There is no such file, it is of another kind, something goes wrong while it is read, or it was
+            written to while it was read; or a zip archive holds no file of this kind, or several.
     """
     if not os.path.exists(path) or os.path.isdir(path):
         raise SequenceError(f"{path}: no such file; give {kind}, plain or compressed by gzip or bgzip")
     try:
         with open(path, "rb") as file, ExitStack() as until_read:
             before = os.fstat(file.fileno())
-            yield _text(file, path, kind, before.st_size, until_read)
+            yield _text(file, path, kind, until_read)
             after = os.fstat(file.fileno())
     except _DAMAGED as error:
         raise SequenceError(f"{path}: cannot be read, it may be damaged or cut short ({error!s:.200})") from error
@@ -172,19 +162,17 @@ def open_text(path: Path, kind: TextKind) -> Iterator[IO[bytes]]:
         raise SequenceError(f"{path}: was written to while it was read; give the same command again when it is whole")
 
 
-def _text(
-    file: io.BufferedReader, path: Path, kind: TextKind, packed_bytes: int, until_read: ExitStack
-) -> io.BufferedReader:
+def _text(file: io.BufferedReader, path: Path, kind: TextKind, until_read: ExitStack) -> io.BufferedReader:
     """Return the text in an open file."""
     found = _found(file, path)
     if found and found.what == ZIP:
         if not file.seekable():
             raise SequenceError(f"{path}: is a zip archive, which no pipe can hand over; give the file itself")
-        file = io.BufferedReader(_Unpacked(path, _member(path, kind, until_read), packed_bytes), _BUFFER)
+        file = io.BufferedReader(cast(io.RawIOBase, _member(path, kind, until_read)), _BUFFER)
         found = _found(file, path)
     if found and found.what == GZIP:
         unpacked = until_read.enter_context(igzip.IGzipFile(fileobj=file, mode="rb"))
-        file = io.BufferedReader(_Unpacked(path, unpacked, packed_bytes), _BUFFER)
+        file = io.BufferedReader(cast(io.RawIOBase, unpacked), _BUFFER)
         found = _found(file, path)
     if found and found.what != (GFF3 if kind == "a GFF3 or GTF file" else FASTA):
         raise SequenceError(f"{path}: cannot be read as {kind}: it is {found.what}; {found.advice(kind)}")
@@ -199,7 +187,7 @@ def _found(file: io.BufferedReader, path: Path) -> Found | None:
 
 def _member(path: Path, kind: TextKind, until_read: ExitStack) -> IO[bytes]:
     """Open the file in a zip archive that is meant."""
-    archive = until_read.enter_context(zipfile.ZipFile(until_read.enter_context(_Archive(io.FileIO(path), _BUFFER))))
+    archive = until_read.enter_context(zipfile.ZipFile(path))
     members = {
         member.filename: member
         for member in archive.infolist()
@@ -224,38 +212,3 @@ def _of_kind(names: Collection[str], kind: TextKind) -> list[str]:
     return [
         name for name in names if _FASTA_NAME.fullmatch(name) and not _OF_TRANSCRIPTS.fullmatch(name.rpartition("/")[2])
     ]
-
-
-class _Archive(io.BufferedReader):
-    """A zip archive whose list of files has no more bytes than fit memory; the list is read at once."""
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """Read some bytes."""
-        if size is not None and size > _MOST_BYTES_OF_LIST:
-            raise zipfile.BadZipFile("it lists too many files")
-        return super().read(size)
-
-
-class _Unpacked(io.RawIOBase):
-    """What a file unpacks to, as long as that can be a genome or an annotation."""
-
-    def __init__(self, path: Path, unpacked: IO[bytes] | igzip.IGzipFile, packed_bytes: int) -> None:
-        """Read what comes out of a file of some size; 0: its size is unknown."""
-        self._path, self._file, self._count = path, unpacked, 0
-        self._most = max(_MOST_TIMES_AS_MUCH * packed_bytes, _ANY_FILE_MAY_HOLD) if packed_bytes else float("inf")
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Read bytes into a buffer and return their number."""
-        chunk = self._file.read(len(buffer))
-        buffer[: len(chunk)] = chunk
-        self._count += len(chunk)
-        if self._count > self._most:
-            raise SequenceError(
-                f"{self._path}: unpacks to more than {_MOST_TIMES_AS_MUCH} times its size, as no genome or annotation "
-                "does; if it is right, unpack it and give the plain file"
-            )
-        return len(chunk)

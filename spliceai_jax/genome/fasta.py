@@ -8,7 +8,6 @@ import os
 import re
 import tempfile
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 from jaxtyping import UInt8
@@ -69,7 +68,7 @@ class Genome(Sequences):
         """Delete the unnamed file."""
         self._file.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Genome":
         """Return the genome; `close` is called at the end of the block."""
         return self
 

@@ -165,8 +165,8 @@ class Activations:
         next_entry: The number of the entry to continue with.
     """
 
-    x: Float[Array | np.ndarray, "rows columns 32"]
-    skip_sum: Float[Array | np.ndarray, "rows positions 32"]
+    x: Float[Array | np.ndarray, "rows columns lanes"]
+    skip_sum: Float[Array | np.ndarray, "rows positions lanes"]
     next_entry: int = struct.field(pytree_node=False)
 
 

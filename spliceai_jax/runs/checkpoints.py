@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import orbax.checkpoint as ocp
@@ -138,7 +137,7 @@ class Checkpoints:
     def _path(self, serial: int) -> Path:
         return self._folder.checkpoints / str(serial)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Checkpoints":
         """Use as a context manager, which releases orbax's resources."""
         self._shown, sys.unraisablehook = sys.unraisablehook, self._show
         return self

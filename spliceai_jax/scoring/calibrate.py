@@ -15,11 +15,10 @@ from spliceai_jax.errors import DivergedError, RunFolderError, SettingsError, Sp
 from spliceai_jax.evaluation.calibration import (
     Calibration,
     MeasuredOn,
-    Positions,
-    PositionsGatherer,
     TemperatureForm,
     calibrate_positions,
 )
+from spliceai_jax.evaluation.positions import Positions, PositionsGatherer
 from spliceai_jax.files import check_writable, write_whole
 from spliceai_jax.loops import one_in_flight
 from spliceai_jax.network.model import Variables

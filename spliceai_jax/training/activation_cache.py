@@ -21,7 +21,7 @@ from spliceai_jax.errors import RunFolderError
 from spliceai_jax.network.model import Activations, Variables
 from spliceai_jax.training.engine import Engine
 from spliceai_jax.windows import packing
-from spliceai_jax.windows.packing import BLANK, Layout
+from spliceai_jax.windows.packing import BLANK, Packing
 from spliceai_jax.windows.windows import Windows
 
 _BYTES_A_POSITION = 4 * CHANNELS
@@ -74,7 +74,7 @@ class CachedWindows(Windows):
         """The entry of the network that takes the batches as its input."""
         return self.next_entry
 
-    def _inputs(self, layout: Layout) -> Activations:
+    def _inputs(self, layout: Packing) -> Activations:
         x = np.zeros((layout.rows, layout.columns, CHANNELS), np.float32)
         skip_sum = np.zeros((layout.rows, layout.columns - self.flanking_size, CHANNELS), np.float32)
         for window, row, start, size in layout.pieces:

@@ -9,7 +9,7 @@ from jax import Array
 from jaxtyping import ArrayLike, Bool, Float, Float16, Int, PyTree, Shaped, UInt8
 
 from spliceai_jax.architecture import PADDING
-from spliceai_jax.windows.packing import Layout
+from spliceai_jax.windows.packing import Packing
 
 Batching = Literal["pooled", "per_shard"]
 
@@ -57,24 +57,24 @@ class PackedBatch:
 
     Attributes:
         batch: The batch.
-        layout: How the windows lie in it.
+        packing: How the windows lie in it.
         labels: The labels of each window in `positions`.
     """
 
     batch: Batch
-    layout: Layout
+    packing: Packing
     labels: UInt8[np.ndarray, "windows positions"]
 
     @property
     def positions(self) -> Int[np.ndarray, " windows"]:
         """The windows in the batch, as positions in their set."""
-        return self.layout.windows
+        return self.packing.windows
 
     def by_window(
         self, rows: Shaped[ArrayLike, "rows positions *rest"]
     ) -> Shaped[np.ndarray, "windows positions *rest"]:
-        """Return the results for the labelled positions of the rows, sorted by window; see `Layout.unpack`."""
-        return self.layout.unpack(np.asarray(rows))
+        """Return the results for the labelled positions of the rows, sorted by window; see `Packing.unpack`."""
+        return self.packing.unpack(np.asarray(rows))
 
 
 def epoch_batches(

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
@@ -18,6 +18,7 @@ _MOTIFS: dict[SiteKind, tuple[int, str]] = {"donor": (1, "GT"), "acceptor": (-2,
 """The bases at a canonical site, and how far from it they begin."""
 
 
+@runtime_checkable
 class Codes(Protocol):
     """The bases or labels of a file, uint8, a row for each window: an array, or rows that a file holds."""
 

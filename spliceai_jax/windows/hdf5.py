@@ -21,7 +21,7 @@ from spliceai_jax.encoding import BASES
 from spliceai_jax.errors import DatasetError, RunFolderError, SpliceAIWarning
 from spliceai_jax.windows.codes import LEAST_WINDOWS, Put, has_codes, kept, make_codes, stored_windows
 from spliceai_jax.windows.facts import WINDOWS_AT_ONCE
-from spliceai_jax.windows.storage import check_chunks, check_layout, check_written, follow, opened
+from spliceai_jax.windows.storage import check_layout, check_written, follow, opened
 from spliceai_jax.windows.windows import Windows, check_sites
 
 _MOST_NAMES = 200_000
@@ -203,7 +203,6 @@ def _in_memory(source: _Source, flanking_size: int) -> Windows:
 def _decoded(file: h5py.File, name: str, path: Path, axis: int) -> Iterator[tuple[int, UInt8[np.ndarray, "n columns"]]]:
     """Yield the windows of a dataset as numbers (see `_codes`), whole chunks at a time, and where they begin."""
     dataset = file[name]  # opened anew: HDF5 caches megabytes for each that stays open
-    check_chunks(dataset, name, path)
     in_chunk = dataset.chunks[axis] if dataset.chunks else 1
     at_once = max(WINDOWS_AT_ONCE // in_chunk, 1) * in_chunk
     for start in range(0, dataset.shape[axis], at_once):

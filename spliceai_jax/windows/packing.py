@@ -31,12 +31,9 @@ end of a row.
 Either way the result is that of whole windows, to float rounding.
 """
 
-from abc import ABC, abstractmethod
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -50,15 +47,9 @@ BLANK = -1
 _SORTED_TOGETHER = 4096
 """The number of windows packed together, limited so that neighbours in their file stay near each other."""
 
-_DRAWN = 100
-"""The number of batches drawn to find out how many rows the batches of a set need."""
-
-_WORTH_A_PROGRAM = 0.02
-"""The share of all rows that a further number of rows must save."""
-
 
 @dataclass(frozen=True, eq=False)
-class Layout:
+class Packing:
     """Where windows lie in a batch. A piece is the part of a window, from its first base on, that lies in a row.
 
     Attributes:
@@ -95,16 +86,16 @@ class Layout:
         return found
 
 
-def whole_windows(windows: Int[np.ndarray, " windows"], rows: int, columns: int) -> Layout:
+def whole_windows(windows: Int[np.ndarray, " windows"], rows: int, columns: int) -> Packing:
     """Return a layout with a row for every window; the rows left over count for nothing."""
     number = np.arange(len(windows))
     multiplicity = (np.arange(rows) < len(windows)).astype(np.float32)[:, None]
-    return Layout(rows, columns, windows, number, np.zeros_like(number), np.full_like(number, columns), multiplicity)
+    return Packing(rows, columns, windows, number, np.zeros_like(number), np.full_like(number, columns), multiplicity)
 
 
 def for_scoring(
     lengths: Int[np.ndarray, " windows"], continues: Bool[np.ndarray, " windows"], flanking_size: int, rows: int
-) -> Iterator[Layout]:
+) -> Iterator[Packing]:
     """Yield the layouts in which all windows of a set are scored.
 
     Arguments:
@@ -156,7 +147,7 @@ def piece_sizes(
     return np.minimum(needed, WINDOW + architecture.flanking_size)
 
 
-def for_activations(extents: Int[np.ndarray, " windows"], architecture: Architecture, rows: int) -> Iterator[Layout]:
+def for_activations(extents: Int[np.ndarray, " windows"], architecture: Architecture, rows: int) -> Iterator[Packing]:
     """Yield layouts of all windows of a set, and an empty one, with the same activations as whole windows.
 
     Arguments:
@@ -168,176 +159,14 @@ def for_activations(extents: Int[np.ndarray, " windows"], architecture: Architec
     windows = np.append(np.arange(len(extents)), BLANK)
     sizes = np.append(piece_sizes(extents, architecture, first_entry=0), columns)
     for layout in _batches(windows, sizes, rows, columns, architecture.gap()):
-        yield replace(layout, inside=_covered(layout, layout.size))
-
-
-def training_packer(
-    extents: Int[np.ndarray, " windows"],
-    lengths: Int[np.ndarray, " windows"],
-    first_entry: int,
-    batch_size: int,
-    architecture: Architecture,
-    padding_counts: bool = True,
-) -> "TrainingPacker":
-    """Return what lays out the training batches of a set.
-
-    Arguments:
-        extents: See `piece_sizes`.
-        lengths: The number of positions of each window up to its last labelled one.
-        first_entry: See `piece_sizes`.
-        batch_size: The number of windows in a full batch.
-        architecture: The network's size.
-        padding_counts: Whether positions without a label count in BatchNorm's statistics, or in the loss.
-    """
-    if padding_counts:
-        return StatisticsPacker(batch_size, architecture, extents, first_entry)
-    return LabelledPacker(batch_size, architecture, lengths)
-
-
-@dataclass(frozen=True, eq=False)
-class TrainingPacker(ABC):
-    """Lays out the training batches of a set.
-
-    Attributes:
-        batch_size: The number of windows in a full batch.
-        architecture: The network's size.
-    """
-
-    batch_size: int
-    architecture: Architecture
-
-    @abstractmethod
-    def __call__(self, windows: Int[np.ndarray, " batch"]) -> Layout:
-        """Return the layout of the batch of these windows, given as positions in the set.
-
-        It has one of the numbers of rows in `numbers_of_rows`.
-        """
-
-    @abstractmethod
-    def _sizes(self, windows: Int[np.ndarray, " batch"]) -> Int[np.ndarray, " pieces"]:
-        """Return the sizes of the pieces in the batch of these windows."""
-
-    @property
-    @abstractmethod
-    def _set_size(self) -> int:
-        """The number of windows in the set."""
-
-    @property
-    @abstractmethod
-    def _gap(self) -> int:
-        """The number of columns between two pieces in a row."""
-
-    @cached_property
-    def numbers_of_rows(self) -> tuple[int, ...]:
-        """The numbers of rows that the set's batches may have, ascending: a program is compiled for each that occurs.
-
-        The last is `batch_size`, for whole windows. Before it come at most two, which few batches exceed.
-        """
-        drawing = np.random.default_rng(0)
-        size = min(self.batch_size, self._set_size)
-        needed = [len(self._filled(drawing.permutation(self._set_size)[:size])) for _ in range(_DRAWN)]
-
-        def cost(numbers: tuple[int, ...]) -> float:
-            rows = (*numbers, self.batch_size)
-            computed = sum(rows[bisect_left(numbers, number)] for number in needed)
-            return computed * (1 + _WORTH_A_PROGRAM * len(numbers))
-
-        sensible = sorted({number for number in needed if number < self.batch_size})
-        choices = (numbers for count in range(3) for numbers in combinations(sensible, count))
-        return (*min(choices, key=cost), self.batch_size)
-
-    @property
-    def _columns(self) -> int:
-        return WINDOW + self.architecture.flanking_size
-
-    def _filled(self, windows: Int[np.ndarray, " batch"]) -> list["Row"]:
-        return _fill_rows(self._sizes(windows), self._columns, self._gap)
-
-    def _rows(self, filled: list["Row"]) -> int:
-        return next(number for number in self.numbers_of_rows if number >= min(len(filled), self.batch_size))
-
-
-@dataclass(frozen=True, eq=False)
-class LabelledPacker(TrainingPacker):
-    """Lays out what the labelled positions see: enough where BatchNorm uses its running statistics throughout.
-
-    Attributes:
-        lengths: The number of positions of each window of the set up to its last labelled one.
-    """
-
-    lengths: Int[np.ndarray, " windows"]
-
-    def __call__(self, windows: Int[np.ndarray, " batch"]) -> Layout:  # noqa: D102
-        filled = self._filled(windows)
-        return _layout(filled, self._rows(filled), self._columns, windows, self._sizes(windows))
-
-    def _sizes(self, windows: Int[np.ndarray, " batch"]) -> Int[np.ndarray, " pieces"]:
-        return self.lengths[windows] + self.architecture.flanking_size
-
-    @property
-    def _set_size(self) -> int:
-        return len(self.lengths)
-
-    @property
-    def _gap(self) -> int:
-        return 0  # each labelled position sees its own window only
-
-
-@dataclass(frozen=True, eq=False)
-class StatisticsPacker(TrainingPacker):
-    """Lays out whole windows, with an empty window for what is cut off them: the batch's statistics count all of it.
-
-    Attributes:
-        extents: See `piece_sizes`; for all windows of the set.
-        first_entry: See `piece_sizes`.
-    """
-
-    extents: Int[np.ndarray, " windows"]
-    first_entry: int
-
-    def __call__(self, windows: Int[np.ndarray, " batch"]) -> Layout:  # noqa: D102
-        columns, reach = self._columns, self.architecture.reach(self.first_entry)
-        filled = self._filled(windows)
-        rows = self._rows(filled)
-        if rows == self.batch_size:
-            return whole_windows(windows, rows, columns)
-        layout = _layout(filled, rows, columns, np.append(windows, BLANK), self._sizes(windows))
-        blank = layout.windows == BLANK
-        # The positions of a piece that count in it; the empty window counts for the others.
-        counted = np.where(layout.size < columns, layout.size - reach, columns)
-        multiplicity = _covered(layout, counted).astype(np.float32)
-        [row], [start], [size] = layout.row[blank], layout.start[blank], layout.size[blank]
-        multiplicity[row, start : start + size] = self._counts_of_the_blank(counted[~blank])
-        return replace(layout, multiplicity=multiplicity, inside=_covered(layout, layout.size))
-
-    @cached_property
-    def _all_sizes(self) -> Int[np.ndarray, " windows"]:
-        return piece_sizes(self.extents, self.architecture, self.first_entry)
-
-    def _sizes(self, windows: Int[np.ndarray, " batch"]) -> Int[np.ndarray, " pieces"]:
-        """Return the sizes of the pieces of these windows, and of the empty one: both its ends and one position."""
-        return np.append(self._all_sizes[windows], 2 * self.architecture.reach() + 1)
-
-    @property
-    def _set_size(self) -> int:
-        return len(self.extents)
-
-    @property
-    def _gap(self) -> int:
-        return self.architecture.gap(self.first_entry)
-
-    def _counts_of_the_blank(self, counted: Int[np.ndarray, " batch"]) -> Int[np.ndarray, " positions"]:
-        """Return the multiplicities of the shortened empty window, given the positions that the others count."""
-        end = self.architecture.reach()
-        counts = (counted[:, None] <= np.arange(self._columns)).sum(0)
-        return np.concatenate([counts[:end], [counts[end:-end].sum()], counts[-end:]])
+        yield replace(layout, inside=covered(layout, layout.size))
 
 
 Row = list[tuple[int, int]]
 """The pieces in a row: (index, first column) of each."""
 
 
-def _fill_rows(sizes: Int[np.ndarray, " pieces"], columns: int, gap: int) -> list[Row]:
+def fill_rows(sizes: Int[np.ndarray, " pieces"], columns: int, gap: int) -> list[Row]:
     """Fill one row after another, always with the longest piece that still fits."""
     order = np.argsort(sizes, kind="stable").tolist()
     left: Any = sizes[order].tolist()
@@ -354,27 +183,28 @@ def _fill_rows(sizes: Int[np.ndarray, " pieces"], columns: int, gap: int) -> lis
 
 def _batches(
     windows: Int[np.ndarray, " windows"], sizes: Int[np.ndarray, " windows"], rows: int, columns: int, gap: int
-) -> Iterator[Layout]:
+) -> Iterator[Packing]:
     for first in range(0, len(windows), _SORTED_TOGETHER):
         some = slice(first, first + _SORTED_TOGETHER)
-        filled = _fill_rows(sizes[some], columns, gap)
+        filled = fill_rows(sizes[some], columns, gap)
         for batch in range(0, len(filled), rows):
-            yield _layout(filled[batch : batch + rows], rows, columns, windows[some], sizes[some])
+            yield in_rows(filled[batch : batch + rows], rows, columns, windows[some], sizes[some])
 
 
-def _layout(
+def in_rows(
     filled: list[Row],
     rows: int,
     columns: int,
     windows: Int[np.ndarray, " windows"],
     sizes: Int[np.ndarray, " windows"],
-) -> Layout:
+) -> Packing:
+    """Return the packing of rows that `fill_rows` has filled with these windows, whose pieces have these sizes."""
     pieces = [(index, number, start) for number, row in enumerate(filled) for index, start in row]
     index, row, start = np.array(pieces, np.int64).reshape(-1, 3).T
-    return Layout(rows, columns, windows[index], row, start, sizes[index], np.ones((rows, 1), np.float32))
+    return Packing(rows, columns, windows[index], row, start, sizes[index], np.ones((rows, 1), np.float32))
 
 
-def _covered(layout: Layout, sizes: Int[np.ndarray, " pieces"]) -> Bool[np.ndarray, "rows columns"]:
+def covered(layout: Packing, sizes: Int[np.ndarray, " pieces"]) -> Bool[np.ndarray, "rows columns"]:
     """Return a mask of the given number of columns from the start of each piece on."""
     covered = np.zeros((layout.rows, layout.columns), bool)
     for row, start, size in zip(layout.row, layout.start, sizes, strict=True):

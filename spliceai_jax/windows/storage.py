@@ -1,7 +1,7 @@
 """The wall around HDF5: how files are opened, and what is checked of their storage before HDF5 follows or reads it.
 
-HDF5 does what a file says: it follows links into other files, shows data that were never written as zeros, reads beyond
-the memory of a chunk that unpacks to less than it should, and takes as much memory as one unpacks to.
+HDF5 does what a file says: it follows links into other files, shows data that were never written as zeros, and takes as
+much memory as a chunk claims.
 """
 
 import contextlib
@@ -148,34 +148,6 @@ def check_written(dataset: h5py.Dataset, name: str, path: Path, axis: int) -> No
         raise DatasetError(f"{path}: {name} claims data that were never written to it; make the data set again")
 
 
-def check_chunks(dataset: h5py.Dataset, name: str, path: Path) -> None:
-    """Unpack each chunk of a dataset that the other checks accept, to see that it has the size that it should.
-
-    Raises:
-        DatasetError: One is smaller or larger, or damaged.
-    """
-    if dataset.chunks is None:
-        return
-    size, filters = _chunk_bytes(dataset), _filters(dataset)
-    chunks: list[h5d.StoreInfo] = []
-    dataset.id.chunk_iter(chunks.append)
-    for chunk in chunks:
-        found = chunk.size
-        if filters and found <= 2 * size:  # what cannot be packed grows a little
-            skipped, content = dataset.id.read_direct_chunk(chunk.chunk_offset)
-            done = [filter_[0] for bit, filter_ in enumerate(filters) if not skipped >> bit & 1]
-            found = len(content) - 4 * (_CHECKSUM in done)
-            if _GZIP in done:
-                found = _unpacked_bytes(content[:found], size)
-            elif _LZF in done:
-                continue
-        if found != size:
-            raise DatasetError(
-                f"{path}: cannot be read as HDF5: the chunk of {name} at {chunk.chunk_offset} does not unpack to its "
-                f"{size} bytes; it may be damaged or cut short, make the data set again"
-            )
-
-
 def _chunk_bytes(dataset: h5py.Dataset) -> int:
     return math.prod(dataset.chunks) * dataset.id.get_type().get_size()
 
@@ -184,10 +156,3 @@ def _filters(dataset: h5py.Dataset) -> list[tuple[int, int, tuple[int, ...], byt
     """Return number, flags, parameters and name of each filter."""
     properties = dataset.id.get_create_plist()
     return [properties.get_filter(number) for number in range(properties.get_nfilters())]
-
-
-def _unpacked_bytes(content: bytes, most: int) -> int:
-    """Return how many bytes a gzip stream unpacks to; `most` + 1 where there are more, 0 where it is cut short."""
-    unpacker = isal_zlib.decompressobj()
-    unpacked = len(unpacker.decompress(content, most + 1))
-    return unpacked if unpacker.eof or unpacked > most else 0

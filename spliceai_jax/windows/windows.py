@@ -13,8 +13,9 @@ from spliceai_jax.errors import DatasetError
 from spliceai_jax.windows import packing
 from spliceai_jax.windows.batches import Batch, PackedBatch
 from spliceai_jax.windows.facts import Codes, Facts, Fingerprint, a_few_at_once, repeated
-from spliceai_jax.windows.packing import BLANK, Layout, TrainingPacker, training_packer
+from spliceai_jax.windows.packing import BLANK, Packing
 from spliceai_jax.windows.targets import Targets
+from spliceai_jax.windows.training_packer import TrainingPacker, training_packer
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +172,7 @@ class Windows:
         for layout in packing.for_scoring(self.lengths, self.continues, self.flanking_size, rows):
             yield PackedBatch(self.batch(layout), layout, self.labels_at(layout.windows))
 
-    def batch(self, layout: Layout) -> Batch:
+    def batch(self, layout: Packing) -> Batch:
         """Return a batch of this set's windows, laid out as given."""
         labels = np.full((layout.rows, layout.columns - self.flanking_size), PADDING, np.uint8)
         for window, row, start, _ in layout.pieces:
@@ -180,7 +181,7 @@ class Windows:
                 labels[row, start : start + length] = self.labels[self.index[window], :length]
         return Batch(self._inputs(layout), labels, layout.multiplicity, layout.inside)
 
-    def _targets(self, layout: Layout) -> Float16[np.ndarray, "rows positions 3"] | None:
+    def _targets(self, layout: Packing) -> Float16[np.ndarray, "rows positions 3"] | None:
         if self.targets is None:
             return None
         targets = np.zeros((layout.rows, layout.columns - self.flanking_size, len(CLASSES)), np.float16)
@@ -190,7 +191,7 @@ class Windows:
                 targets[row, start : start + length] = self.targets.of(self.index[window], length)
         return targets
 
-    def _inputs(self, layout: Layout) -> PyTree[Shaped[ArrayLike, "rows ..."]]:
+    def _inputs(self, layout: Packing) -> PyTree[Shaped[ArrayLike, "rows ..."]]:
         bases = np.zeros((layout.rows, layout.columns), np.uint8)
         for window, row, start, size in layout.pieces:
             if window != BLANK:

@@ -16,7 +16,7 @@ def test_refusal(attack: Attack) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"status": 1}, {"status": -11}, {"stdout": "x"}, {"seconds": 21.0}, {"grown": 2 * 10**9}, {"written": ("out",)},
+        {"status": 1}, {"status": -11}, {"stdout": "x"}, {"seconds": 61.0}, {"grown": 5 * 10**9}, {"written": ("out",)},
         {"stderr": ""}, {"stderr": "spliceai-jax: a\nspliceai-jax: b\n"}, {"stderr": "spliceai-jax: \x1b[31mred\n"},
         {"stderr": "spliceai-jax: unexpected OSError: a\n"}, {"stderr": "spliceai-jax: another reason\n"},
     ],

@@ -19,16 +19,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import RUN, run_arguments
-from filelock import FileLock, Timeout
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostile.conftest import Attack, Outcome, _forks, printable, refused, told, within_limits
-from spliceai_jax import display, files, processes, startup
+from hostile.conftest import Attack, Outcome, _forks, printable, refused, told
+from spliceai_jax import display, files, processes
 from spliceai_jax.data_sets.writing import _new_hdf5, verify_dataset
 from spliceai_jax.errors import ProcessesError, RunFolderError, SettingsError, SpliceAIWarning
 from spliceai_jax.files import alone, held, unwritable, write_whole
-from spliceai_jax.fine_tuning import memory
+from spliceai_jax.fine_tuning import room
 from spliceai_jax.loops import stop_request
 from spliceai_jax.windows.hdf5 import check_form
 
@@ -119,18 +118,6 @@ def test_a_disk_that_fills_during_transfer(
     assert outcome.status == 0, outcome
     for path in [*(finished / "models").glob("*.pt"), *(finished / "LOG").glob("*/*")]:
         assert (disk / RUN / path.relative_to(finished)).read_bytes() == path.read_bytes(), path
-
-
-@pytest.mark.full
-@pytest.mark.parametrize("options", ["size=1100k", "size=20m,nr_inodes=5"])
-def test_fuller_disks(
-    options: str, attack: Attack, fasta: Path, small_model: Path, small_disk: Callable[[str], Path]
-) -> None:
-    """pyBigWig by itself crashes, or says nothing, on a full disk."""
-    disk = small_disk(options)
-    outcome = attack("predict", "-i", fasta, "-m", small_model, "-o", disk / "out", "-t", 0, "--bigwig")
-    complaint(outcome, str(disk / "out"), "No space left")
-    assert not list(disk.iterdir())
 
 
 @pytest.mark.full
@@ -237,23 +224,6 @@ def test_nothing_stays_of_a_lock(tmp_path: Path) -> None:
     with held(tmp_path / "empty", "busy"):
         pass
     assert (tmp_path / "empty").exists()
-
-
-def test_a_lock_is_held_until_its_file_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Deleted after its release it would be another process's, and a third one could make a new file."""
-    unlink, asked = Path.unlink, []
-
-    def watched(path: Path, missing_ok: bool = False) -> None:
-        if path.name == ".lock":
-            with pytest.raises(Timeout):
-                FileLock(path).acquire(timeout=0)
-            asked.append(path)
-        unlink(path, missing_ok)
-
-    monkeypatch.setattr(Path, "unlink", watched)
-    with held(tmp_path, "busy"):
-        pass
-    assert asked == [tmp_path / ".lock"]
 
 
 @pytest.fixture(params=[errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, 524], ids=["NFS", "FUSE", "ENOSYS", "DVS"])
@@ -468,12 +438,6 @@ def test_nobody_reads_the_help() -> None:
     assert said.count("\n") == 1
 
 
-def test_stderr_that_is_full() -> None:
-    """Nobody is left to be told, so the status alone says it."""
-    with open("/dev/full", "w") as full:
-        assert subprocess.run([PROGRAM, "report", "x"], stderr=full, check=False).returncode == 2
-
-
 @pytest.mark.full
 @pytest.mark.parametrize("to", ["closed", "/dev/full"])
 def test_nobody_reads_the_end_of_predict(to: str, fasta: Path, small_model: Path, tmp_path: Path) -> None:
@@ -483,24 +447,6 @@ def test_nobody_reads_the_end_of_predict(to: str, fasta: Path, small_model: Path
     assert said.count("\n") == (0 if to == "closed" else 1)
     assert not list(tmp_path.rglob("*.partial"))
     assert not list(tmp_path.rglob("*.lock"))
-
-
-@pytest.mark.full
-def test_head_takes_one_line_of_predict(fasta: Path, small_model: Path, tmp_path: Path) -> None:
-    """Its facts are read, its last line is not: both files are whole."""
-    words = [str(PROGRAM), "predict", "-i", str(fasta), "-m", str(small_model), "-o", str(tmp_path / "out"), "-t", "0"]
-    started = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert started.stdout is not None
-    assert started.stderr is not None
-    started.stdout.readline()
-    started.stdout.close()
-    said = started.stderr.read()
-    assert started.wait(60) == 141
-    assert said == b""
-    assert sorted(path.name for path in (tmp_path / "out" / "SpliceAI_5000_80").iterdir()) == [
-        "acceptor_predictions.bed",
-        "donor_predictions.bed",
-    ]
 
 
 @pytest.mark.full
@@ -605,55 +551,19 @@ def test_environments_that_are_refused(
         refused(attack("evaluate", "-m", small_model, *sets[2:], **environment), word)
 
 
-@pytest.mark.full
-@pytest.mark.parametrize(
-    "environment",
-    [
-        {"HOME": "/nonexistent"}, {"HOME": "/dev/null"}, {"HOME": ""}, {"TMPDIR": "/nonexistent"},
-        {"XDG_CACHE_HOME": "/proc/none"}, {"XDG_CACHE_HOME": "/dev/null"}, {"JAX_COMPILATION_CACHE_DIR": "/proc/none"},
-        {"JAX_COMPILATION_CACHE_DIR": "/dev/full"}, {"LANG": "C"}, {"LC_ALL": "C", "PYTHONUTF8": "0"},
-        {"PYTHONWARNINGS": "error"}, {"PYTHONWARNINGS": "always"}, {"GLIBC_TUNABLES": "glibc.malloc.check=x:::="},
-        {"COLUMNS": "0"}, {"TERM": ""},
-    ],
-    ids=str,
-)  # fmt: skip
-def test_environments_that_do_not_matter(
-    environment: dict[str, str], attack: Attack, small_data: Path, small_model: Path
-) -> None:
-    outcome = attack("evaluate", "-m", small_model, "-test", small_data / "dataset_test.h5", **environment)
-    assert outcome.status == 0, outcome
-    assert outcome.stderr == "", outcome
-    assert outcome.written == (), outcome
-    within_limits(outcome)
-
-
-def test_a_program_that_cannot_be_restarted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Huge pages are a matter of speed: without them it goes on."""
-    monkeypatch.setattr(startup, "huge_pages", lambda: {"GLIBC_TUNABLES": "x"})
-    monkeypatch.setattr(sys, "executable", "/nonexistent")
-    startup.restart_in_huge_pages()
-
-
 # -- numbers ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("flag", ["-e", "-r", "-n", "-P", "-u", "--batch-size"])
-@pytest.mark.parametrize("number", ["9" * 300, "9" * 5000, "4294967296"], ids=["300 digits", "5000 digits", "2^32"])
-def test_numbers_of_many_digits(flag: str, number: str, attack: Attack, small_model: Path) -> None:
-    data = ["-train", "x", "-test", "x", "-o", "out", "-p", "x"]
-    refused(attack("transfer", "-m", small_model, *data, flag, number), flag if flag == "--batch-size" else "--")
 
 
 @pytest.mark.parametrize("rows", [1, 2000, 10**9])
 def test_memory(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch that does not fit is refused with figures; what it advises fits."""
-    monkeypatch.setattr(memory, "_free", lambda: 10**9)
+    monkeypatch.setattr(room, "_free", lambda: 10**9)
     if rows == 1:
-        memory.check_memory(rows, 20_000_000)
+        room.check_memory(rows, 20_000_000)
         return
     with pytest.raises(SettingsError, match=r"`batch_size`: .* has 1 GB free; give at most \d+$") as refusal:
-        memory.check_memory(rows, 20_000_000)
-    memory.check_memory(int(str(refusal.value).split()[-1]), 20_000_000)
+        room.check_memory(rows, 20_000_000)
+    room.check_memory(int(str(refusal.value).split()[-1]), 20_000_000)
 
 
 @pytest.mark.full
