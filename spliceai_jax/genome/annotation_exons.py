@@ -198,7 +198,7 @@ def _merged(
     return np.stack([start[firsts], ends], axis=1), np.searchsorted(group[firsts], np.arange(count + 1)), gaps
 
 
-def _numbered(bounds: Indices) -> Indices:
+def _numbered(bounds: Int[np.ndarray, " groups_and_one"]) -> Int[np.ndarray, " blocks"]:
     """Return the group of each block, given where those of each group begin."""
     return np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
 
