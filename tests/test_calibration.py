@@ -100,6 +100,7 @@ def test_the_fit_stays_within_its_bounds() -> None:
 # -- the sample ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_sample_gives_what_all_positions_give() -> None:
     """400,000 positions, of which at most 2 x 20,000 are kept."""
     logits, labels = synthetic(2, 400_000, (1.3, 0.9, 1.2), sites=-7.0)
@@ -216,6 +217,7 @@ def test_scores_are_a_softmax_of_divided_logits(calibrated_model) -> None:
     assert scores.dtype == np.float32
 
 
+@pytest.mark.slow
 def test_evaluate_applies_it(calibrated_model, small_data) -> None:
     dataset = small_data / "dataset_test.h5"
     windows = read_windows(dataset, 80)
@@ -288,6 +290,7 @@ def test_what_is_wrong_beside_a_model_is_one_line(command, calibrated_model, sma
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_transfer_starts_from_the_plain_weights(calibrated_model, small_data, tmp_path, monkeypatch) -> None:
     results = []
     for model in (calibrated_model, calibrated_model.with_name("own.pt")):
@@ -334,6 +337,7 @@ def written(small_data, small_model, tmp_path_factory, command_line: CommandLine
     return out
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_same_temperature_everywhere(written, small_data, small_model) -> None:
     content = json.loads((written / "calibration.json").read_text())
     temperature = content["temperature"]
@@ -406,6 +410,7 @@ def test_wrong_input_is_refused_before_anything_is_written(small_data, small_mod
 # -- at the end of a run -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_calibrates_its_best_model(finished, small_data) -> None:
     best = finished / "models" / "model_best.pt"
     model = Pretrained.from_pt(best, calibrated=True)

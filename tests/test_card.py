@@ -27,6 +27,7 @@ def parsed(command: str) -> TransferSettings:
     return TransferSettings(**{name: value for name, value in arguments.items() if name in names})
 
 
+@pytest.mark.slow
 def test_the_card_says_where_the_model_comes_from(finished, small_data, small_model) -> None:
     card = json.loads((finished / "models" / "model_best.json").read_text())
     model = finished / "models" / "model_best.pt"

@@ -125,6 +125,7 @@ def test_evaluate(checkpoint, small_model, small_data, printed) -> None:
     assert printed("evaluate", "-m", checkpoint, *dataset) == printed("evaluate", "-m", small_model, *dataset)
 
 
+@pytest.mark.slow
 def test_compare(checkpoint, small_data, finished, tmp_path, printed) -> None:
     """With a run, whose folder stands for its best model; and that model as a checkpoint is the same as the run."""
     best = tmp_path / "best"

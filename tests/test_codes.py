@@ -303,6 +303,7 @@ def test_a_disk_that_fills_meanwhile(dataset: Path) -> None:
     assert [path.name for path in dataset.parent.iterdir()] == [dataset.name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", full(["put_labels", "find_facts", "finish"], "finish"))
 def test_killed_while_it_is_made(where: str, dataset: Path) -> None:
     """No cache is there; the next process makes it and leaves nothing else."""

@@ -31,6 +31,7 @@ def models(tmp_path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_mean_of_several_models_is_evaluated(models, small_data) -> None:
     """Files, a folder, models in memory: the scores are the mean probabilities, and so is the loss of them."""
     dataset = small_data / "dataset_test.h5"
@@ -49,6 +50,7 @@ def test_the_mean_of_several_models_is_evaluated(models, small_data) -> None:
     assert found.loss == pytest.approx(-np.log(scores[np.arange(len(truth)), truth] + 1e-10).mean(), rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", ["-m {0}/0.pt -m {0}/1.pt -m {0}/2.pt", "-m {0}/0.pt {0}/1.pt {0}/2.pt", "-m {0}"])
 def test_evaluate_says_that_it_takes_the_mean(given, models, small_data, capsys) -> None:
     arguments = given.format(models).split()

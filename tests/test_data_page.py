@@ -423,6 +423,7 @@ def test_exons_and_labels_of_an_example_lie_where_they_are(tmp_path) -> None:
         assert left_out == {place for intron in others for place in intron} - {*donors, *acceptors}
 
 
+@pytest.mark.slow
 def test_transcripts_beyond_the_third_are_counted(tmp_path) -> None:
     genes = [MadeGene("g", "two", "+", [chain(f"g.{k}", 100, [70], exon=100 - k) for k in range(7)])]
     genes += [MadeGene(f"s{k}", "one", "+", [chain(f"s{k}.t", 100 + 500 * k, [75, 75])]) for k in range(12)]

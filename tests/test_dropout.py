@@ -69,6 +69,7 @@ def stepped(recipe: Recipe, seed: int = 0, step: int = 0) -> tuple[TrainState, f
     return after, float(loss)
 
 
+@pytest.mark.slow
 def test_seed_and_number_of_the_step_decide_what_is_dropped() -> None:
     best = RECIPES["best"]
     assert best.dropout == 0.2

@@ -606,6 +606,7 @@ def test_a_test_set_that_is_the_validation_set_is_noted_and_runs(run: Transfer, 
     assert (run.out / RUN / "0" / "models" / "model_best.pt").is_file()
 
 
+@pytest.mark.slow
 def test_a_run_is_not_overwritten(again, tmp_path) -> None:
     line = again()
     assert line.startswith(f"{tmp_path / 'out' / RUN / '0'}: holds a run already")

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import random_model
+from conftest import full, random_model
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,6 +28,7 @@ def convolved(layout, x, kernel, dilation):
     return y, *gradients
 
 
+@pytest.mark.slow
 @given(
     layout=st.builds(Layout, neighbours=st.integers(1, 5), phases=st.integers(1, 5)),
     units=st.integers(1, 9),
@@ -97,7 +98,9 @@ def both(flanking_size, positions, layouts, dtype, shared_rows):
 @pytest.mark.parametrize("layouts", ALL)
 @pytest.mark.parametrize(
     ("flanking_size", "positions", "shared_rows"),
-    [(400, 123, True), (2000, 120, False)],  # 123 positions are no whole number of units: rows are filled up
+    full(
+        [(400, 123, True), (2000, 120, False)], (400, 123, True)
+    ),  # 123 positions are no whole number of units: rows are filled up
 )
 def test_the_network_is_the_same(flanking_size, positions, shared_rows, layouts):
     with jax.enable_x64(True):
@@ -108,6 +111,7 @@ def test_the_network_is_the_same(flanking_size, positions, shared_rows, layouts)
                 np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-11 * largest, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layouts", ALL)
 def test_the_network_is_the_same_to_float32_rounding(layouts):
     ours, plain = both(400, 121, layouts, np.float32, True)

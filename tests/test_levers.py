@@ -214,6 +214,7 @@ def test_the_pull_needs_to_know_where_to() -> None:
     Engine(ARCHITECTURES[80], recipe)  # to evaluate with, nothing is missing
 
 
+@pytest.mark.slow
 def test_an_epoch_may_draw_more_windows_than_any_set_holds(small_data, small_model, tmp_path) -> None:
     """11 windows of the new species and as many of the 2 of the old one, in one batch."""
     old = write_dataset(tmp_path / "old.h5", [make_windows(2, 77)])

@@ -30,6 +30,7 @@ def with_gradients(convolution, x, kernel, dilation):
     return y, *gradients
 
 
+@pytest.mark.slow
 @given(
     length=st.integers(1, 130),
     dilation=st.integers(1, 30),

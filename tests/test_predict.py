@@ -194,6 +194,7 @@ def test_precision(model, run, short_rows):
     assert apart.mean() < 0.01
 
 
+@pytest.mark.slow
 def test_scorers_share_what_is_compiled(model, run, short_rows, caplog):
     """A run makes one to evaluate each model on whole sequences, and one to predict."""
     jax.clear_caches()
@@ -268,6 +269,7 @@ def write_genes(path: Path, genes: list[tuple[str, int, int, str, str]]) -> Path
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("flank", "strand"), [(None, None), (0, None), (100, "+"), (100, "-")])
 def test_genes_are_scored_in_their_genome(model, run, tmp_path, short_rows, flank, strand):
     """Each position once, with the genome around it, named after all the genes that it lies in."""
@@ -526,6 +528,7 @@ class Interrupting(Display):
         yield lambda done: os.kill(os.getpid(), self.number)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "made_before"), [(signal.SIGTERM, False), (signal.SIGINT, True), (signal.SIGHUP, False)]
 )

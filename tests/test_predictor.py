@@ -208,6 +208,7 @@ def introns_by_hand(annotation: Path, name: str) -> dict[str, set[tuple[int, int
     return found
 
 
+@pytest.mark.slow
 def test_sites_lie_on_the_exons_first_and_last_bases(without_pandas) -> None:
     """The convention of the table: of a real model on a real genome, by the annotation."""
     folder, name = ROOT / "demo" / "fly_genome", "2L"
@@ -270,6 +271,7 @@ def test_temperatures_apply_before_the_mean() -> None:
         Ensemble(members, calibrated=True)
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_evaluated_like_its_models(files, small_data) -> None:
     dataset = small_data / "dataset_test.h5"
     assert evaluate(Ensemble(files), dataset) == evaluate(files, dataset) != evaluate(files[0], dataset)

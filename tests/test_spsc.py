@@ -246,6 +246,7 @@ def junction(minimap2: Path, folder: Path, *flags: str) -> tuple[int, int]:
     return int(columns[7]) + before, int(columns[7]) + before + intron
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("off", [0, -1, 1])
 @pytest.mark.parametrize("kind", ["D", "A"])
 @pytest.mark.parametrize("strand", ["+", "-"])

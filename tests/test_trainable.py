@@ -94,6 +94,7 @@ def test_variables_of_another_network_are_refused() -> None:
         init_state(random_model(400).variables, Trainable.of(ARCHITECTURES[80], Recipe()), Recipe())
 
 
+@pytest.mark.slow
 def test_an_own_optax_loop_takes_the_same_step_as_ours(small_data) -> None:
     """As docs/python.md shows it, from public names alone: labels for freezing, and a loss without the padding."""
     model, recipe, architecture = random_model(80), Recipe(), ARCHITECTURES[80]
