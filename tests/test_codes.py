@@ -177,7 +177,7 @@ def test_another_data_set(change: Callable[[Path], None], tmp_path: Path, cachin
     after = read_windows(path, FLANK)
     assert codes.codes_beside(path).read_bytes() != cache
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(codes, "_header", lambda path, dataset: None)
+        patch.setattr(codes, "_opened", lambda path, dataset: None)
         patch.setattr(hdf5, "LEAST_WINDOWS", 10**9)
         plain = read_windows(path, FLANK)
     np.testing.assert_array_equal(after.bases[after.index], plain.bases)
@@ -244,6 +244,27 @@ def test_replaced_while_it_is_used(dataset: Path, caching: None) -> None:
     longer(dataset)
     assert len(read_windows(dataset, FLANK)) == 4
     np.testing.assert_array_equal(windows.bases[windows.index], before)
+
+
+def test_replaced_while_it_is_opened(dataset: Path, caching: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Header and windows are those of one file, though another process puts a new one in its place in between."""
+    before, cache = read_windows(dataset, FLANK), codes.codes_beside(dataset)
+    expected, look = before.bases[before.index], codes._Origin.of
+    other = shutil.copy(cache, cache.with_name("other"))
+    with open(other, "r+b") as file:
+        file.seek(4096)
+        file.write(bytes(15_000 * len(before)))
+
+    def replacing(path: Path) -> object:
+        if Path(other).exists():
+            os.replace(other, cache)
+        return look(path)
+
+    monkeypatch.setattr(codes._Origin, "of", replacing)
+    windows = codes.stored_windows(dataset, FLANK)
+    assert windows is not None
+    assert not Path(other).exists()
+    np.testing.assert_array_equal(windows.bases[windows.index], expected)
 
 
 # -- where it cannot be made -----------------------------------------------------------------------------------

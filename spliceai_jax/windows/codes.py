@@ -12,6 +12,7 @@ It is used only while the data set is the one that it was made from. It is read,
 the process's own, and a disk that fails is an error and not a signal that ends the process.
 """
 
+import contextlib
 import hashlib
 import io
 import itertools
@@ -121,15 +122,7 @@ class StoredCodes:
     def __init__(
         self, file: io.FileIO, path: Path, windows: int, what: Literal["bases", "labels"], columns: slice
     ) -> None:
-        """Read nothing yet.
-
-        Arguments:
-            file: The file.
-            path: Its name, for messages.
-            windows: The number of windows.
-            what: Which codes.
-            columns: Those of them that are shown.
-        """
+        """Read nothing yet; `path` is for messages, and of the codes some columns are shown."""
         self._file, self._path, self._what, self._columns = file, path, what, columns
         self.shape = (windows, len(range(_COLUMNS[what])[columns]))
 
@@ -184,17 +177,12 @@ def _place(windows: int, what: Literal["bases", "labels", "table"], row: int = 0
 
 
 def stored_windows(dataset: Path, flanking_size: int) -> Windows | None:
-    """Return the windows of a data set as its cache holds them; None where it has no cache that fits.
-
-    Arguments:
-        dataset: The HDF5 file.
-        flanking_size: Bases of context to keep, both sides together.
-    """
+    """Return the windows of a data set as its cache holds them; None where it has no cache that fits."""
     path = codes_beside(dataset)
-    if flanking_size not in ARCHITECTURES or (header := _header(path, dataset)) is None:
+    if flanking_size not in ARCHITECTURES or (found := _opened(path, dataset)) is None:
         return None
+    file, header = found
     windows = header.windows
-    file = open(path, "rb", buffering=0)  # noqa: SIM115 - it is read as long as the windows live
     table = np.frombuffer(os.pread(file.fileno(), windows * _TABLE.itemsize, _place(windows, "table")), _TABLE)
     facts = Facts(
         table["class_counts"].astype(np.int64),
@@ -216,18 +204,29 @@ def stored_windows(dataset: Path, flanking_size: int) -> Windows | None:
 
 def has_codes(dataset: Path) -> bool:
     """Return whether a data set has a cache that was made from it as it is now."""
-    return _header(codes_beside(dataset), dataset) is not None
+    if (found := _opened(codes_beside(dataset), dataset)) is None:
+        return False
+    found[0].close()
+    return True
 
 
-def _header(path: Path, dataset: Path) -> _Header | None:
-    """Return the header of a cache; None where it is missing, cut short, of other data or of another version."""
+def _opened(path: Path, dataset: Path) -> tuple[io.FileIO, _Header] | None:
+    """Open a cache, which another process may replace meanwhile, and return it with its header.
+
+    Returns:
+        None where it is missing, cut short, of other data or of another version.
+    """
     try:
         if not path.is_file():  # to open a pipe would wait for its other end
             return None
-        with open(path, "rb") as file:
-            header = msgspec.json.decode(file.read(_HEADER_BYTES).rstrip(), type=_Header)
-        whole = path.stat().st_size == _place(header.windows, "table", header.windows)
-        return header if whole and header.origin == _Origin.of(dataset) else None
+        with contextlib.ExitStack() as unless_used:
+            file = unless_used.enter_context(open(path, "rb", buffering=0))
+            header = msgspec.json.decode(os.pread(file.fileno(), _HEADER_BYTES, 0).rstrip(), type=_Header)
+            whole = os.fstat(file.fileno()).st_size == _place(header.windows, "table", header.windows)
+            if not whole or header.origin != _Origin.of(dataset):
+                return None
+            unless_used.pop_all()  # it is read as long as the windows live
+            return file, header
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return None
 
