@@ -32,6 +32,9 @@ FEW_GENES = 10
 _BINS = 1024
 """Bins of a score's logit; a bin is 1/30 wide, which makes an error far below that of the interval."""
 
+_COUNTED_TOGETHER = 2**20
+"""Positions that are added to the draws at once: batch by batch that takes longer than a GPU takes to score them."""
+
 _MOST = 17.0
 """The logits of the outermost bins' edges; a float32 below 1 has a logit below 16.7."""
 
@@ -180,6 +183,8 @@ class GeneCounts:
         self._drawn = _draws(self.total, seed, DRAWS)
         # Other positions, then sites.
         self._binned = {kind: np.zeros((len(self._drawn), 2 * _BINS), np.uint32) for kind in SITE_KINDS}
+        self._waiting: list[tuple[Int[np.ndarray, " genes"], dict[SiteKind, Float32[np.ndarray, "genes bins"]]]] = []
+        self._positions_waiting = 0
 
     def add(
         self,
@@ -189,23 +194,37 @@ class GeneCounts:
     ) -> None:
         """Add windows; padding is left out."""
         genes, row = np.unique(self.genes[positions], return_inverse=True)
-        drawn = self._drawn[:, genes].astype(np.float32)
         labelled = labels != PADDING
         gene = np.broadcast_to(row[:, None], labels.shape)[labelled]
         truth, scores = labels[labelled], probabilities[labelled]
-        highest = scores.argmax(-1)
+        highest, binned = scores.argmax(-1), dict[SiteKind, Float32[np.ndarray, "genes bins"]]()
         for kind in SITE_KINDS:
             code = CLASSES.index(kind)
             is_site, is_called = truth == code, highest == code
             for column, counted in enumerate((is_site & is_called, is_called, is_site)):
                 self.called[kind][genes, column] += np.bincount(gene[counted], minlength=len(genes))
             place = (gene * 2 + is_site) * _BINS + _bins(scores[:, code])
-            counts = np.bincount(place, minlength=len(genes) * 2 * _BINS).reshape(len(genes), -1)
-            # Whole numbers far below 2^24, which float32 holds exactly.
-            self._binned[kind] += (drawn @ counts.astype(np.float32)).astype(np.uint32)
+            counts = np.bincount(place, minlength=len(genes) * 2 * _BINS)
+            binned[kind] = counts.reshape(len(genes), -1).astype(np.float32)
+        self._waiting.append((genes, binned))
+        self._positions_waiting += len(truth)
+        if self._positions_waiting >= _COUNTED_TOGETHER:
+            self._add_to_draws()
+
+    def _add_to_draws(self) -> None:
+        genes = np.concatenate([np.empty(0, np.int64), *(genes for genes, _ in self._waiting)])
+        drawn = self._drawn[:, genes].astype(np.float32)
+        for kind, sums in self._binned.items():
+            counts = np.concatenate(
+                [np.empty((0, sums.shape[1]), np.float32), *(each[kind] for _, each in self._waiting)]
+            )
+            # Whole numbers below 2^24, which float32 holds exactly.
+            sums += (drawn @ counts).astype(np.uint32)
+        self._waiting, self._positions_waiting = [], 0
 
     def resampled(self, metrics: Metrics) -> Resampled:
         """Return every measure in every draw, given the model's metrics on the same windows."""
+        self._add_to_draws()
         found: dict[tuple[SiteKind, str], Float[np.ndarray, " draws"]] = {}
         for kind in SITE_KINDS:
             called = self._drawn.astype(np.float32) @ self.called[kind].astype(np.float32)
