@@ -1,4 +1,4 @@
-"""JSON files, whoever wrote them: as dataclasses whose fields are checked."""
+"""JSON files, whoever wrote them, read as dataclasses whose fields are checked."""
 
 import json
 import stat
